@@ -1,0 +1,25 @@
+"""What a user did wrong, said in one line: what was expected, what came, what to do. The command line exits with 2."""
+
+
+class DeployrecError(Exception):
+    """Base of every error that the caller can mend; its text is one line."""
+
+
+class DataError(DeployrecError):
+    """A log, a column or a row that cannot be used."""
+
+
+class ConfigError(DeployrecError):
+    """An unknown model, option or value."""
+
+
+class BundleError(DeployrecError):
+    """A bundle that is incomplete, edited, or of another schema."""
+
+
+class UnknownItemError(DeployrecError):
+    """An item id that is not in the catalogue, under `on_unknown_item="error"`."""
+
+
+class StaleStateError(DeployrecError):
+    """A stored state that another bundle wrote; it is never fed to this model."""
