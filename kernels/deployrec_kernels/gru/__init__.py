@@ -1,0 +1,1 @@
+"""The bias-free GRU on ready-made input products, reset gate after the recurrent product."""
