@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from deployrec.errors import DataError
 
@@ -34,7 +32,9 @@ class DelimitedFile:
         with _open(self) as file:
             fields = next(_fields(self, file), None)
         if not fields:
-            raise DataError(f"expected a header line in {self.path}; got an empty file; write one column name per field")
+            raise DataError(
+                f"expected a header line in {self.path}; got an empty file; write one column name per field"
+            )
         return [field.split(":")[0].strip() for field in fields[1]]
 
     def read(self, wanted: list[str]) -> pl.DataFrame:
@@ -89,32 +89,36 @@ class DelimitedFile:
                 f"mend or remove {_how_many(len(wrong))}"
             )
         texts = {name: [fields[at] or None for _, fields in rows] for name, at in zip(wanted, positions, strict=True)}
-        return pl.DataFrame({**texts, LINE: [line for line, _ in rows]}, schema_overrides=dict.fromkeys(wanted, pl.String))
+        return pl.DataFrame(
+            {**texts, LINE: [line for line, _ in rows]}, schema_overrides=dict.fromkeys(wanted, pl.String)
+        )
 
 
 def refuse_bad(path: Path, frame: pl.DataFrame, bad: pl.Series, column: str, expected: str) -> None:
     """Raise DataError for the first row where `bad` holds, naming `path` and its line (its row, in a Parquet file)."""
     if not bad.any():
         return
-    row = bad.arg_true()[0]
+    rows = bad.arg_true()
+    row = rows[0]
     where = f"{path}:{frame[LINE][row]}" if LINE in frame.columns else f"{path}: row {row + 1}"
     value = frame[column][row]
     got = "nothing" if value is None else repr(value)
-    raise DataError(f"{where}: expected {expected} in column '{column}'; got {got}; mend or remove {_how_many(bad.sum())}")
+    raise DataError(
+        f"{where}: expected {expected} in column '{column}'; got {got}; mend or remove {_how_many(len(rows))}"
+    )
 
 
-def parse_times(texts: pl.Series) -> NDArray[np.int64] | NDArray[np.float64] | pl.Series:
+def parse_times(texts: pl.Series) -> pl.Series:
     """Numbers that order the events, from whole numbers, decimals or ISO dates, whichever fits the most rows.
 
-    A mask (bool series) of the unreadable rows comes back where some are.
+    Whole numbers stay int64, so that nanoseconds keep their order; unreadable rows come back as null.
     """
     readings = [texts.cast(pl.Int64, strict=False)]
     if readings[0].has_nulls():
         decimals = texts.cast(pl.Float64, strict=False)
         readings.append(decimals.set(~decimals.is_finite(), None))
         readings.append(_parse_dates(texts))
-    best = min(readings, key=lambda reading: reading.null_count())
-    return best.is_null() if best.has_nulls() else best.to_numpy()
+    return min(readings, key=lambda reading: reading.null_count())
 
 
 def _parse_dates(texts: pl.Series) -> pl.Series:
@@ -141,12 +145,16 @@ def _fields(file: DelimitedFile, lines: io.TextIOWrapper) -> Iterator[tuple[int,
         if len(file.separator) > 1:
             yield from ((number, line.rstrip("\r\n").split(file.separator)) for number, line in enumerate(lines, 1))
             return
-        quoting = csv.QUOTE_MINIMAL if file.quoted else csv.QUOTE_NONE
-        reader = csv.reader(lines, delimiter=file.separator, quoting=quoting)
+        reader = csv.reader(
+            lines, delimiter=file.separator, quoting=csv.QUOTE_MINIMAL if file.quoted else csv.QUOTE_NONE
+        )
         for fields in reader:
             yield reader.line_num, fields
     except UnicodeDecodeError as error:
-        raise DataError(f"expected UTF-8 text in {file.path}; got byte {error.object[error.start]:#04x}; "
-                        "save the file as UTF-8") from error
+        raise DataError(
+            f"expected UTF-8 text in {file.path}; got byte {error.object[error.start]:#04x}; save the file as UTF-8"
+        ) from error
     except csv.Error as error:
-        raise DataError(f"expected delimited text in {file.path}; got a file that is not ({error}); check it") from error
+        raise DataError(
+            f"expected delimited text in {file.path}; got a file that is not ({error}); check it"
+        ) from error

@@ -38,10 +38,12 @@ def read_items(path: str | Path) -> pl.DataFrame:
     Raises DataError for a file that is not there or is not an items.csv.
     """
     try:
-        items = pl.read_csv(path, infer_schema=False, missing_utf8_is_empty_string=True)
+        items = pl.read_csv(path, infer_schema=False).fill_null("")
         popularity = items["popularity"].cast(pl.Int64)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"expected an items.csv at {path}; got a file that does not read as one; write it again") from error
+        raise DataError(
+            f"expected an items.csv at {path}; got a file that does not read as one; write it again"
+        ) from error
     if items.columns[:3] != FIRST_COLUMNS:
         got = ", ".join(items.columns[:3])
         raise DataError(f"expected the columns {', '.join(FIRST_COLUMNS)} first in {path}; got {got}; write it again")

@@ -91,9 +91,9 @@ def _checked(
         refuse_bad(path, frame, frame[column].is_null(), column, what)
     times = None
     if time is not None and frame.height:
-        times = parse_times(frame[time])
-        if isinstance(times, pl.Series):
-            refuse_bad(path, frame, times, time, "a number or an ISO date")
+        parsed = parse_times(frame[time])
+        refuse_bad(path, frame, parsed.is_null(), time, "a number or an ISO date")
+        times = parsed.to_numpy()
     if title is not None:
         catalogue = _catalogue(path, frame.select(item, title).drop_nulls(), item, title)
     return EventLog(str(path), frame[user], frame[item], times, catalogue)

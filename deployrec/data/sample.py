@@ -150,9 +150,7 @@ class Seen:
         np.copyto(self.newest, place, where=place >= 0)
 
 
-def interest_weights(
-    process: SampleProcess, world: SampleWorld, interest: Int64Array, seen: Seen
-) -> Int64Array:
+def interest_weights(process: SampleProcess, world: SampleWorld, interest: Int64Array, seen: Seen) -> Int64Array:
     """Weights [U, M] of the places in `interest` [U]'s order for each user's next film; seen films weigh 0."""
     M = world.ring.shape[1]
     ahead = np.full(M, process.elsewhere)

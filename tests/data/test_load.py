@@ -13,7 +13,9 @@ def test_recbole_folder_orders_by_time_and_names_items(tmp_path: Path) -> None:
     (folder / "tiny.inter").write_text(
         "user_id:token\titem_id:token\ttimestamp:float\nb\ty\t5\na\tx\t9\nb\tx\t3\na\tz\t9\na\ty\t1\nb\tw\t5\n"
     )
-    (folder / "tiny.item").write_text("item_id:token\tmovie_title:token_seq\tgenre:token_seq\ny\tWhy?\tDrama\nx\t\tComedy\n")
+    (folder / "tiny.item").write_text(
+        "item_id:token\tmovie_title:token_seq\tgenre:token_seq\ny\tWhy?\tDrama\nx\t\tComedy\n"
+    )
     dataset = load_dataset(folder)
     assert dataset.name == "tiny"
     assert dataset.user_ids == ["b", "a"]
