@@ -1,0 +1,83 @@
+"""A data set in memory: a catalogue of items and, for each user, one chronological sequence of item rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Int64Array = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Items, users and their events; arrays are read-only and shared, never copied.
+
+    Rows 1..N are items in descending popularity, ties in order of first appearance in the log; row 0 is padding.
+    Users stand in order of first appearance.
+
+    name       what the data set is called ("ml-1m")
+    items      frame of N rows; line i describes item row i + 1: item_id (str), title (str), popularity (int, events
+               in the whole log, held-out ones included), further columns as they came (str)
+    user_ids   the log's own ids, length U
+    offsets    int64 [U + 1]; user u owns events[offsets[u]:offsets[u + 1]]
+    events     int64 [M], item rows 1..N, chronological within a user
+    """
+
+    name: str
+    items: pl.DataFrame
+    user_ids: list[str]
+    offsets: Int64Array
+    events: Int64Array
+
+    def __post_init__(self) -> None:
+        for field in ("offsets", "events"):
+            array = np.ascontiguousarray(getattr(self, field), dtype=np.int64).view()
+            array.flags.writeable = False
+            object.__setattr__(self, field, array)
+
+    @property
+    def num_items(self) -> int:
+        """N, without the padding row."""
+        return self.items.height
+
+    @property
+    def num_users(self) -> int:
+        """U."""
+        return len(self.user_ids)
+
+    @property
+    def num_events(self) -> int:
+        """M."""
+        return len(self.events)
+
+    def history(self, user: int) -> Int64Array:
+        """All item rows of user number `user`, oldest first: a read-only view."""
+        return self.events[self.offsets[user] : self.offsets[user + 1]]
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """The log's own item id -> row 1..N."""
+        return {item: row for row, item in enumerate(self.items["item_id"].to_list(), start=1)}
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over item ids, user ids, offsets and events; titles and the data set's name do not enter."""
+        digest = hashlib.sha256()
+        for texts in (self.items["item_id"].to_list(), self.user_ids):
+            digest.update(_canonical_text(texts))
+        for array in (self.offsets, self.events):
+            digest.update(len(array).to_bytes(8, "little"))
+            digest.update(array.astype("<i8", copy=False).tobytes())
+        return digest.hexdigest()
+
+
+def _canonical_text(texts: Iterable[str]) -> bytes:
+    encoded = [text.encode() for text in texts]
+    lengths = np.array([len(encoded), *map(len, encoded)], dtype="<i8")
+    return lengths.tobytes() + b"".join(encoded)

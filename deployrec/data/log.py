@@ -1,0 +1,123 @@
+"""From an event log to a Dataset: vocabulary, k-core filter, chronological order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from deployrec.data.dataset import Dataset, Int64Array
+from deployrec.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class EventLog:
+    """Events as a file holds them, before any ordering.
+
+    source      file or name, for error texts
+    users       str [M]
+    items       str [M]
+    times       any comparable numbers [M], or None where the file's order is the order in time
+    catalogue   what is known of the items: item_id (str), title (str), further columns (str); or None
+    """
+
+    source: str
+    users: pl.Series
+    items: pl.Series
+    times: NDArray[np.int64] | NDArray[np.float64] | None
+    catalogue: pl.DataFrame | None = None
+
+
+def build_dataset(log: EventLog, name: str, min_user: int = 1, min_item: int = 1, limit: int | None = None) -> Dataset:
+    """Order, filter and number the events of `log`.
+
+    limit      keep the first `limit` users of the log; applied before the filter, so that its counts hold
+    min_user   a kept user has at least this many events, and
+    min_item   a kept item has at least this many: both repeated until nothing changes (the k-core)
+
+    A user's events are sorted by time; ties stay in the log's order. Repeated events are kept.
+    Raises DataError for an empty log, a log of one user or one item, and a filter that leaves none.
+    """
+    if len(log.users) == 0:
+        raise DataError(f"expected at least one event in {log.source}; got an empty log; add events below the header")
+    user_ids, user = _codes(log.users)
+    item_ids, item = _codes(log.items)
+    kept = np.arange(len(user)) if limit is None else np.flatnonzero(user < limit)
+    kept = kept[k_core(user[kept], item[kept], min_user, min_item)]
+    if len(kept) == 0:
+        raise DataError(
+            f"expected events left in {log.source} with min_user={min_user} and min_item={min_item}; "
+            f"got none of {len(user)}; lower min_user or min_item"
+        )
+    user, item = user[kept], item[kept]
+    times = None if log.times is None else log.times[kept]
+
+    user_kept, user = np.unique(user, return_inverse=True)
+    row_items, events = _rows_by_popularity(item)
+    for number, what in ((len(user_kept), "users"), (len(row_items), "items")):
+        if number < 2:
+            raise DataError(
+                f"expected at least two {what} in {log.source}; got one; a recommender needs a log of many {what}"
+            )
+    order = np.argsort(user, kind="stable") if times is None else np.lexsort((times, user))
+    return Dataset(
+        name=name,
+        items=_describe(item_ids[row_items], np.bincount(events)[1:], log.catalogue),
+        user_ids=user_ids[user_kept].to_list(),
+        offsets=np.concatenate(([0], np.cumsum(np.bincount(user)))),
+        events=events[order],
+    )
+
+
+def k_core(user: Int64Array, item: Int64Array, min_user: int, min_item: int) -> Int64Array:
+    """Positions (ascending) of the events that remain once every user has at least `min_user` events among them
+    and every item at least `min_item`: the largest such set, found by removing until nothing changes.
+
+    user, item: int64 [M], codes from 0.
+    """
+    kept = np.arange(len(user))
+    while len(kept):
+        u, i = user[kept], item[kept]
+        enough = (np.bincount(u)[u] >= min_user) & (np.bincount(i)[i] >= min_item)
+        if enough.all():
+            break
+        kept = kept[enough]
+    return kept
+
+
+def _codes(ids: pl.Series) -> tuple[pl.Series, Int64Array]:
+    """Distinct ids in order of first appearance, and each entry's position among them."""
+    distinct = ids.unique(maintain_order=True)
+    numbered = pl.DataFrame({"id": distinct}).with_row_index("code")
+    codes = pl.DataFrame({"id": ids}).join(numbered, on="id", how="left", maintain_order="left")["code"]
+    return distinct, codes.to_numpy().astype(np.int64)
+
+
+def _rows_by_popularity(item: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Item codes in row order (popular first, ties by first appearance) and each event's row, from 1."""
+    codes, first, inverse, counts = np.unique(item, return_index=True, return_inverse=True, return_counts=True)
+    order = np.lexsort((first, -counts))
+    row = np.empty(len(codes), dtype=np.int64)
+    row[order] = np.arange(1, len(codes) + 1)
+    return codes[order], row[inverse]
+
+
+def _describe(item_ids: pl.Series, popularity: Int64Array, catalogue: pl.DataFrame | None) -> pl.DataFrame:
+    """The items frame: rows of the catalogue where it has them; an item without a title is called by its id."""
+    items = pl.DataFrame({"item_id": item_ids})
+    if catalogue is None:
+        items = items.with_columns(title=pl.col("item_id"))
+    else:
+        described = catalogue.unique("item_id", keep="first", maintain_order=True)
+        items = items.join(described, on="item_id", how="left", maintain_order="left")
+        named = pl.col("title").is_not_null() & (pl.col("title") != "")
+        items = items.with_columns(title=pl.when(named).then("title").otherwise("item_id"))
+    others = [column for column in items.columns if column not in ("item_id", "title")]
+    return items.select(
+        "item_id",
+        "title",
+        pl.Series("popularity", popularity),
+        *(pl.col(column).fill_null("") for column in others if column != "popularity"),
+    )
