@@ -1,0 +1,58 @@
+"""Building blocks shared by the recommenders: causal convolutions that carry their state, and last-position reads."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CausalConv1d(nn.Module):
+    """Convolution over time that sees the present and the `kernel - 1` inputs before it; its state is those inputs.
+
+    `depthwise` filters every channel by itself (Mamba's and RecBLR's short convolution), else channels mix.
+    """
+
+    def __init__(self, channels: int, kernel: int, depthwise: bool) -> None:
+        super().__init__()
+        self.kernel, self.depthwise = kernel, depthwise
+        reference = nn.Conv1d(channels, channels, kernel, groups=channels if depthwise else 1)
+        self.weight, self.bias = reference.weight, reference.bias
+
+    def forward(self, x: Tensor, lengths: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, T, C], lengths [B], past [B, K-1, C] -> (y [B, T, C], the newest K-1 inputs of each row [B, K-1, C])."""
+        window = torch.cat([past, x], dim=1)
+        if self.depthwise:
+            length = x.shape[1]
+            y = window[:, :length] * self.weight[:, 0, 0] + self.bias
+            for offset in range(1, self.kernel):
+                y = y + window[:, offset : offset + length] * self.weight[:, 0, offset]
+        else:
+            y = F.conv1d(window.transpose(1, 2), self.weight, self.bias).transpose(1, 2)
+        return y, newest(window, lengths, self.kernel - 1)
+
+    def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, C], past [B, K-1, C] -> (y [B, C], present [B, K-1, C])."""
+        window = torch.cat([past, x.unsqueeze(1)], dim=1)
+        return self.read(window), window[:, 1:]
+
+    def read(self, window: Tensor) -> Tensor:
+        """The output [B, C] at the end of a window [B, K, C]."""
+        if self.depthwise:
+            return (window * self.weight[:, 0].t()).sum(1) + self.bias
+        return F.linear(window.flatten(1), self.weight.transpose(1, 2).flatten(1), self.bias)
+
+
+def newest(window: Tensor, lengths: Tensor, count: int) -> Tensor:
+    """The `count` rows of window [B, count + T, C] that end at position `lengths` of its last T rows: [B, count, C]."""
+    return take(window, lengths.unsqueeze(1) + torch.arange(count, device=lengths.device))
+
+
+def at_last(x: Tensor, lengths: Tensor) -> Tensor:
+    """x [B, T, C] at each row's last event: [B, C]; position 0 for a row of length 0."""
+    return take(x, (lengths - 1).clamp(min=0).unsqueeze(1)).squeeze(1)
+
+
+def take(x: Tensor, positions: Tensor) -> Tensor:
+    """x [B, T, C] at positions [B, K] of its time axis: [B, K, C]."""
+    return x.gather(1, positions.unsqueeze(2).expand(-1, -1, x.shape[2]))
