@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deployrec.errors import BundleError
-from deployrec.runtime.files import atomic_write, canonical_json, sha256_file
+from deployrec.runtime.files import atomic_write, canonical_json, first_line, sha256_file
 from deployrec.runtime.manifest import MANIFEST, SCHEMA_VERSION, Manifest, bundle_id, manifest_digest
 
 __all__ = ["Bundle", "Manifest", "bundle_id", "canonical_json", "seal", "sha256_file"]
@@ -95,7 +95,9 @@ def _read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.from_document(document)
         canonical = canonical_json(document).encode() == content
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"expected JSON in {path}; got a broken file ({_line(error)}); export it again") from None
+        raise BundleError(
+            f"expected JSON in {path}; got a broken file ({first_line(error)}); export it again"
+        ) from None
     if not canonical:
         raise BundleError(f"expected {path} as export wrote it; got edited bytes; copy or export the bundle again")
     return manifest
@@ -104,7 +106,3 @@ def _read_manifest(folder: Path) -> Manifest:
 def _files_in(folder: Path) -> list[str]:
     paths = (path for path in folder.rglob("*") if path.is_file())
     return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) != MANIFEST)
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

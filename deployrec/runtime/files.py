@@ -52,6 +52,11 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def first_line(error: Exception) -> str:
+    """An exception's text as part of a one-line message."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
