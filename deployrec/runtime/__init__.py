@@ -1,0 +1,1 @@
+"""Serves a bundle without torch: numpy and onnxruntime only."""
