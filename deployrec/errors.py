@@ -23,3 +23,7 @@ class UnknownItemError(DeployrecError):
 
 class StaleStateError(DeployrecError):
     """A stored state that another bundle wrote; it is never fed to this model."""
+
+
+class RunError(DeployrecError):
+    """A training run that is missing, unfinished, of other data, or that broke."""
