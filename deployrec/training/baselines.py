@@ -10,6 +10,8 @@ from torch import Tensor
 
 from deployrec.data import SplitView
 
+TIE_BREAK = 1e-9
+
 
 class Popularity:
     """Every user gets the items' training counts."""
@@ -26,9 +28,10 @@ class Popularity:
 
 
 class Markov:
-    """Transition counts at lags 1..L weighted 1/lag, summed over the last L items with weights decay ** (age - 1).
+    """Transition counts at lags 1..L weighted 1/lag, as shares of each item's total, over the last L items.
 
-    lags=1 is the bigram: how often each item came right after the last one in training.
+    An item `age` events before the last one counts decay ** age. Popularity orders what the chain scores alike, above
+    all the items it has never seen follow. lags=1 is the bigram.
     """
 
     chunk = 1
@@ -36,19 +39,22 @@ class Markov:
     def __init__(self, train: SplitView, lags: int = 5, decay: float = 0.5) -> None:
         self.name = "bigram" if lags == 1 else f"{lags}-lag Markov"
         self._lags, self._decay, self._width = lags, decay, train.dataset.num_items + 1
+        counts = item_counts(train)
+        self._tie_break = TIE_BREAK * counts / counts.sum()
+        self._tie_break[0] = -np.inf
         keys, weights = zip(*(_transitions(train, lag) for lag in range(1, lags + 1)), strict=True)
         pairs, index = np.unique(np.concatenate(keys), return_inverse=True)
-        self._weight = np.bincount(index, np.concatenate(weights), minlength=len(pairs))
-        self._next = pairs % self._width
-        self._row = np.searchsorted(pairs // self._width, np.arange(self._width + 1))
+        weight = np.bincount(index, np.concatenate(weights), minlength=len(pairs))
+        item, self._next = pairs // self._width, pairs % self._width
+        self._share = weight / np.bincount(item, weight, minlength=self._width)[item]
+        self._row = np.searchsorted(item, np.arange(self._width + 1))
 
     def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
-        scores = np.zeros((len(histories), self._width))
+        scores = np.tile(self._tie_break, (len(histories), 1))
         for row, history in zip(scores, histories, strict=True):
             for age, item in enumerate(history[: -self._lags - 1 : -1]):
                 entries = slice(self._row[item], self._row[item + 1])
-                row[self._next[entries]] += self._decay**age * self._weight[entries]
-        scores[:, 0] = -np.inf
+                row[self._next[entries]] += self._decay**age * self._share[entries]
         return torch.from_numpy(scores)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from deployrec.errors import ConfigError
 from deployrec.models import model_class
 
-LOSSES = ("auto", "softmax", "sampled", "uniform")
-SCHEDULES = ("cosine", "constant")
-PRECISIONS = ("32", "bf16")
+Loss = Literal["auto", "softmax", "sampled", "uniform"]
+Schedule = Literal["cosine", "constant"]
+Precision = Literal["32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class TrainingConfig:
     validation_users: int = 0  # a fixed random subset for validation while training; 0 takes all
     learning_rate: float = 2e-3
     warmup_steps: int = 200
-    schedule: str = "cosine"  # to 1 % of the learning rate over all epochs, or constant
+    schedule: Schedule = "cosine"  # to 1 % of the learning rate over all epochs, or constant
     weight_decay: float = 0.0  # decoupled, on matrices only
     clip: float = 1.0  # gradient norm; 0 does not clip
     ema: float = 0.999  # decay of the averaged weights that are validated and kept
-    loss: str = "auto"  # softmax; sampled (softmax with logQ correction); uniform (sampled, not corrected); auto by catalogue
+    loss: Loss = "auto"  # "sampled" corrects by log q, "uniform" does not, "auto" decides by the catalogue's size
     negatives: int = 512  # per group of positions, for the sampled losses
     negative_power: float = 0.5  # "sampled" draws item i with probability ~ (count_i + 1) ** power
     temperature: float = 0.0  # above 0: unit-norm item embeddings, scores are cosines divided by it
@@ -39,14 +39,9 @@ class TrainingConfig:
     carried_state: float = 0.5  # probability that a window starts from the state before it instead of zeros
     seed: int = 1
     device: str = "auto"
-    precision: str = "32"
+    precision: Precision = "32"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("loss", LOSSES), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(
-                    f"expected {name} out of {', '.join(allowed)}; got '{getattr(self, name)}'; choose one of them"
-                )
         for name in ("window", "tokens", "epochs", "validate_every", "negatives", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"expected {name} above 0; got {getattr(self, name)}; set a positive value")
@@ -83,14 +78,20 @@ def apply_settings(
 
 
 def _parse(key: str, text: str, kind: Any) -> Any:
-    if kind is bool:
+    if get_origin(kind) is Literal:
+        expected = f"out of {', '.join(get_args(kind))}"
+        if text in get_args(kind):
+            return text
+    elif kind is bool:
+        expected = "as true or false"
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
     elif kind in (int, float):
+        expected = "as a whole number" if kind is int else "as a number"
         try:
             return kind(text)
         except ValueError:
             pass
     else:
         return text
-    raise ConfigError(f"expected {key} as {kind.__name__}; got '{text}'; give such a value")
+    raise ConfigError(f"expected {key} {expected}; got '{text}'; give such a value")

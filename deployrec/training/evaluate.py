@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -122,31 +122,46 @@ def rank_users(scorer: Scorer, view: SplitView, rows: np.ndarray | None = None) 
     """Masked and unmasked ranks of the view's targets, in the order of its rows or of those given."""
     rows = np.arange(len(view)) if rows is None else rows
     parts, order = [], []
-    for index, histories, targets in evaluation_batches(view, rows, scorer.chunk):
-        parts.append(rank_batch(scorer, histories, targets))
-        order.append(index)
+    for batch in EvaluationBatches(view, rows, scorer.chunk):
+        parts.append(rank_batch(scorer, batch))
+        order.append(batch.index)
     back = np.argsort(np.concatenate(order))
     masked, unmasked = (Ranks.concatenate(kind) for kind in zip(*parts, strict=True))
     return Ranks(masked.better[back], masked.tied[back]), Ranks(unmasked.better[back], unmasked.tied[back])
 
 
-def evaluation_batches(
-    view: SplitView, rows: np.ndarray, chunk: int
-) -> Iterator[tuple[np.ndarray, list[np.ndarray], np.ndarray]]:
-    """(positions in `rows`, histories, targets) in batches of like length that bound both events and scores."""
-    assert view.targets is not None
-    lengths = np.minimum(view.stops[rows] - view.starts[rows], chunk)
-    most = max(1, SCORES // (view.dataset.num_items + 1))
-    for index in length_batches(lengths, TOKENS, max_rows=most):
-        yield index, [view.history(row) for row in rows[index]], view.targets[rows[index]]
+class EvaluationBatch(NamedTuple):
+    """Histories and targets [B] of the view rows that stand at `index` [B] of those asked for."""
+
+    index: np.ndarray
+    histories: list[np.ndarray]
+    targets: np.ndarray
 
 
-def rank_batch(scorer: Scorer, histories: Sequence[np.ndarray], targets: np.ndarray) -> tuple[Ranks, Ranks]:
-    """Masked and unmasked ranks of targets [B] after the histories; RunError if a score is NaN."""
+class EvaluationBatches:
+    """Rows of a view in batches of like length, small enough in events read at once and in scores."""
+
+    def __init__(self, view: SplitView, rows: np.ndarray, chunk: int) -> None:
+        self._view, self._rows = view, rows
+        lengths = np.minimum(view.stops[rows] - view.starts[rows], chunk)
+        self._batches = length_batches(lengths, TOKENS, max_rows=max(1, SCORES // (view.dataset.num_items + 1)))
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[EvaluationBatch]:
+        assert self._view.targets is not None
+        for index in self._batches:
+            rows = self._rows[index]
+            yield EvaluationBatch(index, [self._view.history(row) for row in rows], self._view.targets[rows])
+
+
+def rank_batch(scorer: Scorer, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
+    """Masked and unmasked ranks of one batch's targets; RunError if a score is NaN."""
     with torch.inference_mode():
-        scores = scorer.scores(histories)
+        scores = scorer.scores(batch.histories)
         if bool(torch.isnan(scores).any()):
             raise RunError(f"expected finite scores from '{scorer.name}'; got NaN; train the model again")
-        at = torch.from_numpy(targets).to(scores.device)
-        unmasked = target_ranks(scores, at)
-        return masked_ranks(unmasked, scores, at, histories), unmasked
+        targets = torch.from_numpy(batch.targets).to(scores.device)
+        unmasked = target_ranks(scores, targets)
+        return masked_ranks(unmasked, scores, targets, batch.histories), unmasked

@@ -16,7 +16,7 @@ from deployrec.data import LeaveOneOut
 from deployrec.errors import RunError
 from deployrec.models import SequentialRecommender, State
 from deployrec.training.config import TrainingConfig
-from deployrec.training.evaluate import evaluation_batches, rank_batch
+from deployrec.training.evaluate import EvaluationBatch, EvaluationBatches, rank_batch
 from deployrec.training.losses import NextItemLoss
 from deployrec.training.metrics import Ranks
 from deployrec.training.scorers import WindowedScorer, encode_histories
@@ -82,9 +82,8 @@ class TrainingModule(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self._ranks = []
 
-    def validation_step(self, batch: tuple[np.ndarray, list[np.ndarray], np.ndarray], batch_idx: int) -> None:
-        _, histories, targets = batch
-        self._ranks.append(rank_batch(WindowedScorer(self.model, self.config.window), histories, targets))
+    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
+        self._ranks.append(rank_batch(WindowedScorer(self.model, self.config.window), batch))
 
     def on_validation_epoch_end(self) -> None:
         masked, unmasked = (Ranks.concatenate(kind).metrics() for kind in zip(*self._ranks, strict=True))
@@ -137,11 +136,11 @@ class LeaveOneOutData(lightning.LightningDataModule):
         config = self._config
         return WindowBatches(self._views.train, config.window, config.tokens, self._carried, config.seed, epoch)
 
-    def val_dataloader(self) -> list[tuple[np.ndarray, list[np.ndarray], np.ndarray]]:
+    def val_dataloader(self) -> EvaluationBatches:
         rows = np.arange(len(self._views.validation))
         if 0 < self._config.validation_users < len(rows):
             rows = np.random.default_rng(self._config.seed).choice(rows, self._config.validation_users, replace=False)
-        return list(evaluation_batches(self._views.validation, rows, self._config.window))
+        return EvaluationBatches(self._views.validation, rows, self._config.window)
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:

@@ -25,8 +25,9 @@ class ShowProgress(lightning.Callback):
             TextColumn("loss {task.fields[loss]:.3f}"),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(speed_estimate_period=120),
+            TimeRemainingColumn(),
             console=console,
+            speed_estimate_period=120,
             transient=True,
             disable=not console.is_terminal,
         )
