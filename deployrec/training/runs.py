@@ -173,11 +173,11 @@ def newest_finished(root: str | Path, model: str) -> Run | None:
     return next((run for run in _newest_first(root, model) if run.finished), None)
 
 
-def newest_unfinished(root: str | Path, model: str, dataset: Dataset) -> Run | None:
-    """The newest run of `model` on this data if it was interrupted after its first epoch."""
+def newest_unfinished(root: str | Path, model: str, dataset: Dataset, before: Run) -> Run | None:
+    """The run of `model` on this data that came last before `before`, if it was interrupted after its first epoch."""
     for run in _newest_first(root, model):
-        if run.record["data"]["digest"] == dataset.digest:
-            return run if not run.finished and any(run.checkpoints.glob("*.ckpt")) else None
+        if run.path.name < before.path.name and run.record["data"]["digest"] == dataset.digest:
+            return None if run.finished or not any(run.checkpoints.glob("*.ckpt")) else run
     return None
 
 

@@ -79,10 +79,15 @@ def start(
 
 def resume(path: str | Path, console: Console | None = None) -> Run:
     """Goes on with the interrupted run in `path` after its last whole epoch, as if it had not stopped."""
+    return fit(*reopen(path), console)
+
+
+def reopen(path: str | Path) -> tuple[Run, Dataset]:
+    """An unfinished run and its data for `fit`; RunError if it is finished or its data have changed."""
     run = Run.load(path)
     if run.finished:
         raise RunError(f"expected an unfinished run; got {run.path}, which is finished; start a new one without --resume")
-    return fit(run, run.dataset(), console)
+    return run, run.dataset()
 
 
 def fit(run: Run, dataset: Dataset, console: Console | None = None) -> Run:
