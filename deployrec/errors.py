@@ -31,3 +31,7 @@ class ParityError(DeployrecError):
     """An export that does not agree with the model it was made from; no bundle is written."""
 
     exit_code = 1
+
+
+class RunError(DeployrecError):
+    """A training run that is missing, unfinished, of other data, or that broke."""

@@ -1,0 +1,167 @@
+"""Leave-one-out evaluation that ranks ALL items: every scorer masked and unmasked, beside the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from deployrec.data import Dataset, LeaveOneOut, SplitView, leave_one_out
+from deployrec.errors import RunError
+from deployrec.models import SequentialRecommender
+from deployrec.training.baselines import Markov, Popularity
+from deployrec.training.metrics import METRICS, Ranks, masked_ranks, target_ranks
+from deployrec.training.scorers import Scorer, StreamedScorer, WindowedScorer, carries_state
+from deployrec.training.windows import length_batches
+
+TOKENS = 16_384
+SCORES = 2**23
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scorer's figures; `masked` tells whether seen items were taken out, `long_users` counts those beyond the window."""
+
+    name: str
+    masked: bool
+    metrics: dict[str, float]
+    long_users: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures of one split: `users` were evaluated, `num_long` of them with more than `window` events before the target."""
+
+    data: str
+    split: str
+    users: int
+    window: int
+    num_long: int
+    rows: tuple[Row, ...]
+
+    def row(self, name: str, masked: bool = True) -> Row:
+        """The row of scorer `name`; KeyError where it was not evaluated."""
+        for row in self.rows:
+            if (row.name, row.masked) == (name, masked):
+                return row
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: {"users", "window", "num_long", "rows": {name: {"masked" | "unmasked": {metric: value}}}}."""
+        rows: dict[str, dict[str, Any]] = {}
+        for row in self.rows:
+            kind = "masked" if row.masked else "unmasked"
+            rows.setdefault(row.name, {})[kind] = row.metrics
+            if self.num_long:
+                rows[row.name][f"{kind}_long_users"] = row.long_users
+        return {"users": self.users, "window": self.window, "num_long": self.num_long, "rows": rows}
+
+    def table(self) -> Table:
+        """The report for a terminal."""
+        table = Table(title=f"{self.data}, {self.split}: {self.users:,} users, all items ranked", title_justify="left")
+        table.add_column("scorer")
+        table.add_column("seen items")
+        for metric in METRICS:
+            table.add_column(metric.upper(), justify="right")
+        for index, row in enumerate(self.rows):
+            last = index + 1 == len(self.rows) or self.rows[index + 1].name != row.name
+            figures = [f"{row.metrics[metric]:.4f}" for metric in METRICS]
+            table.add_row(row.name, "masked" if row.masked else "unmasked", *figures, end_section=last)
+        return table
+
+    def streaming(self) -> float | None:
+        """Masked NDCG@10 streamed over windowed, for users with more events than the window; None without such users."""
+        names = {row.name for row in self.rows}
+        if not self.num_long or not {"windowed", "streamed"} <= names:
+            return None
+        windowed, streamed = (self.row(name).long_users["ndcg@10"] for name in ("windowed", "streamed"))
+        return streamed / windowed if windowed else None
+
+
+def evaluate(
+    model: SequentialRecommender, dataset: Dataset, *, window: int, split: str = "test", baselines: bool = True
+) -> Report:
+    """Figures of a model on the split "test" or "validation", windowed and, if it carries state, streamed.
+
+    The model is put into eval mode and evaluated where its weights lie. Raises RunError for scores that are NaN.
+    """
+    scorers: list[Scorer] = [WindowedScorer(model.eval(), window)]
+    if carries_state(model):
+        scorers.append(StreamedScorer(model, window))
+    return evaluate_scorers(scorers, dataset, window=window, split=split, baselines=baselines)
+
+
+def evaluate_scorers(
+    scorers: Sequence[Scorer], dataset: Dataset, *, window: int, split: str = "test", baselines: bool = True
+) -> Report:
+    """Figures of any scorers on one split; `window` only tells whom the report counts as a long user."""
+    views = leave_one_out(dataset)
+    view = view_of(views, split)
+    if not len(view):
+        raise RunError(f"expected users with at least 3 events; got none in {dataset.name}; evaluate on a longer log")
+    if baselines:
+        scorers = [*scorers, Popularity(views.train), Markov(views.train, lags=1), Markov(views.train)]
+    long = view.stops - view.starts > window
+    rows = []
+    for scorer in scorers:
+        for masked, ranks in zip((True, False), rank_users(scorer, view), strict=True):
+            rows.append(Row(scorer.name, masked, ranks.metrics(), ranks.metrics(long)))
+    return Report(dataset.name, split, len(view), window, int(long.sum()), tuple(rows))
+
+
+def view_of(views: LeaveOneOut, split: str) -> SplitView:
+    """The view that is called "validation" or "test"."""
+    return {"validation": views.validation, "test": views.test}[split]
+
+
+def rank_users(scorer: Scorer, view: SplitView, rows: np.ndarray | None = None) -> tuple[Ranks, Ranks]:
+    """Masked and unmasked ranks of the view's targets, in the order of its rows or of those given."""
+    rows = np.arange(len(view)) if rows is None else rows
+    parts, order = [], []
+    for batch in EvaluationBatches(view, rows, scorer.chunk):
+        parts.append(rank_batch(scorer, batch))
+        order.append(batch.index)
+    back = np.argsort(np.concatenate(order))
+    masked, unmasked = (Ranks.concatenate(kind) for kind in zip(*parts, strict=True))
+    return Ranks(masked.better[back], masked.tied[back]), Ranks(unmasked.better[back], unmasked.tied[back])
+
+
+class EvaluationBatch(NamedTuple):
+    """Histories and targets [B] of the view rows that stand at `index` [B] of those asked for."""
+
+    index: np.ndarray
+    histories: list[np.ndarray]
+    targets: np.ndarray
+
+
+class EvaluationBatches:
+    """Rows of a view in batches of like length, small enough in events read at once and in scores."""
+
+    def __init__(self, view: SplitView, rows: np.ndarray, chunk: int) -> None:
+        self._view, self._rows = view, rows
+        lengths = np.minimum(view.stops[rows] - view.starts[rows], chunk)
+        self._batches = length_batches(lengths, TOKENS, max_rows=max(1, SCORES // (view.dataset.num_items + 1)))
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[EvaluationBatch]:
+        assert self._view.targets is not None
+        for index in self._batches:
+            rows = self._rows[index]
+            yield EvaluationBatch(index, [self._view.history(row) for row in rows], self._view.targets[rows])
+
+
+def rank_batch(scorer: Scorer, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
+    """Masked and unmasked ranks of one batch's targets; RunError if a score is NaN."""
+    with torch.inference_mode():
+        scores = scorer.scores(batch.histories)
+        if bool(torch.isnan(scores).any()):
+            raise RunError(f"expected finite scores from '{scorer.name}'; got NaN; train the model again")
+        targets = torch.from_numpy(batch.targets).to(scores.device)
+        unmasked = target_ranks(scores, targets)
+        return masked_ranks(unmasked, scores, targets, batch.histories), unmasked

@@ -1,0 +1,145 @@
+"""Next-item losses over large catalogues: chunked full softmax, and sampled softmax with or without correction."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deployrec.training.config import TrainingConfig
+
+SAMPLED_FROM = 100_000
+
+
+class NextItemLoss:
+    """The loss that a recipe names, for a catalogue with `counts` [N] training events per item."""
+
+    def __init__(self, config: TrainingConfig, counts: Tensor) -> None:
+        auto = "sampled" if len(counts) >= SAMPLED_FROM else "softmax"
+        self._kind = auto if config.loss == "auto" else config.loss
+        self._config = config
+        self._sampler = NegativeSampler(counts, config.negative_power if self._kind == "sampled" else 0.0)
+
+    def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Mean loss of targets [P], rows of items [N, D], from hidden [P, D], weighted by weights [P].
+
+        With a temperature the scores are cosines divided by it, else dot products.
+        """
+        if self._config.temperature > 0:
+            hidden = F.normalize(hidden, dim=-1) / self._config.temperature
+            items = F.normalize(items, dim=-1)
+        if self._kind == "softmax":
+            return chunked_cross_entropy(hidden, items, targets, weights, self._config.label_smoothing)
+        corrected = self._kind == "sampled"
+        sampler = self._sampler.to(hidden.device)
+        return sampled_softmax(hidden, items, targets, sampler, self._config.negatives, corrected, weights)
+
+
+def chunked_cross_entropy(
+    hidden: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    chunk: int = 1024,
+) -> Tensor:
+    """Mean cross-entropy of targets [P] (rows 0..N-1 of items) under softmax(hidden [P, D] @ items [N, D].T).
+
+    Equivalent to `F.cross_entropy(hidden @ items.T, targets, label_smoothing=...)`, with position weights [P] as
+    sum(w * loss) / sum(w). Gradients are taken while a chunk's logits exist, so memory is chunk * N, not P * N.
+    """
+    weights = torch.ones_like(targets, dtype=torch.float32) if weights is None else weights.float()
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, items, targets, weights, label_smoothing, chunk)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, weights: Tensor, smoothing: float, chunk: int
+    ) -> Tensor:
+        share = weights / weights.sum()
+        num_items = items.shape[0]
+        needs_grad = hidden.requires_grad or items.requires_grad
+        grad_hidden = torch.empty_like(hidden) if needs_grad else None
+        grad_items = torch.zeros_like(items) if needs_grad else None
+        total = torch.zeros((), device=hidden.device, dtype=torch.promote_types(hidden.dtype, torch.float32))
+        for start in range(0, hidden.shape[0], chunk):
+            rows = slice(start, start + chunk)
+            target, weight = targets[rows, None], share[rows, None].to(total.dtype)
+            logits = (hidden[rows] @ items.T).to(total.dtype)
+            normaliser = logits.logsumexp(1, keepdim=True)
+            target_part = (1 - smoothing) * logits.gather(1, target)
+            if smoothing:
+                target_part = target_part + smoothing * logits.mean(1, keepdim=True)
+            total += ((normaliser - target_part) * weight).sum()
+            if grad_hidden is not None and grad_items is not None:
+                slope = logits.sub_(normaliser).exp_()
+                if smoothing:
+                    slope -= smoothing / num_items
+                slope.scatter_add_(1, target, torch.full_like(weight, smoothing - 1))
+                slope = slope.mul_(weight).to(items.dtype)
+                grad_hidden[rows] = slope @ items
+                grad_items += slope.T @ hidden[rows].to(items.dtype)
+        ctx.save_for_backward(grad_hidden, grad_items)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, grad_items = ctx.saved_tensors
+        return grad_hidden * grads[0], grad_items * grads[0], None, None, None, None
+
+
+class NegativeSampler:
+    """Draws negatives with replacement, each item with probability q proportional to (count + 1) ** power.
+
+    power 0 is uniform; `counts` [N] are the items' events in training.
+    """
+
+    def __init__(self, counts: Tensor, power: float) -> None:
+        weight = (counts.double() + 1) ** power
+        self.log_probability = (weight / weight.sum()).log().float()
+        self._cumulative = (weight / weight.sum()).cumsum(0)
+
+    def __call__(self, number: int) -> Tensor:
+        """Item rows 0..N-1 [number], from torch's generator of the device."""
+        draws = torch.rand(number, device=self._cumulative.device, dtype=torch.float64)
+        return torch.searchsorted(self._cumulative, draws).clamp_(max=len(self._cumulative) - 1)
+
+    def to(self, device: torch.device) -> NegativeSampler:
+        self.log_probability, self._cumulative = self.log_probability.to(device), self._cumulative.to(device)
+        return self
+
+
+def sampled_softmax(
+    hidden: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    sampler: NegativeSampler,
+    negatives: int,
+    corrected: bool,
+    weights: Tensor | None = None,
+    group: int = 512,
+) -> Tensor:
+    """Mean cross-entropy of each target against `negatives` sampled items, shared by groups of `group` positions.
+
+    `corrected` subtracts log(negatives * q) from every negative's logit, and nothing from the target's, which is in
+    the sum with certainty: the partition sum is then unbiased (Jean et al., ACL 2015; Khrylchenko et al., RecSys
+    2025). Without it the loss is the plain softmax over the sample, which favours rare items under popular
+    negatives. Negatives that hit a position's own target are left out. Shapes as in `chunked_cross_entropy`.
+    """
+    losses = []
+    for start in range(0, hidden.shape[0], group):
+        rows = slice(start, start + group)
+        sample = sampler(negatives)
+        logits = (hidden[rows] @ items[sample].T).float()
+        if corrected:
+            logits = logits - (sampler.log_probability[sample] + math.log(negatives))
+        logits = logits.masked_fill(sample == targets[rows, None], -torch.inf)
+        positive = (hidden[rows] * items[targets[rows]]).sum(1, keepdim=True).float()
+        losses.append(torch.cat([positive, logits], 1).logsumexp(1) - positive.squeeze(1))
+    loss = torch.cat(losses)
+    return loss.mean() if weights is None else (loss * weights).sum() / weights.sum()

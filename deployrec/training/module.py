@@ -1,0 +1,151 @@
+"""The Lightning module: one training step over a batch of windows, validation by full ranking."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from deployrec.data import LeaveOneOut
+from deployrec.errors import RunError
+from deployrec.models import SequentialRecommender, State
+from deployrec.training.config import TrainingConfig
+from deployrec.training.evaluate import EvaluationBatch, EvaluationBatches, rank_batch
+from deployrec.training.losses import NextItemLoss
+from deployrec.training.metrics import Ranks
+from deployrec.training.scorers import WindowedScorer, encode_histories
+from deployrec.training.windows import WindowBatch, WindowBatches
+
+MONITOR = "ndcg@10"
+CHECK_EVERY = 20
+
+
+class TrainingModule(lightning.LightningModule):
+    """Trains `model` by `config`; `counts` [N] are the items' training events.
+
+    Validation logs masked metrics under their names and unmasked ones as "unmasked/...".
+    """
+
+    def __init__(self, model: SequentialRecommender, config: TrainingConfig, counts: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.recent_loss = math.nan
+        self._next_item_loss = NextItemLoss(config, counts)
+        self._ranks: list[tuple[Ranks, Ranks]] = []
+        if config.temperature > 0:
+            parametrize.register_parametrization(model.embedding, "weight", UnitRows())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        matrices = [p for p in self.model.parameters() if p.ndim > 1]
+        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": matrices, "weight_decay": self.config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.config.learning_rate, fused=True)
+
+    def on_train_epoch_start(self) -> None:
+        # An epoch's randomness depends on nothing but the seed and its number, so that a resumed run repeats it.
+        seed = np.random.SeedSequence([self.config.seed, self.current_epoch]).generate_state(1)[0]
+        torch.manual_seed(int(seed))
+
+    def on_train_batch_start(self, batch: WindowBatch, batch_idx: int) -> None:
+        progress = (self.current_epoch + batch_idx / self.trainer.num_training_batches) / self.config.epochs
+        rate = learning_rate(self.config, self.global_step, progress)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
+        with parametrize.cached():
+            hidden, _ = self.model.encode(batch.items, batch.lengths, self._start_state(batch))
+            real = batch.targets > 0
+            weights = self._position_weights(batch)[real] if self.config.context_power else None
+            items = self.model.embedding.weight[1:]
+            return self._next_item_loss(hidden[real], items, batch.targets[real] - 1, weights)
+
+    def on_train_batch_end(self, outputs: Any, batch: WindowBatch, batch_idx: int) -> None:
+        if batch_idx % CHECK_EVERY == 0 or batch_idx + 1 == self.trainer.num_training_batches:
+            self.recent_loss = float(outputs["loss"])
+            if not math.isfinite(self.recent_loss):
+                raise RunError(
+                    f"expected a finite loss; got {self.recent_loss} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}; "
+                    "train again with a lower learning_rate or clip"
+                )
+
+    def on_validation_epoch_start(self) -> None:
+        self._ranks = []
+
+    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
+        self._ranks.append(rank_batch(WindowedScorer(self.model, self.config.window), batch))
+
+    def on_validation_epoch_end(self) -> None:
+        masked, unmasked = (Ranks.concatenate(kind).metrics() for kind in zip(*self._ranks, strict=True))
+        self.log_dict(masked)
+        self.log_dict({f"unmasked/{name}": value for name, value in unmasked.items()})
+
+    def trained_model(self) -> SequentialRecommender:
+        """The model in eval mode, with nothing of training left on it."""
+        if parametrize.is_parametrized(self.model.embedding, "weight"):
+            parametrize.remove_parametrizations(self.model.embedding, "weight", leave_parametrized=True)
+        return self.model.eval()
+
+    def _start_state(self, batch: WindowBatch) -> State | None:
+        """Zeros, and the detached state as it would be served, without dropout, for the carried rows."""
+        if not len(batch.carried):
+            return None
+        self.model.eval()
+        with torch.no_grad():
+            _, carried = encode_histories(self.model, batch.prefixes, self.config.window)
+        self.model.train()
+        state = self.model.initial_state(len(batch.items))
+        return {name: tensor.index_copy(0, batch.carried, carried[name].to(tensor)) for name, tensor in state.items()}
+
+    def _position_weights(self, batch: WindowBatch) -> Tensor:
+        before = torch.zeros_like(batch.lengths).index_copy(0, batch.carried, batch.prefix_lengths)
+        context = before[:, None] + torch.arange(1, batch.items.shape[1] + 1, device=before.device)
+        return context.float() ** self.config.context_power
+
+
+class UnitRows(nn.Module):
+    """Rows of unit length; a zero row stays zero."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return F.normalize(weight, dim=-1)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return F.normalize(weight, dim=-1)
+
+
+class LeaveOneOutData(lightning.LightningDataModule):
+    """Training windows, cut anew each epoch, and the validation users."""
+
+    def __init__(self, views: LeaveOneOut, config: TrainingConfig, carried_state: bool) -> None:
+        super().__init__()
+        self._views, self._config = views, config
+        self._carried = config.carried_state if carried_state else 0.0
+
+    def train_dataloader(self) -> WindowBatches:
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        config = self._config
+        return WindowBatches(self._views.train, config.window, config.tokens, self._carried, config.seed, epoch)
+
+    def val_dataloader(self) -> EvaluationBatches:
+        rows = np.arange(len(self._views.validation))
+        if 0 < self._config.validation_users < len(rows):
+            rows = np.random.default_rng(self._config.seed).choice(rows, self._config.validation_users, replace=False)
+        return EvaluationBatches(self._views.validation, rows, self._config.window)
+
+
+def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
+    """The rate at optimiser step `step`, `progress` in [0, 1] through all epochs: linear warm-up, then the schedule."""
+    rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.schedule == "constant":
+        return rate
+    return rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))

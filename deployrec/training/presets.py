@@ -1,0 +1,33 @@
+"""Recipes by model and data: `quick` for a first look, `full` for the figures worth publishing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from deployrec.data import Dataset
+from deployrec.errors import ConfigError
+from deployrec.training.config import TrainingConfig
+
+PRESETS = ("quick", "full")
+LONG_HISTORY = 40
+SMALL = 300_000
+
+
+def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], TrainingConfig]:
+    """Options of the model and the recipe of preset `name`; ConfigError for a name that is not in PRESETS.
+
+    Data sets fall into two kinds by mean history: from LONG_HISTORY events on (MovieLens) models need long windows and
+    little dropout, below (shop reviews) short windows and much.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"expected a preset out of {', '.join(PRESETS)}; got '{name}'; choose one of them")
+    long = dataset.num_events / max(1, dataset.num_users) >= LONG_HISTORY
+    options: dict[str, Any] = {} if long else {"dropout": 0.5}
+    recipe = TrainingConfig(window=600) if long else TrainingConfig(window=50, tokens=1600, epochs=100)
+    if name == "full":
+        return options, recipe
+    if model == "glintru":
+        options["dim"] = 64
+    small = dataset.num_events < SMALL
+    return options, replace(recipe, window=min(recipe.window, 200), epochs=10 if small else 4, validation_users=2000)

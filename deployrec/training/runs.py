@@ -1,0 +1,205 @@
+"""Run folders: runs/MODEL/TIME/ with run.json, weights.safetensors, items.csv, and checkpoints while training."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+import deployrec
+from deployrec.data import Dataset, load_dataset, write_items
+from deployrec.errors import RunError
+from deployrec.models import SequentialRecommender, build_model
+from deployrec.training.config import TrainingConfig
+
+SCHEMA = 1
+RUN_FILE, WEIGHTS_FILE, ITEMS_FILE = "run.json", "weights.safetensors", "items.csv"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a data set comes from: `load_dataset`'s source and options, so that a run can load it again."""
+
+    source: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.source != "sample":
+            object.__setattr__(self, "source", str(Path(self.source).absolute()))
+
+    def load(self) -> Dataset:
+        return load_dataset(self.source, **self.options)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run on disk; `record` is the content of its run.json."""
+
+    path: Path
+    record: dict[str, Any]
+
+    @classmethod
+    def create(
+        cls,
+        root: str | Path,
+        model: SequentialRecommender,
+        data: DataSource,
+        dataset: Dataset,
+        preset: str,
+        training: TrainingConfig,
+    ) -> Run:
+        """Makes the folder root/MODEL/TIME with an unfinished run.json and items.csv."""
+        record = {
+            "schema": SCHEMA,
+            "model": {"key": model.key, "config": model.config_dict()},
+            "data": {
+                **asdict(data),
+                "name": dataset.name,
+                "digest": dataset.digest,
+                "num_users": dataset.num_users,
+                "num_items": dataset.num_items,
+                "num_events": dataset.num_events,
+            },
+            "preset": preset,
+            "seed": training.seed,
+            "training": training.to_dict(),
+            "metrics": {},
+            "versions": {"deployrec": deployrec.__version__, "python": platform.python_version(), "torch": torch.__version__},
+            "finished": False,
+        }
+        run = cls(_new_folder(Path(root) / model.key), record)
+        write_items(dataset.items, run.path / ITEMS_FILE)
+        run._write_record()
+        return run
+
+    @classmethod
+    def load(cls, path: str | Path) -> Run:
+        """The run in folder `path`; RunError where there is none, or one that this version cannot read."""
+        file = Path(path) / RUN_FILE
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"expected a run folder with {RUN_FILE}; got {path}; name one under runs/MODEL/") from error
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+            raise RunError(f"expected a run of schema {SCHEMA} in {file}; got another; train again with this version")
+        return cls(Path(path), record)
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.record["finished"])
+
+    @property
+    def model_key(self) -> str:
+        return str(self.record["model"]["key"])
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """{"validation" | "test": `Report.to_dict()`} of a finished run."""
+        return dict(self.record["metrics"])
+
+    @property
+    def training(self) -> TrainingConfig:
+        return TrainingConfig(**self.record["training"])
+
+    @property
+    def source(self) -> DataSource:
+        return DataSource(self.record["data"]["source"], self.record["data"]["options"])
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def dataset(self) -> Dataset:
+        """The run's data, loaded again; RunError if it is no longer the same."""
+        dataset = self.source.load()
+        self.check_data(dataset)
+        return dataset
+
+    def check_data(self, dataset: Dataset) -> None:
+        """RunError unless `dataset` has the digest of the data that the run was trained on."""
+        expected = self.record["data"]["digest"]
+        if dataset.digest != expected:
+            raise RunError(
+                f"expected the data of {self.path} (digest {expected[:12]}); got {dataset.name} with digest "
+                f"{dataset.digest[:12]}; pass the same log and options, or train on this one"
+            )
+
+    def untrained_model(self) -> SequentialRecommender:
+        """A freshly initialised model of the run's configuration."""
+        return build_model(self.model_key, self.record["data"]["num_items"], self.record["model"]["config"])
+
+    def model(self) -> SequentialRecommender:
+        """The trained model in eval mode; RunError if the run is unfinished or its weights do not fit or are not finite."""
+        if not self.finished:
+            raise RunError(
+                f"expected a finished run; got {self.path}, which was interrupted; "
+                f"finish it with `deployrec train --resume {self.path}`"
+            )
+        file, model = self.path / WEIGHTS_FILE, self.untrained_model()
+        try:
+            weights = safetensors.torch.load_file(file)
+            model.load_state_dict(weights)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise RunError(f"expected the weights of {self.model_key} in {file}; got a file that does not fit; train again") from error
+        for name, tensor in weights.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise RunError(f"expected finite weights in {file}; got NaN or infinity in {name}; train again")
+        return model.eval()
+
+    def finish(self, model: SequentialRecommender, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> Run:
+        """Writes the weights, then marks the run finished with its metrics and `facts` (epochs, seconds, ...)."""
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        _replace(self.path / WEIGHTS_FILE, lambda to: safetensors.torch.save_file(weights, to))
+        run = Run(self.path, {**self.record, **facts, "metrics": dict(metrics), "finished": True})
+        run._write_record()
+        return run
+
+    def _write_record(self) -> None:
+        text = json.dumps(self.record, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        _replace(self.path / RUN_FILE, lambda to: to.write_text(text, encoding="utf-8"))
+
+
+def newest_finished(root: str | Path, model: str) -> Run | None:
+    """The newest finished run of `model` under `root`, if there is one."""
+    return next((run for run in _newest_first(root, model) if run.finished), None)
+
+
+def newest_unfinished(root: str | Path, model: str, dataset: Dataset) -> Run | None:
+    """The newest run of `model` on this data if it was interrupted after its first epoch."""
+    for run in _newest_first(root, model):
+        if run.record["data"]["digest"] == dataset.digest:
+            return run if not run.finished and any(run.checkpoints.glob("*.ckpt")) else None
+    return None
+
+
+def _newest_first(root: str | Path, model: str) -> list[Run]:
+    return [Run.load(file.parent) for file in sorted((Path(root) / model).glob(f"*/{RUN_FILE}"), reverse=True)]
+
+
+def _new_folder(parent: Path) -> Path:
+    while True:
+        path = parent / time.strftime("%Y%m%d-%H%M%S")
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            time.sleep(0.2)
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes to a temporary name and renames, so that `path` is never half-written."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

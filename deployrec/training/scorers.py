@@ -1,0 +1,88 @@
+"""What can be evaluated: anything that scores all items for a list of histories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deployrec.models import SequentialRecommender, State
+from deployrec.training.windows import pad
+
+
+class Scorer(Protocol):
+    """A row of an evaluation: a model read in some way, an exported bundle, a baseline.
+
+    name    what the table calls it
+    chunk   the events it reads of a history at once, by which the caller sizes batches
+    """
+
+    name: str
+    chunk: int
+
+    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+        """Scores [B, N + 1] of all items after each history (item rows, oldest first, at least one); column 0 is -inf."""
+        ...
+
+
+class WindowedScorer:
+    """A model that reads the last `window` events from a zero state."""
+
+    name = "windowed"
+
+    def __init__(self, model: SequentialRecommender, window: int) -> None:
+        limit = model.state_spec.exact_up_to
+        self._model, self.chunk = model, window if limit is None else min(window, limit)
+
+    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+        return _scores(self._model, [history[-self.chunk :] for history in histories], self.chunk)
+
+
+class StreamedScorer:
+    """A model as it is served: its state is carried over the whole history, read in chunks of `chunk` events."""
+
+    name = "streamed"
+
+    def __init__(self, model: SequentialRecommender, chunk: int) -> None:
+        self._model, self.chunk = model, chunk
+
+    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+        return _scores(self._model, histories, self.chunk)
+
+
+def carries_state(model: SequentialRecommender) -> bool:
+    """Whether the model has a constant-size state that holds for histories of any length."""
+    return bool(model.state_spec.tensors) and model.state_spec.exact_up_to is None
+
+
+def encode_histories(
+    model: SequentialRecommender, histories: Sequence[np.ndarray], chunk: int
+) -> tuple[Tensor, State]:
+    """User vectors [B, D] and states after each history, none empty, encoded `chunk` events at a time."""
+    lengths = np.array([len(history) for history in histories])
+    events, stops = np.concatenate(histories), np.cumsum(lengths)
+    starts = stops - lengths
+    device = model.embedding.weight.device
+    order = np.argsort(starts - stops, kind="stable")
+    starts, stops = starts[order], stops[order]
+    state = model.initial_state(len(order))
+    user = model.embedding.weight.new_zeros(len(order), model.embedding.embedding_dim)
+    for at in range(0, int((stops - starts).max(initial=0)), chunk):
+        active = int((stops - starts > at).sum())
+        begin = starts[:active] + at
+        end = np.minimum(stops[:active], begin + chunk)
+        items, lengths = pad(events, begin, end).to(device), torch.from_numpy(end - begin).to(device)
+        past = {name: tensor[:active] for name, tensor in state.items()}
+        newest, present = model.encode_last(items, lengths, past or None)
+        user = torch.cat([newest, user[active:]])
+        state = {name: torch.cat([present[name], tensor[active:]]) for name, tensor in state.items()}
+    back = torch.from_numpy(np.argsort(order)).to(device)
+    return user[back], {name: tensor[back] for name, tensor in state.items()}
+
+
+def _scores(model: SequentialRecommender, histories: Sequence[np.ndarray], chunk: int) -> Tensor:
+    with torch.inference_mode():
+        return model.score(encode_histories(model, histories, chunk)[0])
