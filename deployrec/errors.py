@@ -4,6 +4,8 @@
 class DeployrecError(Exception):
     """Base of every error that the caller can mend; its text is one line."""
 
+    exit_code = 2
+
 
 class DataError(DeployrecError):
     """A log, a column or a row that cannot be used."""
@@ -23,6 +25,12 @@ class UnknownItemError(DeployrecError):
 
 class StaleStateError(DeployrecError):
     """A stored state that another bundle wrote; it is never fed to this model."""
+
+
+class ParityError(DeployrecError):
+    """An export that does not agree with the model it was made from; no bundle is written."""
+
+    exit_code = 1
 
 
 class RunError(DeployrecError):

@@ -23,10 +23,10 @@ class SampleProcess:
     """The parameters; weights are whole numbers, so that every machine draws the same log.
 
     Per event the interest is kept with probability stay / 100, else drawn by `drift` weights over the next interests
-    in order (the nearest is likeliest). Then, with probability stray / 100, any unseen film by popularity; else an
-    unseen film of the interest, by popularity times `ahead`: the weight of being 1, 2, ... places further in the
-    interest's order than the newest film of that interest the user has seen, `elsewhere` for all other places.
-    Where an interest has no unseen film left, the draw is from all unseen films.
+    in order. Then, with probability stray / 100, any unseen film is drawn by popularity; else an unseen film of the
+    interest, by popularity times `ahead`: the weights of being 1, 2, ... places further in the interest's circular
+    order than the newest film of that interest that the user has seen (before the first one, all places weigh the
+    same). Where none of these is unseen, any unseen film is drawn.
     """
 
     seed: int = 0
@@ -36,12 +36,11 @@ class SampleProcess:
     shortest: int = 20
     mean_length: int = 60
     longest: int = 200
-    stay: int = 92
+    stay: int = 94
     stray: int = 4
     drift: tuple[int, ...] = (6, 3, 1)
-    ahead: tuple[int, ...] = (24, 20, 16, 12, 9, 6, 4, 3)
-    elsewhere: int = 0
-    popularity: tuple[int, ...] = (8, 5, 4, 3, 3, 2, 2, 2)
+    ahead: tuple[int, ...] = (6, 6, 5, 5, 4, 4, 4, 3, 3, 2, 2, 1)
+    popularity: tuple[int, ...] = (6, 4, 3, 3, 2, 2, 2, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +152,7 @@ class Seen:
 def interest_weights(process: SampleProcess, world: SampleWorld, interest: Int64Array, seen: Seen) -> Int64Array:
     """Weights [U, M] of the places in `interest` [U]'s order for each user's next film; seen films weigh 0."""
     M = world.ring.shape[1]
-    ahead = np.full(M, process.elsewhere)
+    ahead = np.zeros(M, dtype=np.int64)
     ahead[: len(process.ahead)] = process.ahead[:M]
     newest = seen.newest[np.arange(len(interest)), interest][:, None]
     distance = (np.arange(M) - newest - 1) % world.size[interest][:, None]
@@ -198,7 +197,7 @@ def _draw_lengths(process: SampleProcess, rng: np.random.Generator) -> Int64Arra
     below = _whole(rng, np.full(process.num_users, spread))
     stretch = _whole(rng, np.full(process.num_users, 4)) == 0
     lengths = process.shortest + np.where(stretch, below * 2, below * 2 // 3)
-    return np.minimum(lengths, min(process.longest, process.num_items))
+    return np.minimum(lengths, min(process.longest, process.num_items - 1))
 
 
 def _pick(rng: np.random.Generator, weights: Int64Array) -> Int64Array:

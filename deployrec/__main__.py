@@ -1,0 +1,5 @@
+"""`python -m deployrec`."""
+
+from deployrec.cli import main
+
+main()

@@ -1,0 +1,53 @@
+"""The root of the command line: its verbs, and how errors end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from deployrec import __version__
+from deployrec.cli.console import err, out
+from deployrec.cli.export import export
+from deployrec.errors import DeployrecError
+
+app = typer.Typer(
+    name="deployrec",
+    help="Train a recurrent sequential recommender, export it as small verified graphs, serve it from a constant-size state.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command()(export)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    if show:
+        out.print(f"deployrec {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command line. A user's error is one line on stderr and exit code 2 (1 for a failed parity gate)."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except DeployrecError as error:
+        err.print(f"deployrec: {error}", markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("deployrec: interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    """Ends through the interpreter, so that temporary folders are removed."""
+    sys.exit(128 + signum)

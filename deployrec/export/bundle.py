@@ -1,0 +1,166 @@
+"""From a trained model to a sealed bundle: everything is written beside the target, checked, then renamed into place."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from deployrec.data import Dataset, write_items
+from deployrec.errors import BundleError, ConfigError, ParityError
+from deployrec.export.graphs import write_graphs
+from deployrec.export.onnx_ops import OPSET
+from deployrec.export.parity import choose_histories, compare_torch, reference_cases
+from deployrec.models import SequentialRecommender
+from deployrec.runtime.bundle import Bundle, seal
+from deployrec.runtime.files import atomic_write, canonical_json
+from deployrec.runtime.manifest import ITEMS, MANIFEST, PARITY, PARITY_CASES, WEIGHTS
+from deployrec.runtime.parity import Comparison
+from deployrec.runtime.verify import compare_graphs
+
+MAX_EXCLUDE = 512
+ENCODE_CHUNK = 512
+MOST_TOP_K = 3839  # TensorRT's TopK takes fewer than 3,840
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """The sealed bundle and every comparison of its certificate."""
+
+    bundle: Bundle
+    comparisons: list[Comparison]
+
+
+def export_bundle(
+    model: SequentialRecommender,
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    top_k: int = 100,
+    window: int = 200,
+    training: dict[str, Any] | None = None,
+    force: bool = False,
+) -> ExportReport:
+    """Exports `model`, trained on `dataset`, to the folder `out`.
+
+    top_k: items a request can get at most (fewer where the catalogue is smaller); window: events of a training window,
+    an edge that the certificate covers; training: what the manifest says about the training run.
+    Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle) or a `top_k` out of range, ParityError
+    if a gate fails (the report is then OUT.parity-failed.json), BundleError if the disk refuses. Nothing else is left.
+    """
+    out = Path(out)
+    if not 1 <= top_k <= MOST_TOP_K:
+        raise ConfigError(f"expected top_k from 1 to {MOST_TOP_K}; got {top_k}; ask for fewer items")
+    check_target(out, force)
+    check_weights(model)
+    model, top_k = model.cpu().float().eval(), min(top_k, model.num_items)
+    with _staging(out) as folder, torch.no_grad():
+        atomic_write(folder / WEIGHTS, save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
+        write_items(dataset.items, folder / ITEMS)
+        graphs = write_graphs(model, folder, top_k)
+        cases = reference_cases(model, choose_histories(dataset, _edges(window)), top_k, MAX_EXCLUDE)
+        cases.save(folder / PARITY_CASES)
+        document = {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "model": {
+                "key": model.key,
+                "config": model.config_dict(),
+                "num_items": model.num_items,
+                "dim": model.config.dim,
+            },
+            "state": model.state_spec.to_dict(),
+            "graphs": {name: asdict(graph) for name, graph in graphs.items()},
+            "opset": OPSET,
+            "top_k": top_k,
+            "max_exclude": MAX_EXCLUDE,
+            "encode_chunk": ENCODE_CHUNK,
+            "data": {
+                "name": dataset.name,
+                "digest": dataset.digest,
+                "num_users": dataset.num_users,
+                "num_items": dataset.num_items,
+                "num_events": dataset.num_events,
+            },
+            "training": training or {},
+            "versions": _versions(),
+        }
+        seal(folder, document)
+        comparisons = compare_torch(model, cases, top_k) + compare_graphs(Bundle.open(folder), cases)
+        _certify(comparisons, folder, out)
+        seal(folder, document)
+        _move(folder, out)
+    return ExportReport(Bundle.open(out), comparisons)
+
+
+def check_target(out: Path, force: bool) -> None:
+    """Raises ConfigError if `out` cannot become a bundle: asked before any long work."""
+    if out.exists() and not force:
+        raise ConfigError(f"expected a new folder; got {out}, which exists; pass --force to replace it, or another --out")
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise ConfigError(f"expected a bundle to replace; got {out}, which is none; remove it yourself, or pass another --out")
+
+
+def check_weights(model: SequentialRecommender) -> None:
+    """Raises ConfigError for a weight that is NaN or infinite."""
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ConfigError(f"expected finite weights; got NaN or infinity in {name}; train the model again")
+
+
+def _edges(window: int) -> list[int]:
+    """History lengths at which an implementation is most likely to be wrong."""
+    return [0, 1, 2, 3, 4, 5, window - 1, window, ENCODE_CHUNK - 1, ENCODE_CHUNK, ENCODE_CHUNK + 1]
+
+
+def _certify(comparisons: list[Comparison], folder: Path, out: Path) -> None:
+    """Writes parity.json; on a failed gate the report goes beside `out` instead, and ParityError is raised."""
+    failed = [row for row in comparisons if not row.passed]
+    report = canonical_json({"passed": not failed, "comparisons": [row.to_dict() for row in comparisons]})
+    if failed:
+        target = out.with_name(f"{out.name}.parity-failed.json")
+        atomic_write(target, report)
+        worst = max(failed, key=lambda row: row.figure / row.limit)
+        raise ParityError(
+            f"expected {worst.comparison} within {worst.limit:.1e} of the float64 reference; got {worst.figure:.1e} for "
+            f"{worst.quantity} in {worst.case} ({len(failed)} of {len(comparisons)} comparisons failed); read {target}"
+        )
+    atomic_write(folder / PARITY, report)
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """A hidden folder beside `out` that is gone afterwards, whatever happens inside."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True) as name:
+            folder = Path(name) / out.name
+            folder.mkdir()
+            yield folder
+    except OSError as error:
+        raise BundleError(f"expected to write {out}; got '{error}'; free disk space or pass another --out") from error
+
+
+def _move(folder: Path, out: Path) -> None:
+    """Renames the finished bundle to `out`; an older one steps aside first, so that one of the two always stands."""
+    if out.exists():
+        old = folder.with_name("replaced")
+        out.rename(old)
+        folder.rename(out)
+        shutil.rmtree(old)
+    else:
+        folder.rename(out)
+
+
+def _versions() -> dict[str, str]:
+    wanted = ("deployrec", "torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu")
+    installed = {distribution.name: distribution.version for distribution in distributions()}
+    return {name: installed[name] for name in wanted if name in installed}

@@ -1,0 +1,58 @@
+"""What a backend does for the runtime; each lives in one file of this folder named {name}_backend.py."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from deployrec.errors import ConfigError
+from deployrec.runtime.bundle import Bundle
+
+State = Mapping[str, np.ndarray]
+"""State tensors by name, float32 with a batch axis in front."""
+
+
+class Output(NamedTuple):
+    """What step and encode answer: topk_items [B, K] int64, topk_scores [B, K], user [B, D], state tensors [B, ...]."""
+
+    topk_items: np.ndarray
+    topk_scores: np.ndarray
+    user: np.ndarray
+    state: dict[str, np.ndarray]
+
+
+class Backend(Protocol):
+    """Runs a bundle's graphs. The arrays of an answer may be overwritten by the next call: copy what is to stay.
+
+    items, item ids and exclude are int64 item rows; exclude [B, E] has E >= 1 and is padded with 0. A row outside
+    0..num_items raises UnknownItemError before anything runs. Not safe for calls from two threads at once.
+    """
+
+    def step(self, items: np.ndarray, exclude: np.ndarray, state: State) -> Output:
+        """One event of each user: items [B]. Only for bundles with a step graph."""
+
+    def encode(self, items: np.ndarray, lengths: np.ndarray, exclude: np.ndarray, state: State) -> Output:
+        """Rows of events: items [B, T] padded with 0 on the right, lengths [B]."""
+
+    def score(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """topk_items and topk_scores [B, K] for user vectors [B, D]."""
+
+
+def load_backend(name: str, bundle: Bundle, **options: object) -> Backend:
+    """Calls `load(bundle, **options)` of the backend's file; raises ConfigError for a name that has no file."""
+    known = backends()
+    if name not in known:
+        raise ConfigError(f"expected a backend among {', '.join(known)}; got '{name}'; name one of them")
+    backend: Backend = importlib.import_module(f"deployrec.runtime.{name}_backend").load(bundle, **options)
+    return backend
+
+
+def backends() -> list[str]:
+    """Names of the backends that this installation has a file for."""
+    modules = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    return sorted(name.removesuffix("_backend") for name in modules if name.endswith("_backend"))

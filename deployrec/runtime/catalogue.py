@@ -1,0 +1,64 @@
+"""items.csv: the user's own item ids, titles and popularity by item row."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deployrec.errors import BundleError
+from deployrec.runtime.files import first_line
+
+COLUMNS = ["item_id", "title", "popularity"]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Row i of the item table is `item_ids[i]`; place 0 is padding and holds empty texts."""
+
+    item_ids: list[str]
+    titles: list[str]
+    popularity: np.ndarray
+    rows: dict[str, int]
+
+    @property
+    def num_items(self) -> int:
+        return len(self.item_ids) - 1
+
+    def most_popular(self, k: int) -> tuple[list[int], list[float]]:
+        """The k most interacted item rows, the lower row first among equals, and the logarithms of their shares.
+
+        Items without a single interaction have no logarithm and are left out.
+        """
+        order = np.argsort(-self.popularity[1:], kind="stable")[:k] + 1
+        total = int(self.popularity.sum())
+        found = [int(row) for row in order if self.popularity[row] > 0]
+        return found, [math.log(int(self.popularity[row]) / total) for row in found]
+
+    @classmethod
+    def read(cls, path: str | Path, num_items: int) -> Catalogue:
+        """Reads items.csv; raises BundleError where it does not hold `num_items` distinct items."""
+        ids, titles, popularity = [""], [""], [0]
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                reader = csv.reader(file)
+                header = next(reader, [])
+                if header[:3] != COLUMNS:
+                    raise ValueError(f"the columns {','.join(header)}")
+                for item_id, title, count, *_ in reader:
+                    ids.append(item_id)
+                    titles.append(title)
+                    popularity.append(int(count))
+        except (OSError, ValueError, csv.Error) as error:
+            raise BundleError(
+                f"expected {','.join(COLUMNS)} in {path}; got {first_line(error)}; export the bundle again"
+            ) from None
+        rows = {item_id: row for row, item_id in enumerate(ids) if row > 0}
+        if len(ids) != num_items + 1 or len(rows) != num_items:
+            raise BundleError(
+                f"expected {num_items:,} distinct items in {path}; got {len(rows):,}; export the bundle again"
+            )
+        return cls(ids, titles, np.array(popularity, np.int64), rows)
