@@ -6,19 +6,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from deployrec.errors import ConfigError
+from deployrec.cli.console import out as console
 
 
 def train(
     model: Annotated[str, typer.Option(help="Model key, such as glintru or recblr.")] = "glintru",
     data: Annotated[str, typer.Option(help="'sample', a log file, or a folder with one.")] = "sample",
-    preset: Annotated[str, typer.Option(help="quick: minutes, for a first look. full: the recipe for best figures.")] = "quick",
+    preset: Annotated[
+        str, typer.Option(help="quick: minutes, for a first look. full: the recipe for best figures.")
+    ] = "quick",
     seed: Annotated[int, typer.Option(help="Fixes weights, windows and dropout.")] = 1,
     out: Annotated[Path, typer.Option(help="Runs go to OUT/MODEL/TIME.")] = Path("runs"),
-    resume: Annotated[Path | None, typer.Option(help="Go on with this interrupted run; only --device counts beside it.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the model or the recipe; repeatable.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this interrupted run; all other options are its own.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the model or the recipe; repeatable.")
+    ] = None,
     user: Annotated[str, typer.Option(help="User column of the log.")] = "user_id",
     item: Annotated[str, typer.Option(help="Item column.")] = "item_id",
     time: Annotated[str, typer.Option(help="Time column; '' takes the order of the file.")] = "timestamp",
@@ -38,28 +43,36 @@ def train(
     """
     from deployrec.training import train as training
     from deployrec.training.progress import clock
-    from deployrec.training.runs import Run, newest_unfinished
+    from deployrec.training.runs import DataSource, newest_unfinished
 
-    console = Console()
     if resume is not None:
         run, dataset = training.reopen(resume)
-        console.print(f"resuming {run.path} ({run.model_key} on {dataset.name})", highlight=False)
+        console.print(f"resuming {run.path} ({run.model_key} on {dataset.name})")
     else:
-        source = data_source(data, user, item, time, min_user, min_item, limit)
+        options = {
+            "user": user,
+            "item": item,
+            "time": time or None,
+            "min_user": min_user,
+            "min_item": min_item,
+            "limit": limit,
+        }
+        source = DataSource(data, {} if data == "sample" else options)
         run, dataset = training.start(model, source, preset=preset, seed=seed, settings=settings or (), root=out)
         earlier = newest_unfinished(out, model, dataset, before=run)
         if earlier is not None:
-            console.print(f"note: {earlier.path} was interrupted; to finish it: deployrec train --resume {earlier.path}")
+            console.print(
+                f"note: {earlier.path} was interrupted; to finish it: deployrec train --resume {earlier.path}"
+            )
         console.print(
             f"training {model} ({preset}) on {dataset.name}: {dataset.num_users:,} users, {dataset.num_items:,} items, "
-            f"{dataset.num_events:,} events",
-            highlight=False,
+            f"{dataset.num_events:,} events"
         )
     try:
-        finished: Run = training.fit(run, dataset, console)
+        finished = training.fit(run, dataset, console)
     except KeyboardInterrupt:
-        console.print(f"interrupted; to go on: deployrec train --resume {run.path}", highlight=False)
+        console.print(f"interrupted; to go on: deployrec train --resume {run.path}")
         raise typer.Exit(130) from None
     seconds = finished.record["seconds"]
-    console.print(f"run {finished.path}  ({clock(seconds)}, best epoch {finished.record['best_epoch']})", highlight=False)
-    console.print(f"next: deployrec export --run {finished.path}", highlight=False)
+    console.print(f"run {finished.path}  ({clock(seconds)}, best epoch {finished.record['best_epoch']})")
+    console.print(f"next: deployrec export --run {finished.path}")

@@ -47,7 +47,9 @@ class TrainingConfig:
                 raise ConfigError(f"expected {name} above 0; got {getattr(self, name)}; set a positive value")
         for name in ("carried_state", "ema", "label_smoothing"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"expected {name} between 0 and 1; got {getattr(self, name)}; set it inside that range")
+                raise ConfigError(
+                    f"expected {name} between 0 and 1; got {getattr(self, name)}; set it inside that range"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -24,7 +24,7 @@ SCORES = 2**23
 
 @dataclass(frozen=True)
 class Row:
-    """One scorer's figures; `masked` tells whether seen items were taken out, `long_users` counts those beyond the window."""
+    """One scorer's figures over all users and over the `long_users`; `masked` tells whether seen items were taken out."""
 
     name: str
     masked: bool
@@ -34,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """Figures of one split: `users` were evaluated, `num_long` of them with more than `window` events before the target."""
+    """Figures of one split over `users` users, `num_long` of them with more than `window` events before the target."""
 
     data: str
     split: str
@@ -51,7 +51,7 @@ class Report:
         raise KeyError(name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: {"users", "window", "num_long", "rows": {name: {"masked" | "unmasked": {metric: value}}}}."""
+        """Plain JSON values; rows: {name: {"masked" | "unmasked" (| the same + "_long_users"): {metric: value}}}."""
         rows: dict[str, dict[str, Any]] = {}
         for row in self.rows:
             kind = "masked" if row.masked else "unmasked"
@@ -74,7 +74,7 @@ class Report:
         return table
 
     def streaming(self) -> float | None:
-        """Masked NDCG@10 streamed over windowed, for users with more events than the window; None without such users."""
+        """Masked NDCG@10 streamed over windowed for the long users; None where there are none."""
         names = {row.name for row in self.rows}
         if not self.num_long or not {"windowed", "streamed"} <= names:
             return None

@@ -75,8 +75,8 @@ class TrainingModule(lightning.LightningModule):
             self.recent_loss = float(outputs["loss"])
             if not math.isfinite(self.recent_loss):
                 raise RunError(
-                    f"expected a finite loss; got {self.recent_loss} in epoch {self.current_epoch + 1}, batch {batch_idx + 1}; "
-                    "train again with a lower learning_rate or clip"
+                    f"expected a finite loss; got {self.recent_loss} in epoch {self.current_epoch + 1}, "
+                    f"batch {batch_idx + 1}; train again with a lower learning_rate or clip"
                 )
 
     def on_validation_epoch_start(self) -> None:

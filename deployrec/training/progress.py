@@ -53,8 +53,8 @@ class ShowProgress(lightning.Callback):
         left = elapsed / (epochs - self._done_before) * (_epochs(trainer) - epochs)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._console.print(
-            f"epoch {_epoch(trainer)}  loss {_module(pl_module).recent_loss:.3f}  validation HR@10 {figures['hr@10']:.4f}  "
-            f"NDCG@10 {figures[MONITOR]:.4f}  {clock(elapsed)}, at most {clock(left)} left",
+            f"epoch {_epoch(trainer)}  loss {_module(pl_module).recent_loss:.3f}  "
+            f"validation HR@10 {figures['hr@10']:.4f}  NDCG@10 {figures[MONITOR]:.4f}  {clock(elapsed)}, at most {clock(left)} left",
             highlight=False,
         )
 

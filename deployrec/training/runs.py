@@ -73,7 +73,11 @@ class Run:
             "seed": training.seed,
             "training": training.to_dict(),
             "metrics": {},
-            "versions": {"deployrec": deployrec.__version__, "python": platform.python_version(), "torch": torch.__version__},
+            "versions": {
+                "deployrec": deployrec.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+            },
             "finished": False,
         }
         run = cls(_new_folder(Path(root) / model.key), record)
@@ -100,6 +104,10 @@ class Run:
     @property
     def model_key(self) -> str:
         return str(self.record["model"]["key"])
+
+    @property
+    def preset(self) -> str:
+        return str(self.record["preset"])
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -138,7 +146,7 @@ class Run:
         return build_model(self.model_key, self.record["data"]["num_items"], self.record["model"]["config"])
 
     def model(self) -> SequentialRecommender:
-        """The trained model in eval mode; RunError if the run is unfinished or its weights do not fit or are not finite."""
+        """The trained model in eval mode; RunError for an unfinished run, or weights that do not fit or are not finite."""
         if not self.finished:
             raise RunError(
                 f"expected a finished run; got {self.path}, which was interrupted; "
@@ -149,7 +157,9 @@ class Run:
             weights = safetensors.torch.load_file(file)
             model.load_state_dict(weights)
         except (OSError, SafetensorError, RuntimeError) as error:
-            raise RunError(f"expected the weights of {self.model_key} in {file}; got a file that does not fit; train again") from error
+            raise RunError(
+                f"expected the weights of {self.model_key} in {file}; got a file that does not fit; train again"
+            ) from error
         for name, tensor in weights.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise RunError(f"expected finite weights in {file}; got NaN or infinity in {name}; train again")

@@ -24,7 +24,7 @@ class Scorer(Protocol):
     chunk: int
 
     def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
-        """Scores [B, N + 1] of all items after each history (item rows, oldest first, at least one); column 0 is -inf."""
+        """Scores [B, N + 1] after each history (item rows, oldest first, at least one); column 0 is -inf."""
         ...
 
 
@@ -58,9 +58,7 @@ def carries_state(model: SequentialRecommender) -> bool:
     return bool(model.state_spec.tensors) and model.state_spec.exact_up_to is None
 
 
-def encode_histories(
-    model: SequentialRecommender, histories: Sequence[np.ndarray], chunk: int
-) -> tuple[Tensor, State]:
+def encode_histories(model: SequentialRecommender, histories: Sequence[np.ndarray], chunk: int) -> tuple[Tensor, State]:
     """User vectors [B, D] and states after each history, none empty, encoded `chunk` events at a time."""
     lengths = np.array([len(history) for history in histories])
     events, stops = np.concatenate(histories), np.cumsum(lengths)

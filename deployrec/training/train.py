@@ -21,10 +21,11 @@ from rich.console import Console
 from torch import Tensor
 
 from deployrec.data import Dataset, leave_one_out
-from deployrec.errors import ConfigError, RunError
-from deployrec.models import SequentialRecommender, build_model
+from deployrec.errors import RunError
+from deployrec.models import build_model
 from deployrec.training.baselines import item_counts
 from deployrec.training.config import TrainingConfig, apply_settings
+from deployrec.training.device import device_of
 from deployrec.training.evaluate import evaluate
 from deployrec.training.module import MONITOR, LeaveOneOutData, TrainingModule
 from deployrec.training.presets import preset_of
@@ -86,7 +87,9 @@ def reopen(path: str | Path) -> tuple[Run, Dataset]:
     """An unfinished run and its data for `fit`; RunError if it is finished or its data have changed."""
     run = Run.load(path)
     if run.finished:
-        raise RunError(f"expected an unfinished run; got {run.path}, which is finished; start a new one without --resume")
+        raise RunError(
+            f"expected an unfinished run; got {run.path}, which is finished; start a new one without --resume"
+        )
     return run, run.dataset()
 
 
@@ -127,19 +130,6 @@ def fit(run: Run, dataset: Dataset, console: Console | None = None) -> Run:
     return finished
 
 
-def device_of(name: str) -> torch.device:
-    """The device called `name`; "auto" takes CUDA where there is any. ConfigError for one that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or (device.type == "cuda" and not torch.cuda.is_available()) or device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"expected device auto, cpu or cuda; got '{name}', which is not there; choose another")
-    return device
-
-
 class AveragedWeights(WeightAveraging):
     """Exponential averaging of weights; the decay rises as (1 + n) / (10 + n) so that short runs forget their start."""
 
@@ -168,7 +158,9 @@ class WholeCheckpoints(CheckpointIO):
         try:
             loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise RunError(f"expected a checkpoint in {path}; got a file that does not load; delete it to start over") from error
+            raise RunError(
+                f"expected a checkpoint in {path}; got a file that does not load; delete it to start over"
+            ) from error
         return loaded
 
     def remove_checkpoint(self, path: Any) -> None:
