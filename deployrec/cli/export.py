@@ -43,9 +43,7 @@ def export(
     if chosen is None:
         console.print(f"No finished run of {model} under {runs}: training the quick preset on the built-in sample first.")
         chosen = train(model, DataSource("sample"), root=runs, console=console)
-    console.print(f"Exporting {chosen.path}")
-    else:
-        console.print(f"Found {chosen.path}, the newest finished run of {model}." if run is None else f"Found {chosen.path}.")
+    console.print(f"Exporting {chosen.path}", soft_wrap=True)
     source = chosen.source if data is None else DataSource(data, chosen.source.options)
     dataset = source.load()
     chosen.check_data(dataset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -138,15 +139,29 @@ def _certify(comparisons: list[Comparison], folder: Path, out: Path) -> None:
 
 @contextmanager
 def _staging(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` that is gone afterwards, whatever happens inside."""
+    """A hidden folder beside `out` that is gone afterwards, whatever happens inside; a killed export's goes first."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True) as name:
+        for left in out.parent.glob(f".{out.name}.export-*"):
+            if not _runs(int(left.name.rpartition("-")[2].partition(".")[0])):
+                shutil.rmtree(left)
+        prefix = f".{out.name}.export-{os.getpid()}."
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=out.parent, ignore_cleanup_errors=True) as name:
             folder = Path(name) / out.name
             folder.mkdir()
             yield folder
     except OSError as error:
         raise BundleError(f"expected to write {out}; got '{error}'; free disk space or pass another --out") from error
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _move(folder: Path, out: Path) -> None:
