@@ -31,6 +31,11 @@ def test_items_come_back(tmp_path: Path, rows: list[tuple[str, str, int, str]]) 
         assert [tuple(row) for row in csv.reader(file)][1:] == [(i, t, str(p), g) for i, t, p, g in rows]
 
 
+def test_empty_fields_are_empty_text(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title,popularity,genre\na,,1,\n")
+    assert read_items(tmp_path / "items.csv").row(0) == ("a", "", 1, "")
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "items.csv"
     path.write_text("old")

@@ -92,6 +92,12 @@ def test_digest_separates_where_ids_are_cut() -> None:
     assert first.digest != second.digest
 
 
+def test_digest_tells_orders_apart() -> None:
+    events = [("u", "x", 0), ("u", "y", 1), ("v", "x", 0), ("v", "y", 1)]
+    swapped = [*events[:2], ("v", "x", 1), ("v", "y", 0)]
+    assert build_dataset(log_of(events), "").digest != build_dataset(log_of(swapped), "").digest
+
+
 def test_limit_keeps_the_first_users_before_the_filter() -> None:
     events = [("a", "x", 0), ("b", "x", 1), ("c", "y", 2), ("a", "y", 3), ("b", "z", 4), ("c", "z", 5)]
     assert build_dataset(log_of(events), "", limit=2).user_ids == ["a", "b"]
