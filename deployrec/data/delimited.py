@@ -26,7 +26,7 @@ class DelimitedFile:
     header: tuple[str, ...] | None = None
 
     def columns(self) -> list[str]:
-        """Column names; RecBole's ":type" is cut off. Raises DataError for a file without content."""
+        """Column names; RecBole's ":type" is cut off where text is not quoted. Raises DataError for a file without content."""
         if self.header is not None:
             return list(self.header)
         with _open(self) as file:
@@ -35,7 +35,7 @@ class DelimitedFile:
             raise DataError(
                 f"expected a header line in {self.path}; got an empty file; write one column name per field"
             )
-        return [field.split(":")[0].strip() for field in fields[1]]
+        return [(field if self.quoted else field.split(":")[0]).strip() for field in fields[1]]
 
     def read(self, wanted: list[str], optional: str | None = None) -> pl.DataFrame:
         """The `wanted` columns as text, empty fields as null; a column LINE is there where a row looked odd.
@@ -132,7 +132,7 @@ def _parse_dates(texts: pl.Series) -> pl.Series:
 
 
 def _how_many(rows: int) -> str:
-    return "this row" if rows == 1 else f"the {rows} rows like it"
+    return "this row" if rows == 1 else f"all {rows} such rows"
 
 
 def _open(file: DelimitedFile) -> io.TextIOWrapper:

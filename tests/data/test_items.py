@@ -20,7 +20,7 @@ SCHEMA = {"item_id": pl.String, "title": pl.String, "popularity": pl.Int64, "gen
 
 
 @given(FRAMES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_items_come_back(tmp_path: Path, rows: list[tuple[str, str, int, str]]) -> None:
     items = pl.DataFrame(rows, schema=SCHEMA, orient="row")
     path = tmp_path / "items.csv"

@@ -99,8 +99,8 @@ def test_movielens_100k_titles(tmp_path: Path) -> None:
 
 def test_csv_titles_and_file_order(tmp_path: Path) -> None:
     path = tmp_path / "clicks.csv"
-    path.write_text('user_id,item_id,title\na,x,\na,y,"Y, why"\nb,x,X\nb,y,\n')
-    dataset = load_dataset(path, time=None)
+    path.write_text('user_id,item:id,title\na,x,\na,y,"Y, why"\nb,x,X\nb,y,\n')
+    dataset = load_dataset(path, item="item:id", time=None)
     assert dataset.items["title"].to_list() == ["X", "Y, why"]
     assert [dataset.history(user).tolist() for user in (0, 1)] == [[1, 2], [1, 2]]
 
@@ -116,7 +116,7 @@ BAD_FILES = [
     ("log.inter", "", ["expected a header line in {path}"]),
     ("log.inter", INTER, ["expected at least one event in {path}; got an empty log"]),
     ("log.inter", "user_id:token\titem:token\n1\t2\n", ["expected column 'item_id' in {path}; got user_id, item;"]),
-    ("log.inter", INTER + "1\t2\t3\n\n1\t5\n1\t6\n", ["{path}:4: expected 3 fields", "got 2;", "the 2 rows like it"]),
+    ("log.inter", INTER + "1\t2\t3\n\n1\t5\n1\t6\n", ["{path}:4: expected 3 fields", "got 2;", "all 2 such rows"]),
     ("log.inter", INTER + "1\t2\t3\n1\t5\t6\t7\n", ["{path}:3: expected 3 fields", "got 4;", "this row"]),
     ("log.inter", INTER + "1\t2\t3\n1\t5\tsoon\n", ["{path}:3: expected a number or an ISO date", "got 'soon'"]),
     ("log.inter", INTER + "1\t2\tnan\n1\t5\t1\n", ["{path}:2: expected a number or an ISO date", "got 'nan'"]),

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from deployrec.data import Dataset
@@ -30,6 +30,7 @@ def dataset_of(events: list[Event]) -> Dataset:
     return build_dataset(log_of(events), "log")
 
 
+@settings(deadline=None)
 @given(EVENTS)
 def test_vocabulary_is_a_bijection_by_popularity_then_first_appearance(events: list[Event]) -> None:
     dataset = dataset_of(events)
@@ -40,6 +41,7 @@ def test_vocabulary_is_a_bijection_by_popularity_then_first_appearance(events: l
     assert dataset.items["popularity"].to_list() == [items.count(item) for item in ids]
 
 
+@settings(deadline=None)
 @given(EVENTS)
 def test_histories_are_the_stable_chronological_order_of_each_user(events: list[Event]) -> None:
     dataset = dataset_of(events)
@@ -51,6 +53,7 @@ def test_histories_are_the_stable_chronological_order_of_each_user(events: list[
         assert [ids[row - 1] for row in dataset.history(number)] == [item for _, item, _ in own]
 
 
+@settings(deadline=None)
 @given(CODES, st.integers(1, 4), st.integers(1, 4))
 def test_k_core_is_the_largest_set_that_meets_both_counts(
     pairs: list[tuple[int, int]], min_user: int, min_item: int
@@ -71,6 +74,7 @@ def test_k_core_is_the_largest_set_that_meets_both_counts(
     assert kept.tolist() == left
 
 
+@settings(deadline=None)
 @given(EVENTS, st.data())
 def test_digest_tells_logs_apart_and_only_logs(events: list[Event], data: st.DataObject) -> None:
     dataset = dataset_of(events)

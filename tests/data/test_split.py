@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployrec.data import Dataset, leave_one_out
@@ -17,6 +17,7 @@ def dataset_of(lengths: list[int]) -> Dataset:
     return Dataset("n", items, [str(u) for u in range(len(lengths))], np.cumsum([0, *lengths]), np.arange(1, total + 1))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=20))
 def test_views_share_out_every_event_once(lengths: list[int]) -> None:
     dataset = dataset_of(lengths)
