@@ -12,7 +12,7 @@ from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime.backend import Output, State
 from deployrec.runtime.bundle import Bundle
 from deployrec.runtime.files import first_line
-from deployrec.runtime.manifest import Manifest
+from deployrec.runtime.manifest import Graph, Manifest
 from deployrec.runtime.providers import onnxruntime_providers
 
 OUTPUTS = ("topk_items", "topk_scores", "user")
@@ -34,7 +34,8 @@ class OnnxRuntimeBackend:
         self.num_items = bundle.manifest.num_items
         providers = onnxruntime_providers(device)
         self.sessions = {
-            name: _session(bundle.file(graph.file), threads, providers) for name, graph in self.manifest.graphs.items()
+            name: _session(bundle.file(graph.file), graph, threads, providers)
+            for name, graph in self.manifest.graphs.items()
         }
         bound = {name: BoundGraph(self.sessions[name], self.manifest) for name in self.sessions if name != "encode"}
         self.bound_step, self.bound_score = bound.get("step"), bound["score"]
@@ -113,7 +114,7 @@ class BoundGraph:
         return self.answer
 
 
-def _session(path: Path, threads: int, providers: list[str]) -> onnxruntime.InferenceSession:
+def _session(path: Path, graph: Graph, threads: int, providers: list[str]) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -125,6 +126,12 @@ def _session(path: Path, threads: int, providers: list[str]) -> onnxruntime.Infe
         raise BundleError(f"expected an ONNX graph in {path}; got {got}; export the bundle again") from None
     if session.get_providers()[0] != providers[0]:
         raise ConfigError(f"expected {providers[0]} to load; got {session.get_providers()[0]}; use device 'cpu'")
+    for side, described in ((session.get_inputs(), graph.inputs), (session.get_outputs(), graph.outputs)):
+        names, expected = [tensor.name for tensor in side], [tensor.name for tensor in described]
+        if sorted(names) != sorted(expected):
+            raise BundleError(
+                f"expected {', '.join(expected)} in {path}; got {', '.join(names)}; export the bundle again"
+            )
     return session
 
 

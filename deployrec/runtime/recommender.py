@@ -112,12 +112,7 @@ class Recommender:
             if found is None:
                 return self.recommend(user, k, exclude_seen)
             slot, observation = found
-            exclude = NOTHING
-            if exclude_seen:
-                seen = self.store.seen(slot)
-                exclude = np.full((1, len(seen) + 1), observation.row, np.int64)
-                exclude[0, :-1] = seen
-                exclude = exclude[:, -self.manifest.max_exclude :]
+            exclude = self._seen_after(slot, observation.row) if exclude_seen else NOTHING
             answer = self._updates.one(slot, observation, exclude)
             return self._titled(answer.topk_items[0], answer.topk_scores[0], k)
 
@@ -237,6 +232,15 @@ class Recommender:
         if observation.event_hash and self.store.applied(slot, observation.event_hash):
             return None
         return slot, observation
+
+    def _seen_after(self, slot: int, row: int) -> np.ndarray:
+        """Seen item rows [1, E] once `row` is among them."""
+        seen = self.store.seen(slot)
+        if np.count_nonzero(seen == row):
+            return seen[None].astype(np.int64)
+        exclude = np.full((1, len(seen) + 1), row, np.int64)
+        exclude[0, :-1] = seen
+        return exclude[:, -self.manifest.max_exclude :]
 
     def _row(self, item: Id) -> int | None:
         row = self.catalogue.rows.get(str(item))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -310,3 +311,14 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def twin_of() -> Callable[..., Twin]:
+    return lambda kind="gru": Twin(kind)
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[..., Bundle]:
+    """A private copy of a bundle, to be changed."""
+    return lambda bundle: Bundle.open(shutil.copytree(bundle.path, tmp_path / "copy"))
