@@ -88,9 +88,7 @@ DEPLOYREC_HD void store_streaming(Element* address, const Pack<Element, kWidth>&
   }
 }
 
-inline bool is_aligned(const void* address, size_t bytes) {
-  return reinterpret_cast<uintptr_t>(address) % bytes == 0;
-}
+inline bool is_aligned(const void* address, size_t bytes) { return reinterpret_cast<uintptr_t>(address) % bytes == 0; }
 
 // Calls function(Element{}) with the C++ type that `type` names.
 template <class Function>

@@ -1,8 +1,8 @@
 // CUDA kernel of the gated recurrent unit: a block owns a few rows and walks their time with h in shared memory.
 //
 // Four lanes share a unit, four rows at a time: each lane sums its slice for all four rows, the lanes exchange partial
-// sums so that each ends with one row's, and each then updates that row. The recurrent weight is read every step; it lies
-// in registers (dim <= 64), in shared memory, or, where it does not fit, in the level 2 cache.
+// sums so that each ends with one row's, and each then updates that row. The recurrent weight is read every step; it
+// lies in registers (dim <= 64), in shared memory, or, where it does not fit, in the level 2 cache.
 #include <cuda_runtime_api.h>
 
 #include "kernels/gru_weights.cuh"
@@ -149,7 +149,8 @@ const char* launch(const GruArgs<Element>& args, size_t weight_bytes, cudaStream
   const int threads = min(padded_units(args.dim) * kSlices, kMostThreads);
   const size_t bytes = state_bytes(args.dim, kRows) + weight_bytes;
   auto* kernel = gru_kernel<Element, Weights, kPasses>;
-  cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (error != cudaSuccess) return cudaGetErrorString(error);
   kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), bytes, stream>>>(args);
   error = cudaGetLastError();
@@ -170,7 +171,8 @@ const char* select(const GruArgs<Element>& args, cudaStream_t stream) {
   int most_shared = 0;
   cudaError_t error = cudaGetDevice(&device);
   if (error == cudaSuccess) error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
-  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   if (error != cudaSuccess) return cudaGetErrorString(error);
   if (args.batch == 0 || args.dim == 0) return nullptr;
 
@@ -181,7 +183,8 @@ const char* select(const GruArgs<Element>& args, cudaStream_t stream) {
     return weights + state_bytes(args.dim, passes * kRowsPerPass) <= static_cast<size_t>(most_shared);
   };
   const size_t weight_bytes = shared_weight_bytes<Element>(args.dim, kMostThreads);
-  if (fits(4, weight_bytes)) return launch_rows<4, Element, InShared<Element>>(args, weight_bytes, one_pass_rows, stream);
+  if (fits(4, weight_bytes))
+    return launch_rows<4, Element, InShared<Element>>(args, weight_bytes, one_pass_rows, stream);
   if (fits(4, 0)) return launch_rows<4, Element, InGlobal<Element>>(args, 0, one_pass_rows, stream);
   if (fits(1, 0)) return launch<Element, InGlobal<Element>, 1>(args, 0, stream);
   return "the state is too wide for this device's shared memory";

@@ -1,7 +1,7 @@
 // Arithmetic of the gated recurrent unit that the CUDA kernels and the CPU build share.
 //
-// A unit's three dot products over h are split between kSlices neighbouring lanes. Lane s takes the quads of columns that
-// start at 4 * (4 * chunk + s): the four lanes then read 16 neighbouring columns at once.
+// A unit's three dot products over h are split between kSlices neighbouring lanes. Lane s takes the quads of columns
+// that start at 4 * (4 * chunk + s): the four lanes then read 16 neighbouring columns at once.
 #pragma once
 
 #include <math.h>
@@ -30,8 +30,7 @@ struct GruArgs {
 
 template <class Element>
 GruArgs<Element> make_args(const GruRecurrence& problem) {
-  const bool aligned =
-      problem.dim % kQuad == 0 && is_aligned(problem.recurrent_weight, sizeof(Pack<Element, kQuad>));
+  const bool aligned = problem.dim % kQuad == 0 && is_aligned(problem.recurrent_weight, sizeof(Pack<Element, kQuad>));
   return {static_cast<const Element*>(problem.gates),
           static_cast<const Element*>(problem.recurrent_weight),
           problem.initial_state,

@@ -62,7 +62,8 @@ struct InGlobal {
   static constexpr int kCount = 0;
 
   __device__ void prepare(const GruArgs<Element>&, void*, int, int) {}
-  __device__ void get(const GruArgs<Element>& args, int chunk, int unit, int slice, Pack<float, kQuad> (&out)[3]) const {
+  __device__ void get(const GruArgs<Element>& args, int chunk, int unit, int slice,
+                      Pack<float, kQuad> (&out)[3]) const {
     DEPLOYREC_UNROLL
     for (int gate = 0; gate < 3; ++gate) out[gate] = widen(load_weight(args, gate, unit, quad_column(chunk, slice)));
   }

@@ -21,7 +21,8 @@ struct LinearRecurrence {
 };
 
 // Starts the recurrence on `stream` (a cudaStream_t; the CPU build works at once, on host memory, and ignores it).
-// `workspace` holds linear_recurrence_workspace_bytes(). Returns nullptr, or what went wrong. It neither allocates nor waits, so a CUDA graph can capture it.
+// `workspace` holds linear_recurrence_workspace_bytes(). Returns nullptr, or what went wrong. It neither allocates nor
+// waits, so a CUDA graph can capture it.
 const char* linear_recurrence(const LinearRecurrence& problem, void* workspace, void* stream) noexcept;
 
 }  // namespace deployrec

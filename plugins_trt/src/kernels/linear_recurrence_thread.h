@@ -108,7 +108,8 @@ DEPLOYREC_HD void reduce_chunk(const LinearRecurrenceArgs<Element>& args, int64_
   }
 }
 
-// The only pass of an unchunked run, the second of a chunked one: writes hidden, and the final state after the last step.
+// The only pass of an unchunked run, the second of a chunked one: writes hidden, and the final state after the last
+// step.
 template <int kWidth, class Element>
 DEPLOYREC_HD void walk_chunk(const LinearRecurrenceArgs<Element>& args, int64_t thread) {
   ThreadPlace place;
