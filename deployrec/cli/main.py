@@ -10,8 +10,14 @@ from types import FrameType
 import typer
 
 from deployrec import __version__
+from deployrec.cli import data
 from deployrec.cli.console import err, out
+from deployrec.cli.evaluate import evaluate
 from deployrec.cli.export import export
+from deployrec.cli.info import info
+from deployrec.cli.recommend import recommend
+from deployrec.cli.train import train
+from deployrec.cli.verify import verify
 from deployrec.errors import DeployrecError
 
 app = typer.Typer(
@@ -22,7 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(export)
+app.add_typer(data.app, name="data")
+for verb in (train, evaluate, export, verify, info, recommend):
+    app.command()(verb)
 
 
 @app.callback(invoke_without_command=True)
