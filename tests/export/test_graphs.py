@@ -35,7 +35,9 @@ def test_signatures_are_those_of_the_manifest(bundle_of, key):
     for entry in bundle.manifest.graphs.values():
         session = onnxruntime.InferenceSession(bundle.file(entry.file))
         for declared, found in ((entry.inputs, session.get_inputs()), (entry.outputs, session.get_outputs())):
-            assert [(t.name, t.dtype, list(t.shape)) for t in declared] == [(f.name, types[f.type], f.shape) for f in found]
+            assert [(t.name, t.dtype, list(t.shape)) for t in declared] == [
+                (f.name, types[f.type], f.shape) for f in found
+            ]
 
 
 @pytest.mark.parametrize("key", KEYS)
