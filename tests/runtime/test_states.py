@@ -27,8 +27,8 @@ EVENTS = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_loaded_users_go_on_as_if_never_saved(bundle_of: Callable[..., Bundle], tmp_path: Path, kind: str) -> None:
-    kept, loaded = (Recommender.load(bundle_of(kind=kind).path) for _ in range(2))
+def test_loaded_users_go_on_as_if_never_saved(twin_bundle: Callable[..., Bundle], tmp_path: Path, kind: str) -> None:
+    kept, loaded = (Recommender.load(twin_bundle(kind=kind).path) for _ in range(2))
     kept.observe_many([*EVENTS, ("gone", "i4")])
     kept.forget("gone")
     kept.save_states(tmp_path / "states.npz")
@@ -50,17 +50,17 @@ def test_loaded_users_go_on_as_if_never_saved(bundle_of: Callable[..., Bundle], 
         assert kept.recommend(user) == loaded.recommend(user)
 
 
-def test_no_users_can_be_saved_too(bundle_of: Callable[..., Bundle], tmp_path: Path) -> None:
-    recommender = Recommender.load(bundle_of().path)
+def test_no_users_can_be_saved_too(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+    recommender = Recommender.load(twin_bundle().path)
     recommender.save_states(tmp_path / "states.npz")
     recommender.load_states(tmp_path / "states.npz")
     assert recommender.observe("ann", "i1")
 
 
 def test_states_of_another_bundle_are_refused_or_encoded_again(
-    bundle_of: Callable[..., Bundle], tmp_path: Path
+    twin_bundle: Callable[..., Bundle], tmp_path: Path
 ) -> None:
-    old, new, reference = (Recommender.load(bundle_of(seed=seed).path) for seed in (0, 1, 1))
+    old, new, reference = (Recommender.load(twin_bundle(seed=seed).path) for seed in (0, 1, 1))
     old.observe_many(EVENTS)
     old.save_states(tmp_path / "states.npz")
     new.observe("here", "i1")
@@ -79,8 +79,8 @@ def test_states_of_another_bundle_are_refused_or_encoded_again(
         np.testing.assert_allclose(new.user(user).user_vector, reference.user(user).user_vector, atol=1e-6)
 
 
-def test_broken_files_are_one_line_and_change_nothing(bundle_of: Callable[..., Bundle], tmp_path: Path) -> None:
-    recommender = Recommender.load(bundle_of().path)
+def test_broken_files_are_one_line_and_change_nothing(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+    recommender = Recommender.load(twin_bundle().path)
     recommender.observe_many(EVENTS)
     path = tmp_path / "states.npz"
     recommender.save_states(path)
@@ -94,8 +94,8 @@ def test_broken_files_are_one_line_and_change_nothing(bundle_of: Callable[..., B
     assert recommender.user("ann").num_events == 2
 
 
-def test_a_flipped_byte_of_any_array_is_refused(bundle_of: Callable[..., Bundle], tmp_path: Path) -> None:
-    recommender = Recommender.load(bundle_of().path)
+def test_a_flipped_byte_of_any_array_is_refused(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+    recommender = Recommender.load(twin_bundle().path)
     recommender.observe_many(EVENTS)
     path = tmp_path / "states.npz"
     recommender.save_states(path)
@@ -119,9 +119,9 @@ def test_a_flipped_byte_of_any_array_is_refused(bundle_of: Callable[..., Bundle]
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(
-    bundle_of: Callable[..., Bundle], tmp_path: Path, name: str, change: Callable | None
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, name: str, change: Callable | None
 ) -> None:
-    recommender = Recommender.load(bundle_of().path)
+    recommender = Recommender.load(twin_bundle().path)
     recommender.observe_many(EVENTS)
     recommender.save_states(tmp_path / "states.npz")
     with np.load(tmp_path / "states.npz") as file:
@@ -133,9 +133,9 @@ def test_arrays_that_do_not_fit_are_refused(
 
 
 def test_a_full_disk_leaves_the_old_file(
-    bundle_of: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recommender = Recommender.load(bundle_of().path)
+    recommender = Recommender.load(twin_bundle().path)
     recommender.observe_many(EVENTS)
     recommender.save_states(tmp_path / "states.npz")
     before = (tmp_path / "states.npz").read_bytes()
@@ -154,9 +154,9 @@ def test_a_full_disk_leaves_the_old_file(
 @given(rows=st.lists(st.integers(1, 30), min_size=1, max_size=60), cuts=st.lists(st.integers(0, 60), max_size=5))
 @settings(max_examples=100, deadline=None)
 def test_seen_and_window_do_not_depend_on_how_events_arrive(
-    bundle_of: Callable[..., Bundle], rows: list[int], cuts: list[int]
+    twin_bundle: Callable[..., Bundle], rows: list[int], cuts: list[int]
 ) -> None:
-    manifest = bundle_of().manifest
+    manifest = twin_bundle().manifest
     whole, parts = UserStore(manifest, window=6), UserStore(manifest, window=6)
     commit(whole, rows)
     edges = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
@@ -170,8 +170,8 @@ def test_seen_and_window_do_not_depend_on_how_events_arrive(
         assert store.arrays["num_events"][slot] == len(rows)
 
 
-def test_a_forgotten_slot_is_used_again(bundle_of: Callable[..., Bundle]) -> None:
-    store = UserStore(bundle_of().manifest)
+def test_a_forgotten_slot_is_used_again(twin_bundle: Callable[..., Bundle]) -> None:
+    store = UserStore(twin_bundle().manifest)
     for user in ("ann", "bob", "cat"):
         commit(store, [1, 2], user)
     size = store.bytes
@@ -184,8 +184,8 @@ def test_a_forgotten_slot_is_used_again(bundle_of: Callable[..., Bundle]) -> Non
     assert store.bytes == size
 
 
-def test_arrays_double(bundle_of: Callable[..., Bundle]) -> None:
-    store = UserStore(bundle_of().manifest)
+def test_arrays_double(twin_bundle: Callable[..., Bundle]) -> None:
+    store = UserStore(twin_bundle().manifest)
     sizes = set()
     for user in range(1000):
         store.slot(str(user))

@@ -45,9 +45,9 @@ print("served")
 """
 
 
-def test_nothing_but_numpy_and_onnxruntime_is_needed(bundle_of: Callable[..., Bundle], tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+def test_nothing_but_numpy_and_onnxruntime_is_needed(twin_bundle: Callable[..., Bundle], tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
     states = tmp_path_factory.mktemp("states") / "states.npz"
-    command = [sys.executable, "-c", SCRIPT, str(bundle_of().path), str(states)]
+    command = [sys.executable, "-c", SCRIPT, str(twin_bundle().path), str(states)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.stdout.strip().endswith("served"), result.stderr
     assert result.stderr == ""
