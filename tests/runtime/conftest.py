@@ -300,7 +300,7 @@ def describe(info: onnx.ValueInfoProto) -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+def twin_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
     """Bundles by Twin arguments; shared, never to be changed."""
     made: dict[str, Bundle] = {}
 

@@ -22,12 +22,12 @@ EVENTS = st.lists(st.tuples(st.sampled_from(USERS), st.integers(1, 30)), max_siz
 
 
 @pytest.fixture(scope="session")
-def recommender_of(bundle_of: Callable[..., Bundle]) -> Callable[..., Recommender]:
+def recommender_of(twin_bundle: Callable[..., Bundle]) -> Callable[..., Recommender]:
     """New recommenders without users; the sessions, which know no users, are shared."""
     backends: dict[str, Backend] = {}
 
     def make(kind: str = "gru", on_unknown_item: str = "skip") -> Recommender:
-        bundle = bundle_of(kind=kind)
+        bundle = twin_bundle(kind=kind)
         if kind not in backends:
             backends[kind] = load_backend("onnxruntime", bundle)
         return Recommender(bundle, backends[kind], on_unknown_item)
@@ -185,8 +185,8 @@ def test_k_is_from_1_to_top_k(recommender_of: Callable[..., Recommender], k: int
     assert recommender.user("ann") is None
 
 
-def test_exhausted_slots_are_dropped(bundle_of: Callable[..., Bundle]) -> None:
-    recommender = Recommender.load(bundle_of(num_items=5).path)
+def test_exhausted_slots_are_dropped(twin_bundle: Callable[..., Bundle]) -> None:
+    recommender = Recommender.load(twin_bundle(num_items=5).path)
     for row in (1, 2, 3):
         recommender.observe("ann", f"i{row}")
     assert sorted(rows_of(recommender, "ann", k=5)) == [4, 5]
@@ -249,13 +249,13 @@ def test_threads_wait_for_each_other(recommender_of: Callable[..., Recommender],
         ({"on_unknown_item": "guess"}, "got 'guess'"),
     ],
 )
-def test_unknown_options_are_named(bundle_of: Callable[..., Bundle], options: dict, message: str) -> None:
+def test_unknown_options_are_named(twin_bundle: Callable[..., Bundle], options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Recommender.load(bundle_of().path, **options)
+        Recommender.load(twin_bundle().path, **options)
 
 
-def test_load_refuses_an_edited_bundle(bundle_of: Callable[..., Bundle], copy_of: Callable[..., Bundle]) -> None:
-    folder = copy_of(bundle_of()).path
+def test_load_refuses_an_edited_bundle(twin_bundle: Callable[..., Bundle], copy_of: Callable[..., Bundle]) -> None:
+    folder = copy_of(twin_bundle()).path
     for path in sorted(folder.iterdir()):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
