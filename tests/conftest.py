@@ -1,0 +1,31 @@
+"""What tests of several rooms share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Timings of a shared machine are not what property tests are about.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def real_log() -> Callable[[str], Path]:
+    """The folder of a real log by name; the test skips where it is absent (MovieLens may not be redistributed).
+
+    Logs lie in ../shared/data beside the checkout, or where DEPLOYREC_TEST_DATA says.
+    """
+    beside = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    root = Path(os.environ.get("DEPLOYREC_TEST_DATA", beside))
+
+    def folder(name: str) -> Path:
+        if not (root / name).is_dir():
+            pytest.skip(f"needs {name} in ../shared/data or $DEPLOYREC_TEST_DATA")
+        return root / name
+
+    return folder
