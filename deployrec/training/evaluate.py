@@ -24,7 +24,7 @@ SCORES = 2**23
 
 @dataclass(frozen=True)
 class Row:
-    """One scorer's figures over all users and over the `long_users`; `masked` tells whether seen items were taken out."""
+    """One scorer's figures over all users and over the `long_users`; `masked`: seen items were taken out."""
 
     name: str
     masked: bool
@@ -124,16 +124,16 @@ def rank_users(scorer: Scorer, view: SplitView, rows: np.ndarray | None = None) 
     parts, order = [], []
     for batch in EvaluationBatches(view, rows, scorer.chunk):
         parts.append(rank_batch(scorer, batch))
-        order.append(batch.index)
+        order.append(batch.positions)
     back = np.argsort(np.concatenate(order))
     masked, unmasked = (Ranks.concatenate(kind) for kind in zip(*parts, strict=True))
     return Ranks(masked.better[back], masked.tied[back]), Ranks(unmasked.better[back], unmasked.tied[back])
 
 
 class EvaluationBatch(NamedTuple):
-    """Histories and targets [B] of the view rows that stand at `index` [B] of those asked for."""
+    """Histories and targets [B] of the view rows that stand at `positions` [B] of those asked for."""
 
-    index: np.ndarray
+    positions: np.ndarray
     histories: list[np.ndarray]
     targets: np.ndarray
 
@@ -151,9 +151,9 @@ class EvaluationBatches:
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
         assert self._view.targets is not None
-        for index in self._batches:
-            rows = self._rows[index]
-            yield EvaluationBatch(index, [self._view.history(row) for row in rows], self._view.targets[rows])
+        for positions in self._batches:
+            rows = self._rows[positions]
+            yield EvaluationBatch(positions, [self._view.history(row) for row in rows], self._view.targets[rows])
 
 
 def rank_batch(scorer: Scorer, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:

@@ -29,5 +29,7 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
         return options, recipe
     if model == "glintru":
         options["dim"] = 64
-    small = dataset.num_events < SMALL
-    return options, replace(recipe, window=min(recipe.window, 200), epochs=10 if small else 4, validation_users=2000)
+    recipe = replace(recipe, window=min(recipe.window, 200), validation_users=2000)
+    if dataset.num_events < SMALL:
+        return options, replace(recipe, tokens=1600, epochs=6, learning_rate=5e-3, warmup_steps=50)
+    return options, replace(recipe, epochs=4)

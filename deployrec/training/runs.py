@@ -146,7 +146,7 @@ class Run:
         return build_model(self.model_key, self.record["data"]["num_items"], self.record["model"]["config"])
 
     def model(self) -> SequentialRecommender:
-        """The trained model in eval mode; RunError for an unfinished run, or weights that do not fit or are not finite."""
+        """The trained model in eval mode; RunError if it is unfinished or its weights do not fit or are not finite."""
         if not self.finished:
             raise RunError(
                 f"expected a finished run; got {self.path}, which was interrupted; "
