@@ -132,8 +132,8 @@ def _certify(comparisons: list[Comparison], folder: Path, out: Path) -> None:
         atomic_write(target, report)
         worst = max(failed, key=lambda row: row.figure / row.limit)
         raise ParityError(
-            f"expected {worst.comparison} within {worst.limit:.1e} of the float64 reference; got {worst.figure:.1e} for "
-            f"{worst.quantity} in {worst.case} ({len(failed)} of {len(comparisons)} comparisons failed); read {target}"
+            f"expected {worst.comparison} within {worst.limit:.1e} of the float64 reference; got {worst.figure:.1e} "
+            f"for {worst.quantity} in {worst.case} ({len(failed)} of {len(comparisons)} failed); read {target}"
         )
     atomic_write(folder / PARITY, report)
 
