@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deployrec_kernels.gru.cpu import gru_backward_cpu, gru_cpu
 from deployrec_kernels.gru.torch_gru import torch_gru
-from deployrec_kernels.launch import fits_on_chip
+from deployrec_kernels.launch import fits_on_chip, has_triton
 from deployrec_kernels.rows import row_arguments, state_dtype
 
 
@@ -128,4 +128,8 @@ def use_triton(device_type: str) -> None:
     backward.register_kernel(device_type, run_backward)
 
 
-use_triton("cuda")
+if has_triton():
+    use_triton("cuda")
+else:
+    forward.register_kernel("cuda", gru_cpu)
+    backward.register_kernel("cuda", gru_backward_cpu)

@@ -195,7 +195,9 @@ def _backward(
         gates_t = gates + event * stride + d
         products_t = products + event * (3 * D) + d
         p_n = tl.load(products_t + 2 * D, mask=real, other=0.0).to(tl.float32)
-        r = tl.sigmoid(tl.load(gates_t, mask=real, other=0.0) + tl.load(products_t, mask=real, other=0.0).to(tl.float32))
+        r = tl.sigmoid(
+            tl.load(gates_t, mask=real, other=0.0) + tl.load(products_t, mask=real, other=0.0).to(tl.float32)
+        )
         z = tl.load(gates_t + D, mask=real, other=0.0) + tl.load(products_t + D, mask=real, other=0.0).to(tl.float32)
         z = tl.sigmoid(z)
         n = _tanh(tl.load(gates_t + 2 * D, mask=real, other=0.0) + r * p_n)
