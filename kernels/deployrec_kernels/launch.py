@@ -22,7 +22,7 @@ class Walk:
     """How the programs of a launch share the rows; kernels take `*rows` and `**config`.
 
     grid: programs along rows (times chunks), and along channels.  chunk: events of a chunk, 0 = whole rows.
-    chunks: per padded row.  slots: [B + 1] int64, the first chunk of each packed row (it may own one more than it fills).
+    chunks: per padded row.  slots: [B + 1] int64, each packed row's first chunk (it may own one more than it fills).
     """
 
     grid: tuple[int, int]
@@ -32,15 +32,21 @@ class Walk:
     rows: tuple[Any, ...]
     config: dict[str, Any]
 
-    @property
-    def stages(self) -> int:
-        """Tiles in the pipeline: many warps hide latency by themselves, few must prefetch further ahead."""
-        return 2 if self.grid[0] * self.grid[1] >= 1024 else 4
+    def stages(self, itemsize: int) -> int:
+        """Tiles in the pipeline: few warps must prefetch further ahead, and so must many that move small elements."""
+        if self.grid[0] * self.grid[1] < 1024:
+            return 4
+        return 2 if itemsize >= 4 else 3
 
 
 def has_triton() -> bool:
     """Whether the Triton compiler is installed; without it CUDA tensors take the stepwise path."""
     return importlib.util.find_spec("triton") is not None
+
+
+def fits_on_chip(dtype: torch.dtype, channels: int) -> bool:
+    """Whether a GRU's three recurrent [D, D] matrices stay in the registers of one block of a GPU."""
+    return channels <= {torch.float32: 64, torch.bfloat16: 128, torch.float16: 128}.get(dtype, 0)
 
 
 def device_of(x: Tensor) -> contextlib.AbstractContextManager[object]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from deployrec_kernels.bd_lru.cpu import bd_lru_backward_cpu, bd_lru_cpu
+from deployrec_kernels.launch import has_triton
 from deployrec_kernels.rows import promote, row_arguments, same_shapes, state_dtype
 
 
@@ -136,4 +137,8 @@ def use_triton(device_type: str) -> None:
     backward.register_kernel(device_type, run_backward)
 
 
-use_triton("cuda")
+if has_triton():
+    use_triton("cuda")
+else:
+    forward.register_kernel("cuda", bd_lru_cpu)
+    backward.register_kernel("cuda", bd_lru_backward_cpu)

@@ -14,8 +14,8 @@ from deployrec_kernels.launch import device_of, events, plan
 from deployrec_kernels.linear_recurrence.triton import carry_buffers, scan_carries
 from deployrec_kernels.tiles import compose, compose_gradients, edge, locate, softplus
 
-BACKWARD_TILE = 512
-"""Elements: five tiles are loaded and three stored; twice as many elements spill registers."""
+TILE = 512
+"""Elements, half of linear_recurrence's: with the gates' temporaries twice as many spill registers."""
 
 
 def bd_lru_triton(
@@ -35,7 +35,7 @@ def bd_lru_triton(
     final = torch.empty_like(initial_state)
     if not final.numel():
         return hidden, final
-    walk = plan(x, initial_state, lengths, cu_seqlens, chunk)
+    walk = plan(x, initial_state, lengths, cu_seqlens, chunk, TILE)
     arguments = (*walk.rows, x_stride, r_stride, i_stride)
     with device_of(x):
         carries = None
@@ -45,7 +45,7 @@ def bd_lru_triton(
             carries, final = scan_carries(factors, offsets, initial_state, walk)
         _forward[walk.grid](
             x, r, i, lambda_, initial_state, carries, hidden, final, *arguments,
-            **walk.config, STAGES=walk.stages, num_warps=1,
+            **walk.config, STAGES=walk.stages(x.itemsize), num_warps=1,
         )  # fmt: skip
     return hidden, final
 
@@ -72,7 +72,7 @@ def bd_lru_backward_triton(
     grad_initial = torch.empty_like(initial_state)
     if not grad_initial.numel():
         return grad_x, grad_r, grad_i, torch.zeros_like(lambda_), grad_initial
-    walk = plan(x, initial_state, lengths, cu_seqlens, chunk, BACKWARD_TILE)
+    walk = plan(x, initial_state, lengths, cu_seqlens, chunk, TILE)
     grad_lambda = initial_state.new_empty(walk.grid[0], lambda_.shape[0])
     with device_of(x):
         carries = None
@@ -85,14 +85,14 @@ def bd_lru_backward_triton(
         _backward[walk.grid](
             x, r, i, lambda_, grad_hidden, hidden, initial_state, grad_final, carries,
             grad_x, grad_r, grad_i, grad_lambda, grad_initial, *walk.rows, x_stride, r_stride, i_stride, g_stride,
-            **walk.config, STAGES=walk.stages, num_warps=1,
+            **walk.config, STAGES=walk.stages(x.itemsize), num_warps=1,
         )  # fmt: skip
     return grad_x, grad_r, grad_i, grad_lambda.sum(0).to(lambda_.dtype), grad_initial
 
 
 @triton.jit
 def _decay(r, rate):
-    """(sigmoid(r), alpha, 1 - alpha^2), the last by its series where alpha is so near 1 that subtracting loses digits."""
+    """(sigmoid(r), alpha, 1 - alpha^2), the last by its series where alpha is so near 1 that digits would cancel."""
     r = tl.sigmoid(r)
     alpha = tl.exp(-rate * r)
     remainder = (1.0 - alpha) * (1.0 + alpha)
@@ -106,12 +106,13 @@ def _decay(r, rate):
 @triton.jit(do_not_specialize=["time", "batch", "chunks"])
 def _forward(
     x, r, i, lambda_, initial_state, carries, hidden, final_state,
-    lengths, cu_seqlens, slots, time, batch, chunks, x_stride, r_stride, i_stride,
+    lengths, cu_seqlens, slots, time, batch, chunks,
+    x_stride: tl.constexpr, r_stride: tl.constexpr, i_stride: tl.constexpr,
     D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
     CHUNK: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """h_t = alpha_t h_{t-1} + beta_t x_t over the program's events."""
-    row, start, length, begin, end, chunk, row_chunks = locate(
+    row, start, length, begin, end, chunk, _row_chunks = locate(
         lengths, cu_seqlens, slots, time, batch, chunks, CHUNK, PACKED
     )
     state_type = initial_state.dtype.element_ty
@@ -119,9 +120,8 @@ def _forward(
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     rate = softplus(tl.load(lambda_ + d, mask=d < D, other=0.0).to(state_type))
     state_at = initial_state + row.to(tl.int64) * D + d
-    if CHUNK > 0:
-        if chunk > 0:
-            state_at = carries + (tl.program_id(0).to(tl.int64) - 1) * D + d
+    if CHUNK > 0 and chunk > 0:
+        state_at = carries + (tl.program_id(0).to(tl.int64) - 1) * D + d
     state = tl.load(state_at, mask=d < D, other=0.0)
     for t0 in tl.range(begin, end, BLOCK_T, num_stages=STAGES):
         event = start + t0
@@ -143,7 +143,8 @@ def _forward(
 def _backward(
     x, r, i, lambda_, grad_hidden, hidden, initial_state, grad_final, carries,
     grad_x, grad_r, grad_i, grad_lambda, grad_initial,
-    lengths, cu_seqlens, slots, time, batch, chunks, x_stride, r_stride, i_stride, g_stride,
+    lengths, cu_seqlens, slots, time, batch, chunks,
+    x_stride: tl.constexpr, r_stride: tl.constexpr, i_stride: tl.constexpr, g_stride: tl.constexpr,
     D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
     CHUNK: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
@@ -161,9 +162,8 @@ def _backward(
     initial = tl.load(initial_state + row_state, mask=d < D, other=0.0)
     slot = tl.program_id(0).to(tl.int64)
     carry_at = grad_final + row_state
-    if CHUNK > 0:
-        if chunk < row_chunks - 1:
-            carry_at = carries + (slot - 2 * chunk + row_chunks - 2) * D + d
+    if CHUNK > 0 and chunk < row_chunks - 1:
+        carry_at = carries + (slot - 2 * chunk + row_chunks - 2) * D + d
     carry = tl.load(carry_at, mask=d < D, other=0.0)
     for s0 in tl.range(0, end - begin, BLOCK_T, num_stages=STAGES):
         last = end - 1 - s0
@@ -203,11 +203,12 @@ def _backward(
 @triton.jit(do_not_specialize=["time", "batch", "chunks"])
 def _reduce(
     x, r, i, lambda_, factors, offsets,
-    lengths, cu_seqlens, slots, time, batch, chunks, x_stride, r_stride, i_stride,
+    lengths, cu_seqlens, slots, time, batch, chunks,
+    x_stride: tl.constexpr, r_stride: tl.constexpr, i_stride: tl.constexpr,
     D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr, CHUNK: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """The chunk as one step, state -> factor * state + offset."""
-    row, start, length, begin, end, chunk, row_chunks = locate(
+    _row, start, length, begin, end, _chunk, _row_chunks = locate(
         lengths, cu_seqlens, slots, time, batch, chunks, CHUNK, PACKED
     )
     state_type = factors.dtype.element_ty
@@ -235,11 +236,12 @@ def _reduce(
 @triton.jit(do_not_specialize=["time", "batch", "chunks"])
 def _reduce_backward(
     grad_hidden, r, lambda_, factors, offsets,
-    lengths, cu_seqlens, slots, time, batch, chunks, r_stride, g_stride,
+    lengths, cu_seqlens, slots, time, batch, chunks,
+    r_stride: tl.constexpr, g_stride: tl.constexpr,
     D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr, CHUNK: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """The chunk as one step of c <- alpha_t (grad_hidden_t + c), last event first."""
-    row, start, length, begin, end, chunk, row_chunks = locate(
+    _row, start, length, begin, end, chunk, row_chunks = locate(
         lengths, cu_seqlens, slots, time, batch, chunks, CHUNK, PACKED
     )
     state_type = factors.dtype.element_ty
@@ -256,7 +258,7 @@ def _reduce_backward(
         real = walked & (t < length)
         r_t = tl.load(r + event * r_stride + (d - steps * r_stride), mask=real, other=0.0).to(state_type)
         g_t = tl.load(grad_hidden + event * g_stride + (d - steps * g_stride), mask=walked, other=0.0).to(state_type)
-        _, alpha, remainder = _decay(r_t, rate)
+        _, alpha, _remainder = _decay(r_t, rate)
         a_t = tl.where(real, alpha, 1.0)
         a_all, b_all = tl.associative_scan((a_t, a_t * g_t), 0, compose)
         last_step = steps == BLOCK_T - 1

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from deployrec_kernels.linear_recurrence.cpu import linear_recurrence_backward_cpu, linear_recurrence_cpu
+from deployrec_kernels.launch import has_triton
 from deployrec_kernels.rows import promote, row_arguments, same_shapes, state_dtype
 
 
@@ -102,4 +103,8 @@ def use_triton(device_type: str) -> None:
     backward.register_kernel(device_type, run_backward)
 
 
-use_triton("cuda")
+if has_triton():
+    use_triton("cuda")
+else:
+    forward.register_kernel("cuda", linear_recurrence_cpu)
+    backward.register_kernel("cuda", linear_recurrence_backward_cpu)

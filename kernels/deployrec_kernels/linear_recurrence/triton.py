@@ -40,7 +40,16 @@ def linear_recurrence_triton(
             _reduce[walk.grid](a, b, factors, offsets, *arguments, **walk.config, REVERSE=False, num_warps=1)
             carries, final = scan_carries(factors, offsets, initial_state, walk)
         _forward[walk.grid](
-            a, b, initial_state, carries, hidden, final, *arguments, **walk.config, STAGES=walk.stages, num_warps=1
+            a,
+            b,
+            initial_state,
+            carries,
+            hidden,
+            final,
+            *arguments,
+            **walk.config,
+            STAGES=walk.stages(b.itemsize),
+            num_warps=1,
         )
     return hidden, final
 
@@ -72,7 +81,7 @@ def linear_recurrence_backward_triton(
             carries, grad_initial = scan_carries(factors, offsets, grad_final, walk)
         _backward[walk.grid](
             a, grad_hidden, hidden, initial_state, grad_final, carries, grad_a, grad_b, grad_initial, *arguments,
-            **walk.config, STAGES=walk.stages, num_warps=1,
+            **walk.config, STAGES=walk.stages(a.itemsize), num_warps=1,
         )  # fmt: skip
     return grad_a, grad_b, grad_initial
 
@@ -84,7 +93,7 @@ def carry_buffers(walk: Walk, state: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scan_carries(factors: Tensor, offsets: Tensor, initial_state: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
-    """The state behind every chunk [chunks, D], in the order they were walked, and behind each row's last one [B, D]."""
+    """The state behind every chunk [chunks, D], in the order of the walk, and behind each row's last one [B, D]."""
     batch, channels = initial_state.shape
     if walk.slots is None:
         shape = (batch, walk.chunks, channels)
@@ -99,21 +108,21 @@ def scan_carries(factors: Tensor, offsets: Tensor, initial_state: Tensor, walk: 
 @triton.jit(do_not_specialize=["time", "batch", "chunks"])
 def _forward(
     a, b, initial_state, carries, hidden, final_state,
-    lengths, cu_seqlens, slots, time, batch, chunks, a_stride, b_stride,
+    lengths, cu_seqlens, slots, time, batch, chunks,
+    a_stride: tl.constexpr, b_stride: tl.constexpr,
     D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
     CHUNK: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """h_t = a_t h_{t-1} + b_t over the program's events, from its row's initial state or its chunk's carried one."""
-    row, start, length, begin, end, chunk, row_chunks = locate(
+    row, start, length, begin, end, chunk, _row_chunks = locate(
         lengths, cu_seqlens, slots, time, batch, chunks, CHUNK, PACKED
     )
     state_type = initial_state.dtype.element_ty
     steps = tl.arange(0, BLOCK_T)[:, None]
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     state_at = initial_state + row.to(tl.int64) * D + d
-    if CHUNK > 0:
-        if chunk > 0:
-            state_at = carries + (tl.program_id(0).to(tl.int64) - 1) * D + d
+    if CHUNK > 0 and chunk > 0:
+        state_at = carries + (tl.program_id(0).to(tl.int64) - 1) * D + d
     state = tl.load(state_at, mask=d < D, other=0.0)
     for t0 in tl.range(begin, end, BLOCK_T, num_stages=STAGES):
         event = start + t0
@@ -130,7 +139,8 @@ def _forward(
 @triton.jit(do_not_specialize=["time", "batch", "chunks"])
 def _backward(
     a, grad_hidden, hidden, initial_state, grad_final, carries, grad_a, grad_b, grad_initial,
-    lengths, cu_seqlens, slots, time, batch, chunks, a_stride, g_stride,
+    lengths, cu_seqlens, slots, time, batch, chunks,
+    a_stride: tl.constexpr, g_stride: tl.constexpr,
     D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
     CHUNK: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
@@ -144,10 +154,9 @@ def _backward(
     row_state = row.to(tl.int64) * D + d
     initial = tl.load(initial_state + row_state, mask=d < D, other=0.0)
     carry_at = grad_final + row_state
-    if CHUNK > 0:
-        if chunk < row_chunks - 1:
-            walked = tl.program_id(0).to(tl.int64) - 2 * chunk + row_chunks - 1
-            carry_at = carries + (walked - 1) * D + d
+    if CHUNK > 0 and chunk < row_chunks - 1:
+        walked = tl.program_id(0).to(tl.int64) - 2 * chunk + row_chunks - 1
+        carry_at = carries + (walked - 1) * D + d
     carry = tl.load(carry_at, mask=d < D, other=0.0)
     for s0 in tl.range(0, end - begin, BLOCK_T, num_stages=STAGES):
         last = end - 1 - s0
@@ -173,12 +182,13 @@ def _backward(
 @triton.jit(do_not_specialize=["time", "batch", "chunks"])
 def _reduce(
     a, b, factors, offsets,
-    lengths, cu_seqlens, slots, time, batch, chunks, a_stride, b_stride,
+    lengths, cu_seqlens, slots, time, batch, chunks,
+    a_stride: tl.constexpr, b_stride: tl.constexpr,
     D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
     CHUNK: tl.constexpr, PACKED: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
     """The chunk as one step, state -> factor * state + offset; REVERSE: of c <- a_t (grad_hidden_t + c), last first."""
-    row, start, length, begin, end, chunk, row_chunks = locate(
+    _row, start, length, begin, end, chunk, row_chunks = locate(
         lengths, cu_seqlens, slots, time, batch, chunks, CHUNK, PACKED
     )
     state_type = factors.dtype.element_ty
