@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from deployrec.data import Dataset, load_dataset
+from deployrec.export import export_bundle
+from tests.support import random_model
+
 # Timings of a shared machine are not what property tests are about.
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
@@ -29,3 +33,22 @@ def real_log() -> Callable[[str], Path]:
         return root / name
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def sample() -> Dataset:
+    return load_dataset("sample")
+
+
+@pytest.fixture(scope="session")
+def bundle_of(sample: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A verified bundle of a random model, by key; exported once per session. Copy it before changing it."""
+    made: dict[str, Path] = {}
+
+    def bundle(key: str) -> Path:
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("bundles") / key
+            export_bundle(random_model(key, sample), sample, made[key], top_k=20, window=50)
+        return made[key]
+
+    return bundle

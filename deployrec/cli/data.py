@@ -30,11 +30,13 @@ def get(
     from deployrec.data.download import SOURCES, download
 
     console = Console()
+    there = (out / name).exists()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(name, total=None)
         folder = download(name, out, lambda received, total: bar.update(task, completed=received, total=total))
-    console.print(f"{folder}: digest checked; terms of use: {SOURCES[name].home}", soft_wrap=True, highlight=False)
+    came = "already there" if there else "digest checked"
+    console.print(f"{folder}: {came}; terms of use: {SOURCES[name].home}", soft_wrap=True, highlight=False)
     console.print(f"next: deployrec train --data {folder}", soft_wrap=True, highlight=False)
 
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from deployrec.cli.console import out as console
 
-EXAMPLES = """examples:
-
-  deployrec export --model glintru
-
-  deployrec export --model recblr --run runs/recblr/20260101-120000 --out bundles/films --top-k 50
-"""
+if TYPE_CHECKING:
+    from deployrec.export import ExportReport
 
 
 def export(
@@ -27,7 +23,14 @@ def export(
     top_k: Annotated[int, typer.Option(help="Most items that one request can get.")] = 100,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is already there.")] = False,
 ) -> None:
-    """Export a trained model as a bundle whose graphs provably agree with the training code."""
+    """Export a trained model as a bundle whose graphs provably agree with the training code.
+
+    examples:
+
+      deployrec export --model glintru
+
+      deployrec export --model recblr --run runs/recblr/20260101-120000 --out bundles/films --top-k 50
+    """
     from deployrec.export.bundle import check_target, export_bundle
     from deployrec.models import model_class
     from deployrec.training.runs import DataSource, Run, newest_finished
@@ -38,11 +41,9 @@ def export(
     check_target(out, force)
     chosen = Run.load(run) if run else newest_finished(runs, model)
     if chosen is None:
-        console.print(f"No finished run of {model} under {runs}: training the quick preset on the built-in sample first.")
+        console.print(f"No finished run of {model} under {runs}: training the quick preset on the sample first.")
         chosen = train(model, DataSource("sample"), root=runs, console=console)
-    console.print(f"Exporting {chosen.path}")
-    else:
-        console.print(f"Found {chosen.path}, the newest finished run of {model}." if run is None else f"Found {chosen.path}.")
+    console.print(f"Exporting {chosen.path}", soft_wrap=True)
     source = chosen.source if data is None else DataSource(data, chosen.source.options)
     dataset = source.load()
     chosen.check_data(dataset)
@@ -53,7 +54,7 @@ def export(
         out,
         top_k=top_k,
         window=chosen.training.window,
-        training={"preset": chosen.preset, "seed": chosen.training.seed, "metrics": chosen.metrics},
+        training={"preset": chosen.record["preset"], "seed": chosen.record["seed"], "metrics": chosen.metrics},
         force=force,
     )
     print_report(report)
@@ -61,12 +62,18 @@ def export(
 
 def print_report(report: ExportReport) -> None:
     """The certificate in one line, the files, a step's latency on this machine, and what to do next."""
+    from deployrec.benchmark import step_latency
+    from deployrec.export.parity import LONGEST
+    from deployrec.runtime.catalogue import Catalogue
+    from deployrec.runtime.manifest import ITEMS
+
     bundle = report.bundle
     worst = {name: max(row.figure for row in report.comparisons if row.quantity == name) for name in ("user", "state")}
     cases = len({row.case for row in report.comparisons})
     console.print(
-        f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {cases} histories of up to {LONGEST:,} events; "
-        f"largest error {worst['user']:.1e} (user vector), {worst['state']:.1e} (state); top-{bundle.manifest.top_k} agrees."
+        f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {cases} histories of up to {LONGEST:,} "
+        f"events; largest error {worst['user']:.1e} (user vector), {worst['state']:.1e} (state); "
+        f"top-{bundle.manifest.top_k} agrees."
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("file")
@@ -77,11 +84,10 @@ def print_report(report: ExportReport) -> None:
     state = bundle.manifest.state
     latency = step_latency(bundle)
     console.print(
-        f"One step through ONNX Runtime, one thread: {latency.p50 * 1e6:.0f} us median, {latency.p99 * 1e6:.0f} us p99, "
-        f"at any history length; state {state.bytes / 1024:.1f} KiB a user."
+        f"One step through ONNX Runtime, one thread: {latency.p50 * 1e6:.0f} us median, {latency.p99 * 1e6:.0f} us "
+        f"p99, at any history length; state {state.bytes / 1024:.1f} KiB a user."
     )
-    titles = read_catalogue(bundle)
-    history = ",".join(titles.item_ids[:3])
+    history = ",".join(Catalogue.read(bundle.file(ITEMS), bundle.manifest.num_items).item_ids[1:4])
     console.print("\nNext:")
-    for line in (f'deployrec recommend {bundle.path} --history "{history}"', f"deployrec verify {bundle.path}", f"deployrec info {bundle.path}"):
-        console.print(f"  {line}", markup=False, soft_wrap=True)
+    for verb in (f'recommend {bundle.path} --history "{history}"', f"verify {bundle.path}", f"info {bundle.path}"):
+        console.print(f"  deployrec {verb}", markup=False, soft_wrap=True)

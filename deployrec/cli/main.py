@@ -9,26 +9,34 @@ from types import FrameType
 
 import typer
 
-from deployrec import __version__
+import deployrec
+from deployrec.cli import data
 from deployrec.cli.console import err, out
+from deployrec.cli.evaluate import evaluate
 from deployrec.cli.export import export
+from deployrec.cli.info import info
+from deployrec.cli.recommend import recommend
+from deployrec.cli.train import train
+from deployrec.cli.verify import verify
 from deployrec.errors import DeployrecError
 
 app = typer.Typer(
     name="deployrec",
-    help="Train a recurrent sequential recommender, export it as small verified graphs, serve it from a constant-size state.",
+    help=deployrec.__doc__,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(export)
+app.add_typer(data.app, name="data")
+for verb in (train, evaluate, export, verify, info, recommend):
+    app.command()(verb)
 
 
 @app.callback(invoke_without_command=True)
 def version(show: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
     if show:
-        out.print(f"deployrec {__version__}")
+        out.print(f"deployrec {deployrec.__version__}")
         raise typer.Exit
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from deployrec.errors import DataError
 
-LINE = "line"
+LINE = "__line__"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class DelimitedFile:
     header: tuple[str, ...] | None = None
 
     def columns(self) -> list[str]:
-        """Column names; RecBole's ":type" is cut off. Raises DataError for a file without content."""
+        """Column names; without RecBole's ":type". Raises DataError for a file without content."""
         if self.header is not None:
             return list(self.header)
         with _open(self) as file:
@@ -35,18 +35,44 @@ class DelimitedFile:
             raise DataError(
                 f"expected a header line in {self.path}; got an empty file; write one column name per field"
             )
-        return [field.split(":")[0].strip() for field in fields[1]]
+        return [(field if self.quoted else field.split(":")[0]).strip() for field in fields[1]]
 
-    def read(self, wanted: list[str]) -> pl.DataFrame:
-        """The `wanted` columns as text, empty fields as null; a column `line` is there where a row looked odd.
+    def read(self, wanted: list[str], optional: str | None = None) -> pl.DataFrame:
+        """The `wanted` columns as text, empty fields as null; a column LINE is there where a row looked odd.
 
+        optional   a wanted column whose fields may be empty
         Raises DataError with file and line for a row of too few or too many fields.
         """
         columns = self.columns()
         frame = self._read_fast(columns, wanted)
-        if frame is None or any(frame[column].has_nulls() for column in wanted):
-            return self._read_careful(columns, wanted)
+        if frame is None or any(frame[column].has_nulls() for column in wanted if column != optional):
+            return self.read_by_line(wanted)
         return frame
+
+    def read_by_line(self, wanted: list[str]) -> pl.DataFrame:
+        """As `read`, slower, and always with the column LINE; blank lines are passed over."""
+        columns = self.columns()
+        positions = [columns.index(name) for name in wanted]
+        rows: list[tuple[int, list[str]]] = []
+        wrong: list[tuple[int, int]] = []
+        with _open(self) as file:
+            for number, (line, fields) in enumerate(_fields(self, file)):
+                if number == 0 and self.header is None:
+                    continue
+                if len(fields) == len(columns):
+                    rows.append((line, fields))
+                elif any(field.strip() for field in fields):
+                    wrong.append((line, len(fields)))
+        if wrong:
+            line, got = wrong[0]
+            raise DataError(
+                f"{self.path}:{line}: expected {len(columns)} fields ({', '.join(columns)}); got {got}; "
+                f"mend or remove {_how_many(len(wrong))}"
+            )
+        texts = {name: [fields[at] or None for _, fields in rows] for name, at in zip(wanted, positions, strict=True)}
+        return pl.DataFrame(
+            {**texts, LINE: [line for line, _ in rows]}, schema_overrides=dict.fromkeys(wanted, pl.String)
+        )
 
     def _read_fast(self, columns: list[str], wanted: list[str]) -> pl.DataFrame | None:
         """None where the text does not parse as a table at once."""
@@ -69,29 +95,6 @@ class DelimitedFile:
         except (pl.exceptions.PolarsError, OSError):
             return None
         return frame.select(wanted)
-
-    def _read_careful(self, columns: list[str], wanted: list[str]) -> pl.DataFrame:
-        positions = [columns.index(name) for name in wanted]
-        rows: list[tuple[int, list[str]]] = []
-        wrong: list[tuple[int, int]] = []
-        with _open(self) as file:
-            for number, (line, fields) in enumerate(_fields(self, file)):
-                if number == 0 and self.header is None:
-                    continue
-                if len(fields) == len(columns):
-                    rows.append((line, fields))
-                elif any(field.strip() for field in fields):
-                    wrong.append((line, len(fields)))
-        if wrong:
-            line, got = wrong[0]
-            raise DataError(
-                f"{self.path}:{line}: expected {len(columns)} fields ({', '.join(columns)}); got {got}; "
-                f"mend or remove {_how_many(len(wrong))}"
-            )
-        texts = {name: [fields[at] or None for _, fields in rows] for name, at in zip(wanted, positions, strict=True)}
-        return pl.DataFrame(
-            {**texts, LINE: [line for line, _ in rows]}, schema_overrides=dict.fromkeys(wanted, pl.String)
-        )
 
 
 def refuse_bad(path: Path, frame: pl.DataFrame, bad: pl.Series, column: str, expected: str) -> None:
@@ -129,7 +132,7 @@ def _parse_dates(texts: pl.Series) -> pl.Series:
 
 
 def _how_many(rows: int) -> str:
-    return "this row" if rows == 1 else f"the {rows} rows like it"
+    return "this row" if rows == 1 else f"all {rows} such rows"
 
 
 def _open(file: DelimitedFile) -> io.TextIOWrapper:

@@ -51,6 +51,8 @@ def load_dataset(
         if (min_user, min_item, limit) != (1, 1, None):
             raise DataError("expected the sample as it is; got min_user, min_item or limit; leave them out")
         return sample_dataset()
+    if len({user, item, time}) < 3:
+        raise DataError(f"expected three different columns; got '{user}', '{item}' and '{time}'; name each once")
     path = _log_file(Path(source))
     if path.name in MOVIELENS:
         log, name = MOVIELENS[path.name](path), path.absolute().parent.name

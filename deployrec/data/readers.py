@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -23,26 +25,27 @@ def read_recbole(path: Path, user: str, item: str, time: str | None) -> EventLog
     if catalogue_path.is_file():
         file = DelimitedFile(catalogue_path, "\t")
         columns = _require(catalogue_path, file.columns(), item)
-        described = file.read(columns)
-        catalogue = _catalogue(catalogue_path, described, item, next((c for c in TITLE_COLUMNS if c in columns), None))
-    return _event_log(path, DelimitedFile(path, "\t"), user, item, time, catalogue=catalogue)
+        described = file.read([column for column in columns if column == item or column != "item_id"])
+        catalogue = _catalogue(catalogue_path, described, item, _title_column(columns, item))
+    return _event_log(DelimitedFile(path, "\t"), user, item, time, catalogue)
 
 
 def read_csv(path: Path, user: str, item: str, time: str | None) -> EventLog:
     """Comma-separated (.csv) or tab-separated (.tsv) text with a header; a title column gives the items' titles."""
-    return _event_log(path, DelimitedFile(path, "\t" if path.suffix == ".tsv" else ",", quoted=True), user, item, time)
+    file = DelimitedFile(path, "\t" if path.suffix == ".tsv" else ",", quoted=True)
+    return _event_log(file, user, item, time, catalogue=None)
 
 
 def read_parquet(path: Path, user: str, item: str, time: str | None) -> EventLog:
     """A Parquet file with named columns; ids may be text or numbers, times numbers, dates or text."""
     try:
         schema = pl.read_parquet_schema(path)
-        columns = _require(path, list(schema), user, item, *([time] if time else []))
-        title = next((column for column in TITLE_COLUMNS if column in columns), None)
-        frame = pl.read_parquet(path, columns=[c for c in (user, item, time, title) if c])
+        columns = _Columns.among(path, list(schema), user, item, time)
+        frame = pl.read_parquet(path, columns=columns.names())
+        frame = frame.select(_as_text(column) for column in frame)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"expected a Parquet file; got {path}, which does not read as one; write it again") from error
-    return _checked(path, frame.with_columns(pl.all().map_batches(_as_text)), user, item, time, title, None)
+    return _checked(path, frame, columns)
 
 
 def read_movielens_1m(path: Path) -> EventLog:
@@ -52,7 +55,7 @@ def read_movielens_1m(path: Path) -> EventLog:
         file = DelimitedFile(movies, "::", encoding="latin-1", header=("item_id", "title", "genre"))
         catalogue = _split_year(_catalogue(movies, file.read(["item_id", "title", "genre"]), "item_id", "title"))
     file = DelimitedFile(path, "::", encoding="latin-1", header=("user_id", "item_id", "rating", "timestamp"))
-    return _event_log(path, file, "user_id", "item_id", "timestamp", catalogue=catalogue)
+    return _event_log(file, "user_id", "item_id", "timestamp", catalogue)
 
 
 def read_movielens_100k(path: Path) -> EventLog:
@@ -63,40 +66,54 @@ def read_movielens_100k(path: Path) -> EventLog:
         file = DelimitedFile(movies, "|", encoding="latin-1", header=header)
         catalogue = _split_year(_catalogue(movies, file.read(["item_id", "title"]), "item_id", "title"))
     file = DelimitedFile(path, "\t", header=("user_id", "item_id", "rating", "timestamp"))
-    return _event_log(path, file, "user_id", "item_id", "timestamp", catalogue=catalogue)
+    return _event_log(file, "user_id", "item_id", "timestamp", catalogue)
 
 
-def _event_log(
-    path: Path, file: DelimitedFile, user: str, item: str, time: str | None, catalogue: pl.DataFrame | None = None
-) -> EventLog:
-    columns = _require(path, file.columns(), user, item, *([time] if time else []))
-    title = None
-    if catalogue is None:
-        title = next((column for column in TITLE_COLUMNS if column in columns), None)
-    wanted = [column for column in (user, item, time) if column]
-    return _checked(path, file.read(wanted + ([title] if title else [])), user, item, time, title, catalogue)
+@dataclass(frozen=True)
+class _Columns:
+    user: str
+    item: str
+    time: str | None
+    title: str | None
+
+    @classmethod
+    def among(cls, path: Path, columns: list[str], user: str, item: str, time: str | None) -> _Columns:
+        _require(path, columns, user, item, *([time] if time else []))
+        return cls(user, item, time, _title_column(columns, user, item, time))
+
+    def names(self) -> list[str]:
+        return [column for column in (self.user, self.item, self.time, self.title) if column]
+
+
+def _event_log(file: DelimitedFile, user: str, item: str, time: str | None, catalogue: pl.DataFrame | None) -> EventLog:
+    columns = _Columns.among(file.path, file.columns(), user, item, time)
+    if catalogue is not None:
+        columns = replace(columns, title=None)
+    frame = file.read(columns.names(), optional=columns.title)
+    return _checked(file.path, frame, columns, catalogue, by_line=lambda: file.read_by_line(columns.names()))
 
 
 def _checked(
     path: Path,
     frame: pl.DataFrame,
-    user: str,
-    item: str,
-    time: str | None,
-    title: str | None,
-    catalogue: pl.DataFrame | None,
+    columns: _Columns,
+    catalogue: pl.DataFrame | None = None,
+    by_line: Callable[[], pl.DataFrame] | None = None,
 ) -> EventLog:
-    """The log of text columns in which every row is known to be good."""
-    for column, what in ((user, "a user id"), (item, "an item id")):
+    """The log of text columns in which every row is known to be good; `by_line` reads them again, with their lines."""
+    for column, what in ((columns.user, "a user id"), (columns.item, "an item id")):
         refuse_bad(path, frame, frame[column].is_null(), column, what)
     times = None
-    if time is not None and frame.height:
-        parsed = parse_times(frame[time])
-        refuse_bad(path, frame, parsed.is_null(), time, "a number or an ISO date")
+    if columns.time is not None and frame.height:
+        parsed = parse_times(frame[columns.time])
+        if parsed.has_nulls() and by_line is not None and LINE not in frame.columns:
+            return _checked(path, by_line(), columns, catalogue)
+        refuse_bad(path, frame, parsed.is_null(), columns.time, "a number or an ISO date")
         times = parsed.to_numpy()
-    if title is not None:
-        catalogue = _catalogue(path, frame.select(item, title).drop_nulls(), item, title)
-    return EventLog(str(path), frame[user], frame[item], times, catalogue)
+    if columns.title is not None:
+        named = frame.select(columns.item, columns.title).drop_nulls()
+        catalogue = _catalogue(path, named, columns.item, columns.title)
+    return EventLog(str(path), frame[columns.user], frame[columns.item], times, catalogue)
 
 
 def _require(path: Path, columns: list[str], *wanted: str) -> list[str]:
@@ -104,6 +121,10 @@ def _require(path: Path, columns: list[str], *wanted: str) -> list[str]:
         if name not in columns:
             raise DataError(f"expected column '{name}' in {path}; got {', '.join(columns)}; name the column to use")
     return columns
+
+
+def _title_column(columns: list[str], *taken: str | None) -> str | None:
+    return next((column for column in TITLE_COLUMNS if column in columns and column not in taken), None)
 
 
 def _catalogue(path: Path, frame: pl.DataFrame, item: str, title: str | None) -> pl.DataFrame:

@@ -1,7 +1,8 @@
-"""From a trained model to a sealed bundle: everything is written beside the target, checked, then renamed into place."""
+"""From a trained model to a sealed bundle: written beside the target, checked, then renamed into place."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -54,8 +55,9 @@ def export_bundle(
 
     top_k: items a request can get at most (fewer where the catalogue is smaller); window: events of a training window,
     an edge that the certificate covers; training: what the manifest says about the training run.
-    Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle) or a `top_k` out of range, ParityError
-    if a gate fails (the report is then OUT.parity-failed.json), BundleError if the disk refuses. Nothing else is left.
+    Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `top_k` out of range or weights
+    that are not finite; ParityError if a gate fails (the report is then OUT.parity-failed.json); BundleError if the
+    disk refuses. Nothing else is left.
     """
     out = Path(out)
     if not 1 <= top_k <= MOST_TOP_K:
@@ -104,9 +106,9 @@ def export_bundle(
 def check_target(out: Path, force: bool) -> None:
     """Raises ConfigError if `out` cannot become a bundle: asked before any long work."""
     if out.exists() and not force:
-        raise ConfigError(f"expected a new folder; got {out}, which exists; pass --force to replace it, or another --out")
+        raise ConfigError(f"expected a new folder; got {out}, which exists; pass --force to replace it")
     if out.exists() and not (out / MANIFEST).is_file():
-        raise ConfigError(f"expected a bundle to replace; got {out}, which is none; remove it yourself, or pass another --out")
+        raise ConfigError(f"expected a bundle to replace; got {out}, which is none; pass another --out")
 
 
 def check_weights(model: SequentialRecommender) -> None:
@@ -138,15 +140,29 @@ def _certify(comparisons: list[Comparison], folder: Path, out: Path) -> None:
 
 @contextmanager
 def _staging(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` that is gone afterwards, whatever happens inside."""
+    """A hidden folder beside `out` that is gone afterwards whatever happens; one that a killed export left goes too."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True) as name:
+        for left in out.parent.glob(f".{out.name}.export-*"):
+            if not _runs(int(left.name.rpartition("-")[2].partition(".")[0])):
+                shutil.rmtree(left)
+        prefix = f".{out.name}.export-{os.getpid()}."
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=out.parent, ignore_cleanup_errors=True) as name:
             folder = Path(name) / out.name
             folder.mkdir()
             yield folder
     except OSError as error:
         raise BundleError(f"expected to write {out}; got '{error}'; free disk space or pass another --out") from error
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _move(folder: Path, out: Path) -> None:

@@ -19,7 +19,7 @@ REAL_HISTORIES = 8
 
 
 def choose_histories(dataset: Dataset, edges: Iterable[int], seed: int = 0) -> list[np.ndarray]:
-    """Histories of exactly the lengths `edges` (glued from users where none is so long), then of whole users.
+    """Histories of exactly the lengths `edges` and LONGEST (glued from users where none is so long), then whole users'.
 
     Each is an array of item rows. The users stand evenly from the shortest to the longest history.
     """
@@ -45,17 +45,15 @@ def reference_cases(
         newest = history[-max_exclude:]
         row[: len(newest)] = newest
     reference = copy.deepcopy(model).double()
-    answers = [
-        _answer(reference, *reference.encode_last(*_row(history), reference.initial_state(1)), excluded, top_k)
-        for history, excluded in zip(histories, exclude, strict=True)
-    ]
+    user, state = _encode(reference, histories, reference.initial_state(len(histories)))
+    items, scores = recommend(reference, user, torch.from_numpy(exclude), top_k)
     return ParityCases(
         rows=np.concatenate(histories).astype(np.int64),
         offsets=np.cumsum([0, *map(len, histories)]),
-        user=np.stack([answer.user for answer in answers]),
-        state={t.name: np.stack([a.state[t.name] for a in answers]) for t in model.state_spec.tensors},
-        topk_items=np.stack([answer.topk_items for answer in answers]),
-        topk_scores=np.stack([answer.topk_scores for answer in answers]),
+        user=user.numpy(),
+        state={name: tensor.numpy() for name, tensor in state.items()},
+        topk_items=items.numpy(),
+        topk_scores=scores.numpy(),
         exclude=exclude,
         item_l1_max=float(reference.embedding.weight.abs().sum(1).max()),
     )
@@ -63,44 +61,47 @@ def reference_cases(
 
 def compare_torch(model: SequentialRecommender, cases: ParityCases, top_k: int) -> list[Comparison]:
     """Torch in float32 against the reference: encode at once, step by step, and encode resumed or followed by steps."""
+    histories = [cases.history(case) for case in range(len(cases))]
+    start = model.initial_state(len(histories))
+    paths = {"torch encode": _encode(model, histories, start)}
+    if model.state_spec.tensors:
+        _, middle = _encode(model, [h[: len(h) // 2] for h in histories], start)
+        second = [h[len(h) // 2 :] for h in histories]
+        paths["torch encode, encode"] = _encode(model, second, middle)
+        paths["torch step"] = _steps(model, histories, start)
+        paths["torch encode, step"] = _steps(model, second, middle)
     rows: list[Comparison] = []
-    for case in range(len(cases)):
-        history, excluded = cases.history(case), cases.exclude[case]
-        paths = {"torch encode": _encode(model, history, model.initial_state(1))}
-        if model.state_spec.tensors:
-            half = len(history) // 2
-            started = _encode(model, history[:half], model.initial_state(1))[1]
-            paths["torch encode, encode"] = _encode(model, history[half:], started)
-            if model.state_spec.exact_up_to is None or len(history) <= model.state_spec.exact_up_to:
-                paths["torch step"] = _steps(model, history, model.initial_state(1))
-                paths["torch encode, step"] = _steps(model, history[half:], started)
-        for name, (user, state) in paths.items():
-            rows += cases.compare(name, case, _answer(model, user, state, excluded, top_k))
+    for name, (user, state) in paths.items():
+        items, scores = recommend(model, user, torch.from_numpy(cases.exclude), top_k)
+        for case in range(len(cases)):
+            state_of_case = {key: tensor[case].numpy() for key, tensor in state.items()}
+            answer = Answer(user[case].numpy(), state_of_case, items[case].numpy(), scores[case].numpy())
+            rows += cases.compare(name, case, answer)
     return rows
 
 
-def _encode(model: SequentialRecommender, history: np.ndarray, state: State) -> tuple[Tensor, State]:
-    return model.encode_last(*_row(history), state)
+def _encode(model: SequentialRecommender, histories: Sequence[np.ndarray], state: State) -> tuple[Tensor, State]:
+    """User vectors [C, D] and states after each history, row by row: padding to the longest would cost memory."""
+    users, states = [], []
+    for row, history in enumerate(histories):
+        items = torch.from_numpy(np.array(history if len(history) else [0], dtype=np.int64)).unsqueeze(0)
+        start = {name: tensor[row : row + 1] for name, tensor in state.items()}
+        user, present = model.encode_last(items, torch.tensor([len(history)]), start)
+        users.append(user)
+        states.append(present)
+    return torch.cat(users), {name: torch.cat([present[name] for present in states]) for name in state}
 
 
-def _steps(model: SequentialRecommender, history: np.ndarray, state: State) -> tuple[Tensor, State]:
-    user = model.embedding.weight.new_zeros(1, model.config.dim)
-    for item in history:
-        user, state = model.step(torch.tensor([item]), state)
-    return user, state
-
-
-def _row(history: np.ndarray) -> tuple[Tensor, Tensor]:
-    """A history as items [1, T] and lengths [1]; an empty one becomes one padded position."""
-    items = torch.from_numpy(np.array(history if len(history) else [0], dtype=np.int64))
-    return items.unsqueeze(0), torch.tensor([len(history)])
-
-
-def _answer(model: SequentialRecommender, user: Tensor, state: State, excluded: np.ndarray, top_k: int) -> Answer:
-    items, scores = recommend(model, user, torch.from_numpy(excluded).unsqueeze(0), top_k)
-    return Answer(
-        user=user[0].numpy(),
-        state={name: tensor[0].numpy() for name, tensor in state.items()},
-        topk_items=items[0].numpy(),
-        topk_scores=scores[0].numpy(),
-    )
+def _steps(model: SequentialRecommender, histories: Sequence[np.ndarray], state: State) -> tuple[Tensor, State]:
+    """The same, one event of every unfinished history at a time; a history without events keeps a zero user vector."""
+    lengths = np.array([len(history) for history in histories])
+    state = {name: tensor.clone() for name, tensor in state.items()}
+    users = model.embedding.weight.new_zeros(len(histories), model.config.dim)
+    for position in range(lengths.max()):
+        rows = torch.from_numpy(np.flatnonzero(lengths > position))
+        events = torch.tensor([int(histories[row][position]) for row in rows])
+        user, present = model.step(events, {name: tensor[rows] for name, tensor in state.items()})
+        users[rows] = user
+        for name, tensor in present.items():
+            state[name][rows] = tensor
+    return users, state

@@ -16,11 +16,12 @@ class CausalConv1d(nn.Module):
     def __init__(self, channels: int, kernel: int, depthwise: bool) -> None:
         super().__init__()
         self.kernel, self.depthwise = kernel, depthwise
-        reference = nn.Conv1d(channels, channels, kernel, groups=channels if depthwise else 1)
-        self.weight, self.bias = reference.weight, reference.bias
+        initial = nn.Conv1d(channels, channels, kernel, groups=channels if depthwise else 1)
+        self.weight = initial.weight
+        self.bias = nn.Parameter(initial.state_dict()["bias"])
 
     def forward(self, x: Tensor, lengths: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, T, C], lengths [B], past [B, K-1, C] -> (y [B, T, C], the newest K-1 inputs of each row [B, K-1, C])."""
+        """x [B, T, C], lengths [B], past [B, K-1, C] -> (y [B, T, C], present [B, K-1, C]): the newest K-1 inputs."""
         window = torch.cat([past, x], dim=1)
         if self.depthwise:
             length = x.shape[1]

@@ -12,8 +12,10 @@ from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime.backend import Output, State
 from deployrec.runtime.bundle import Bundle
 from deployrec.runtime.files import first_line
-from deployrec.runtime.manifest import Manifest
+from deployrec.runtime.manifest import Graph, Manifest
 from deployrec.runtime.providers import onnxruntime_providers
+
+OUTPUTS = ("topk_items", "topk_scores", "user")
 
 
 def load(bundle: Bundle, threads: int = 1, device: str = "cpu") -> OnnxRuntimeBackend:
@@ -29,47 +31,44 @@ class OnnxRuntimeBackend:
 
     def __init__(self, bundle: Bundle, threads: int, device: str) -> None:
         self.manifest = bundle.manifest
+        self.num_items = bundle.manifest.num_items
         providers = onnxruntime_providers(device)
         self.sessions = {
-            name: _session(bundle.file(graph.file), threads, providers) for name, graph in self.manifest.graphs.items()
+            name: _session(bundle.file(graph.file), graph, threads, providers)
+            for name, graph in self.manifest.graphs.items()
         }
-        self.bound = {
-            name: BoundGraph(session, self.manifest) for name, session in self.sessions.items() if name != "encode"
-        }
+        bound = {name: BoundGraph(self.sessions[name], self.manifest) for name in self.sessions if name != "encode"}
+        self.bound_step, self.bound_score = bound.get("step"), bound["score"]
 
     def step(self, items: np.ndarray, exclude: np.ndarray, state: State) -> Output:
         self._check(items)
         self._check(exclude)
-        feed = {"item_id": items, "exclude_items": exclude}
-        feed.update((tensor.past, state[tensor.name]) for tensor in self.manifest.state.tensors)
-        return self._output(self._run("step", feed))
+        if self.bound_step and len(items) == 1 and exclude.shape[1] <= self.bound_step.width:
+            return self.bound_step.run(items, exclude, state)
+        return self._run("step", {"item_id": items, "exclude_items": exclude}, state)
 
     def encode(self, items: np.ndarray, lengths: np.ndarray, exclude: np.ndarray, state: State) -> Output:
         self._check(items)
         self._check(exclude)
-        feed = {"item_ids": items, "lengths": lengths, "exclude_items": exclude}
-        feed.update((tensor.past, state[tensor.name]) for tensor in self.manifest.state.tensors)
-        return self._output(self._run("encode", feed))
+        return self._run("encode", {"item_ids": items, "lengths": lengths, "exclude_items": exclude}, state)
 
     def score(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._check(exclude)
-        found = self._run("score", {"user": user, "exclude_items": exclude})
-        return found["topk_items"], found["topk_scores"]
+        if len(user) == 1 and exclude.shape[1] <= self.bound_score.width:
+            found = self.bound_score.run(user, exclude, {})
+            return found.topk_items, found.topk_scores
+        items, scores = self.sessions["score"].run(OUTPUTS[:2], {"user": user, "exclude_items": exclude})
+        return items, scores
 
-    def _run(self, graph: str, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        bound = self.bound.get(graph)
-        if bound and len(feed["exclude_items"]) == 1 and feed["exclude_items"].shape[1] <= bound.width:
-            return bound.run(feed)
-        names = [tensor.name for tensor in self.manifest.graphs[graph].outputs]
-        return dict(zip(names, self.sessions[graph].run(names, feed), strict=True))
-
-    def _output(self, found: dict[str, np.ndarray]) -> Output:
-        state = {tensor.name: found[tensor.present] for tensor in self.manifest.state.tensors}
-        return Output(found["topk_items"], found["topk_scores"], found["user"], state)
+    def _run(self, graph: str, feed: dict[str, np.ndarray], state: State) -> Output:
+        tensors = self.manifest.state.tensors
+        feed.update((tensor.past, state[tensor.name]) for tensor in tensors)
+        items, scores, user, *present = self.sessions[graph].run([*OUTPUTS, *(t.present for t in tensors)], feed)
+        return Output(items, scores, user, {tensor.name: value for tensor, value in zip(tensors, present, strict=True)})
 
     def _check(self, rows: np.ndarray) -> None:
         # Seen as unsigned, a negative row is a huge one: one pass finds both ends.
-        if rows.size and rows.view(np.uint64).max() > self.manifest.num_items:
+        if rows.size and rows.view(np.uint64).max() > self.num_items:
             wrong = rows[(rows < 0) | (rows > self.manifest.num_items)].flat[0]
             raise UnknownItemError(
                 f"expected item rows from 0 to {self.manifest.num_items}; got {wrong}; "
@@ -81,35 +80,41 @@ class BoundGraph:
     """One graph with fixed buffers for one user: binding once saves about 10 us a call against `run`."""
 
     def __init__(self, session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
-        self.width = manifest.max_exclude
-        self.binding = session.io_binding()
-        self.inputs = {tensor.name: _buffer(tensor, self.width) for tensor in session.get_inputs()}
-        self.outputs = {tensor.name: _buffer(tensor, self.width) for tensor in session.get_outputs()}
-        self.values = []
-        for bind, buffers in (
-            (self.binding.bind_ortvalue_input, self.inputs),
-            (self.binding.bind_ortvalue_output, self.outputs),
-        ):
-            for name, buffer in buffers.items():
-                value = onnxruntime.OrtValue.ortvalue_from_numpy(buffer)
-                bind(name, value)
-                self.values.append(value)
         self.session = session
-        self.exclude = self.inputs.pop("exclude_items")
+        self.width = manifest.max_exclude
+        self.used = 0
+        self.binding = session.io_binding()
+        inputs = {tensor.name: _buffer(tensor, self.width) for tensor in session.get_inputs()}
+        outputs = {tensor.name: _buffer(tensor, self.width) for tensor in session.get_outputs()}
+        self.values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(b) for name, b in (inputs | outputs).items()}
+        for name in inputs:
+            self.binding.bind_ortvalue_input(name, self.values[name])
+        for name in outputs:
+            self.binding.bind_ortvalue_output(name, self.values[name])
+        tensors = manifest.state.tensors
+        self.exclude = inputs.pop("exclude_items")
+        self.past = [(inputs.pop(tensor.past), tensor.name) for tensor in tensors if tensor.past in inputs]
+        (self.first,) = inputs.values()
+        present = {tensor.name: outputs[tensor.present] for tensor in tensors if tensor.present in outputs}
+        # score.onnx returns no user vector: the answer then names the one it was given.
+        user = outputs.get("user", self.first)
+        self.answer = Output(outputs["topk_items"], outputs["topk_scores"], user, present)
 
-    def run(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Answers in the bound buffers themselves."""
-        exclude = feed["exclude_items"]
+    def run(self, first: np.ndarray, exclude: np.ndarray, state: State) -> Output:
+        """`first` is the item [1] or user vector [1, D]; the answer lies in the bound buffers themselves."""
+        self.first[...] = first
+        for buffer, name in self.past:
+            buffer[...] = state[name]
         used = exclude.shape[1]
         self.exclude[:, :used] = exclude
-        self.exclude[:, used:] = 0
-        for name, buffer in self.inputs.items():
-            buffer[...] = feed[name]
+        if used < self.used:
+            self.exclude[:, used : self.used] = 0
+        self.used = used
         self.session.run_with_iobinding(self.binding)
-        return self.outputs
+        return self.answer
 
 
-def _session(path: Path, threads: int, providers: list[str]) -> onnxruntime.InferenceSession:
+def _session(path: Path, graph: Graph, threads: int, providers: list[str]) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -121,6 +126,12 @@ def _session(path: Path, threads: int, providers: list[str]) -> onnxruntime.Infe
         raise BundleError(f"expected an ONNX graph in {path}; got {got}; export the bundle again") from None
     if session.get_providers()[0] != providers[0]:
         raise ConfigError(f"expected {providers[0]} to load; got {session.get_providers()[0]}; use device 'cpu'")
+    for side, described in ((session.get_inputs(), graph.inputs), (session.get_outputs(), graph.outputs)):
+        names, expected = [tensor.name for tensor in side], [tensor.name for tensor in described]
+        if sorted(names) != sorted(expected):
+            raise BundleError(
+                f"expected {', '.join(expected)} in {path}; got {', '.join(names)}; export the bundle again"
+            )
     return session
 
 

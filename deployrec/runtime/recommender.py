@@ -17,7 +17,7 @@ from deployrec.runtime.bundle import Bundle
 from deployrec.runtime.catalogue import Catalogue
 from deployrec.runtime.manifest import ITEMS
 from deployrec.runtime.saved_states import SavedStates
-from deployrec.runtime.states import Observation, UserStore
+from deployrec.runtime.states import Observation, UserStore, event_hash
 from deployrec.runtime.updates import NOTHING, Updates, window_of
 
 Id = str | int
@@ -112,10 +112,8 @@ class Recommender:
             if found is None:
                 return self.recommend(user, k, exclude_seen)
             slot, observation = found
-            exclude = NOTHING
-            if exclude_seen:
-                exclude = np.append(self.store.seen(slot), observation.row)[None, -self.manifest.max_exclude :]
-            answer = self._updates.one(slot, observation, exclude.astype(np.int64))
+            exclude = self._seen_after(slot, observation.row) if exclude_seen else NOTHING
+            answer = self._updates.one(slot, observation, exclude)
             return self._titled(answer.topk_items[0], answer.topk_scores[0], k)
 
     def observe_many(self, events: Iterable[Event | tuple]) -> int:
@@ -130,15 +128,16 @@ class Recommender:
                 if (row := self._row(event.item)) is not None
             ]
             fresh: dict[int, list[Observation]] = {}
-            ids: set[tuple[int, str]] = set()
+            ids: set[tuple[int, int]] = set()
             for event, row in known:
                 slot = self.store.slot(str(event.user))
-                event_id = None if event.event_id is None else str(event.event_id)
-                if event_id is not None:
-                    if (slot, event_id) in ids or self.store.applied(slot, event_id):
+                observation = _observation(row, event.event_id, event.time)
+                if observation.event_hash:
+                    key = slot, observation.event_hash
+                    if key in ids or self.store.applied(*key):
                         continue
-                    ids.add((slot, event_id))
-                fresh.setdefault(slot, []).append(Observation(row, event_id, event.time))
+                    ids.add(key)
+                fresh.setdefault(slot, []).append(observation)
             self._updates.many(fresh)
             return sum(map(len, fresh.values()))
 
@@ -229,11 +228,19 @@ class Recommender:
         if row is None:
             return None
         slot = self.store.slot(str(user))
-        if event_id is not None:
-            event_id = str(event_id)
-            if self.store.applied(slot, event_id):
-                return None
-        return slot, Observation(row, event_id, time)
+        observation = _observation(row, event_id, time)
+        if observation.event_hash and self.store.applied(slot, observation.event_hash):
+            return None
+        return slot, observation
+
+    def _seen_after(self, slot: int, row: int) -> np.ndarray:
+        """Seen item rows [1, E] once `row` is among them."""
+        seen = self.store.seen(slot)
+        if np.count_nonzero(seen == row):
+            return seen[None].astype(np.int64)
+        exclude = np.full((1, len(seen) + 1), row, np.int64)
+        exclude[0, :-1] = seen
+        return exclude[:, -self.manifest.max_exclude :]
 
     def _row(self, item: Id) -> int | None:
         row = self.catalogue.rows.get(str(item))
@@ -253,6 +260,15 @@ class Recommender:
             )
 
     def _titled(self, rows: np.ndarray, scores: np.ndarray, k: int) -> list[Recommendation]:
-        ids, titles = self.catalogue.item_ids, self.catalogue.titles
-        pairs = zip(rows[:k].tolist(), scores[:k].tolist(), strict=True)
-        return [Recommendation(ids[row], titles[row], score) for row, score in pairs if row > 0]
+        best = rows[:k].tolist()
+        if 0 in best:  # exhausted slots, which sort last
+            best = best[: best.index(0)]
+        ids, titles = map(self.catalogue.item_ids.__getitem__, best), map(self.catalogue.titles.__getitem__, best)
+        return list(map(Recommendation._make, zip(ids, titles, scores[: len(best)].tolist(), strict=True)))
+
+
+def _observation(row: int, event_id: Id | None, time: float | None) -> Observation:
+    if event_id is None:
+        return Observation(row, time=time)
+    text = str(event_id)
+    return Observation(row, text, event_hash(text), time)

@@ -23,7 +23,14 @@ class Observation(NamedTuple):
 
     row: int
     event_id: str | None = None
+    event_hash: int = 0
+    """`event_hash(event_id)`, 0 without an id"""
     time: float | None = None
+
+
+def event_hash(event_id: str) -> int:
+    """64 bits of the id, never 0, which marks an empty place."""
+    return int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "little") or 1
 
 
 class UserStore:
@@ -37,6 +44,7 @@ class UserStore:
     def __init__(self, manifest: Manifest, window: int = 0) -> None:
         self.bundle_id = manifest.bundle_id
         self.num_items = manifest.num_items
+        self.width = window
         self.slots: dict[str, int] = {}
         self.free: list[int] = []
         self.last_event_id: list[str | None] = []
@@ -112,9 +120,9 @@ class UserStore:
         window = self.arrays["window"][slot]
         return window[max(0, len(window) - int(self.arrays["num_events"][slot])) :]
 
-    def applied(self, slot: int, event_id: str) -> bool:
-        """Whether the event is among the newest remembered ones of the user."""
-        return bool((self.arrays["event_hashes"][slot] == _event_hash(event_id)).any())
+    def applied(self, slot: int, event: int) -> bool:
+        """Whether the event of that `event_hash` is among the newest remembered ones of the user."""
+        return bool(np.count_nonzero(self.arrays["event_hashes"][slot] == event))
 
     def save(self, path: str | Path) -> None:
         """Writes all users to one file, whole or not at all."""
@@ -167,19 +175,20 @@ class UserStore:
         else:
             self._see_all(slot, np.array([observation.row for observation in observations], np.int32))
         for observation in observations:
-            if observation.event_id is not None:
-                count = arrays["num_hashes"]
-                arrays["event_hashes"][slot, count[slot] % REMEMBERED_EVENTS] = _event_hash(observation.event_id)
-                count[slot] += 1
+            if observation.event_hash:
+                count = int(arrays["num_hashes"][slot])
+                arrays["event_hashes"][slot, count % REMEMBERED_EVENTS] = observation.event_hash
+                arrays["num_hashes"][slot] = count + 1
         last = observations[-1]
         self.last_event_id[slot] = last.event_id
         arrays["last_time"][slot] = math.nan if last.time is None else last.time
 
     def _see(self, slot: int, row: int) -> None:
         """`_see_all` of one row, without building arrays."""
-        seen, used = self.arrays["seen"][slot], int(self.arrays["num_seen"][slot])
-        at = int((seen == row).argmax())
-        if seen[at] == row:
+        used = int(self.arrays["num_seen"][slot])
+        seen = self.arrays["seen"][slot]
+        at = int((seen[:used] == row).argmax()) if used else 0
+        if used and seen[at] == row:
             seen[at : used - 1] = seen[at + 1 : used]
             seen[used - 1] = row
         elif used < len(seen):
@@ -188,8 +197,8 @@ class UserStore:
         else:
             seen[:-1] = seen[1:]
             seen[-1] = row
-        window = self.arrays["window"][slot]
-        if len(window):
+        if self.width:
+            window = self.arrays["window"][slot]
             window[:-1] = window[1:]
             window[-1] = row
 
@@ -199,9 +208,9 @@ class UserStore:
         seen = newest_first[np.sort(first)[: self.arrays["seen"].shape[1]]][::-1]
         self.arrays["seen"][slot, : len(seen)] = seen
         self.arrays["num_seen"][slot] = len(seen)
-        window = self.arrays["window"][slot]
-        if len(window):
-            window[:] = np.concatenate([window, rows])[-len(window) :]
+        if self.width:
+            window = self.arrays["window"][slot]
+            window[:] = np.concatenate([window, rows])[-self.width :]
 
     def _grow(self, capacity: int) -> None:
         for name, array in self.arrays.items():
@@ -209,11 +218,6 @@ class UserStore:
             grown[: len(array)] = array
             self.arrays[name] = grown
         self.last_event_id += [None] * (capacity - len(self.last_event_id))
-
-
-def _event_hash(event_id: str) -> int:
-    """64 bits of the id, never 0, which marks an empty place."""
-    return int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "little") or 1
 
 
 def _shape(array: np.ndarray | None) -> str:

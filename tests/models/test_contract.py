@@ -17,7 +17,9 @@ VARIANTS = [(key, SMALL.get(key, {"dim": 8})) for key in available_models()] + [
     ("glintru", {"dim": 8, "heads": 4, "kernel": 4, "mlp_expansion": 2}),
     ("recblr", {"dim": 6, "layers": 3, "kernel": 2, "lambda_init": "uniform"}),
 ]
-models = pytest.mark.parametrize(("key", "config"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())))
+models = pytest.mark.parametrize(
+    ("key", "config"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values()))
+)
 
 
 @functools.cache

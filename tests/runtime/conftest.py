@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -299,7 +300,7 @@ def describe(info: onnx.ValueInfoProto) -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+def twin_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
     """Bundles by Twin arguments; shared, never to be changed."""
     made: dict[str, Bundle] = {}
 
@@ -310,3 +311,14 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def twin_of() -> Callable[..., Twin]:
+    return lambda kind="gru": Twin(kind)
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[..., Bundle]:
+    """A private copy of a bundle, to be changed."""
+    return lambda bundle: Bundle.open(shutil.copytree(bundle.path, tmp_path / "copy"))

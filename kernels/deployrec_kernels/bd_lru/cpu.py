@@ -11,6 +11,7 @@ from torch import Tensor
 from deployrec_kernels.linear_recurrence.cpu import scan, scan_backward, time_slices, zero_padding
 from deployrec_kernels.rows import check_rows, pack_rows, pad_rows, state_dtype, time_blocks
 
+
 class Gates(NamedTuple):
     """The gates of a block [B, t, D]: sigmoids, decay alpha, and root = sqrt(1 - alpha^2 + 1e-8)."""
 
@@ -41,9 +42,7 @@ def bd_lru_cpu(
         gates = _gates(r_block, i_block, rate)
         left = (lengths - block.start).clamp(0, x_block.shape[1])
         b = gates.root.mul_(gates.i).mul_(x_block)
-        state = scan(
-            time_slices(gates.alpha, left, 1.0), time_slices(b, left, 0.0), state, hidden[:, block].unbind(1)
-        )
+        state = scan(time_slices(gates.alpha, left, 1.0), time_slices(b, left, 0.0), state, hidden[:, block].unbind(1))
     if cu_seqlens is not None:
         hidden = pack_rows(hidden, lengths)
     return hidden.to(x.dtype), state.clone()

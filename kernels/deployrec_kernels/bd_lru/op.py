@@ -80,9 +80,7 @@ def _backward(
     lengths: Tensor,
     cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return bd_lru_backward_cpu(
-        grad_hidden, grad_final, x, r, i, lambda_, hidden, initial_state, lengths, cu_seqlens
-    )
+    return bd_lru_backward_cpu(grad_hidden, grad_final, x, r, i, lambda_, hidden, initial_state, lengths, cu_seqlens)
 
 
 @_backward.register_fake
@@ -99,7 +97,13 @@ def _(
     cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     events = [x.new_empty(x.shape) for _ in range(3)]
-    return events[0], events[1], events[2], lambda_.new_empty(lambda_.shape), initial_state.new_empty(initial_state.shape)
+    return (
+        events[0],
+        events[1],
+        events[2],
+        lambda_.new_empty(lambda_.shape),
+        initial_state.new_empty(initial_state.shape),
+    )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

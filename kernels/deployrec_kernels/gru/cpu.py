@@ -93,9 +93,7 @@ def _derivatives(gates: Tensor, weight: Tensor, previous: Tensor, lengths: Tenso
     u_n = products[..., 2 * channels :]
     n = torch.addcmul(gates[..., 2 * channels :], r, u_n).tanh_()
     by_candidate = (1 - z) * (1 - n * n)
-    by_product = torch.stack(
-        (by_candidate * u_n * r * (1 - r), (previous - n) * z * (1 - z), by_candidate * r), 2
-    )
+    by_product = torch.stack((by_candidate * u_n * r * (1 - r), (previous - n) * z * (1 - z), by_candidate * r), 2)
     zero_padding(by_product.flatten(2), lengths)
     zero_padding(by_candidate, lengths)
     full = int(lengths.min()) if lengths.numel() else 0

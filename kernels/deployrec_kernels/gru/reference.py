@@ -9,7 +9,7 @@ from torch import Tensor
 def gru_reference(
     gates: Tensor, recurrent_weight: Tensor, initial_state: Tensor | None = None, lengths: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """h' = (1 - z) n + z h, n = tanh(g_n + r (h U_n^T)); gates [B, T, 3D] in order r, z, n; recurrent_weight [3D, D]."""
+    """h' = (1 - z) n + z h, n = tanh(g_n + r (h U_n^T)); gates [B, T, 3D], recurrent_weight [3D, D], both r, z, n."""
     batch, time, _ = gates.shape
     channels = recurrent_weight.shape[1]
     hidden = gates.new_zeros(batch, channels) if initial_state is None else initial_state

@@ -40,13 +40,18 @@ def linear_attention(
 def _in_chunks(q: Tensor, k: Tensor, v: Tensor, initial_state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     batch, time, heads, width = q.shape
     padding = padding_mask(lengths, time).unsqueeze(-1)
-    filler = -time % CHUNK
-    chunks = []
-    for x in (q, k, v):
-        filled = F.pad(x.masked_fill(padding, 0.0), (0, 0, 0, 0, 0, filler))
-        chunks.append(filled.reshape(batch, -1, CHUNK, heads, width).transpose(2, 3))
-    q, k, v = chunks
+    # Traced, an axis of 1 chunk would be fixed to 1: there an empty chunk more is carried along.
+    chunks = (time + CHUNK * (2 if torch.compiler.is_compiling() else 1) - 1) // CHUNK
+    filler = (0, 0, 0, 0, 0, chunks * CHUNK - time)
+    q, k, v = (
+        F.pad(x.masked_fill(padding, 0.0), filler).reshape(batch, chunks, CHUNK, heads, width).transpose(2, 3)
+        for x in (q, k, v)
+    )
     sums = (k.transpose(-1, -2) @ v).cumsum(1) + initial_state.unsqueeze(1)
     before = torch.cat((initial_state.unsqueeze(1), sums), 1)
     out = q @ before[:, :-1] + (q @ k.transpose(-1, -2)).tril() @ v
-    return out.transpose(2, 3).reshape(batch, -1, heads, width)[:, :time], before[:, -1].clone()
+    out = out.transpose(2, 3).reshape(batch, chunks * CHUNK, heads, width)
+    if torch.compiler.is_compiling():
+        events = torch.arange(time, device=out.device)  # a slice would compare its end with the unknown size
+        return out.index_select(1, events), before[:, -1].clone()
+    return out[:, :time], before[:, -1].clone()

@@ -1,0 +1,53 @@
+"""The measuring core: latencies as percentiles of single calls on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from deployrec.runtime.backend import load_backend
+from deployrec.runtime.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Percentiles of one call's wall time, in seconds."""
+
+    p50: float
+    p95: float
+    p99: float
+    calls: int
+
+
+def measure(call: Callable[[], object], calls: int = 500, warmup: int = 50) -> Latency:
+    """Times `call` alone, one call after the other, after `warmup` untimed ones."""
+    for _ in range(warmup):
+        call()
+    times = np.empty(calls)
+    for number in range(calls):
+        start = time.perf_counter()
+        call()
+        times[number] = time.perf_counter() - start
+    p50, p95, p99 = np.percentile(times, (50, 95, 99))
+    return Latency(float(p50), float(p95), float(p99), calls)
+
+
+def step_latency(bundle: Bundle, history: int = 0, threads: int = 1, calls: int = 500, seed: int = 0) -> Latency:
+    """One event of one user after `history` others: step, scores of all items and top-k, on ONNX Runtime."""
+    backend = load_backend("onnxruntime", bundle, threads=threads)
+    manifest = bundle.manifest
+    draw = np.random.default_rng(seed)
+    exclude = np.zeros((1, 1), np.int64)
+    state = {t.name: np.zeros((1, *t.shape), np.float32) for t in manifest.state.tensors}
+
+    def step() -> None:
+        found = backend.step(draw.integers(1, manifest.num_items + 1, 1), exclude, state)
+        for name, tensor in found.state.items():
+            state[name][...] = tensor
+
+    for _ in range(history):
+        step()
+    return measure(step, calls)

@@ -1,0 +1,101 @@
+"""`deployrec info`: what a bundle holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from deployrec.cli.console import out as console
+from deployrec.runtime.bundle import Bundle
+from deployrec.runtime.files import canonical_json
+from deployrec.runtime.manifest import PARITY, GraphTensor, Manifest
+
+
+def info(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print manifest.json as it stands.")] = False,
+) -> None:
+    """Print a bundle's model, state layout, graphs, files and certificate, after checking every file's digest.
+
+    examples:
+
+      deployrec info bundles/glintru
+
+      deployrec info bundles/glintru --json
+    """
+    opened = Bundle.open(bundle)
+    if as_json:
+        typer.echo(canonical_json(opened.manifest.document), nl=False)
+        return
+    manifest = opened.manifest
+    console.print(_summary(opened))
+    console.print(f"\n[bold]state of one user[/]: {_state_line(manifest)}")
+    console.print(_table(*([t.name, " x ".join(map(str, t.shape))] for t in manifest.state.tensors)))
+    console.print("\n[bold]graphs[/]")
+    graphs = ([g.file, _signature(g.inputs), _signature(g.outputs)] for g in manifest.graphs.values())
+    console.print(_table(["file", "inputs", "outputs"], *graphs))
+    console.print("\n[bold]files[/]")
+    console.print(_table(*([name, f"{f.bytes:,} bytes", f.sha256[:16]] for name, f in manifest.files.items())))
+
+
+def _summary(bundle: Bundle) -> Table:
+    manifest = bundle.manifest
+    data, training = manifest.data, manifest.training
+    return _table(
+        ("bundle", manifest.bundle_id),
+        ("created", manifest.created),
+        ("model", f"{manifest.model['key']}  {_pairs(manifest.model['config'])}"),
+        ("items", f"{manifest.num_items:,}, vectors of {manifest.dim}"),
+        (
+            "requests",
+            f"up to {manifest.top_k} items, excluding a user's newest {manifest.max_exclude} seen; "
+            f"histories in chunks of {manifest.encode_chunk} events; opset {manifest.opset}",
+        ),
+        ("data", _pairs(data)),
+        ("training", _pairs({name: value for name, value in training.items() if name != "metrics"})),
+        ("metrics", _pairs(training.get("metrics") or {})),
+        ("versions", _pairs(manifest.versions)),
+        ("certificate", _certificate(bundle)),
+    )
+
+
+def _state_line(manifest: Manifest) -> str:
+    spec = manifest.state
+    if not spec.tensors:
+        return "none; every request reads the newest events again"
+    exact = "a history of any length" if spec.exact_up_to is None else f"the newest {spec.exact_up_to} events"
+    return f"{spec.floats:,} floats, {spec.bytes / 1024:.1f} KiB, exact for {exact}"
+
+
+def _certificate(bundle: Bundle) -> str:
+    """The line that sums up parity.json."""
+    rows = json.loads(bundle.file(PARITY).read_text()).get("comparisons", [])
+    failed = sum(not row["passed"] for row in rows)
+    return f"{len(rows)} comparisons, {failed} failed"
+
+
+def _signature(tensors: tuple[GraphTensor, ...]) -> str:
+    return "\n".join(f"{t.name} [{', '.join(map(str, t.shape))}] {t.dtype}" for t in tensors)
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_text(value)}" for name, value in values.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"({_pairs(value)})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _table(*rows: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table

@@ -1,0 +1,166 @@
+"""Export ends with a verified bundle or with nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from deployrec.errors import ConfigError, ParityError
+from deployrec.export import export_bundle
+from deployrec.export.parity import LONGEST, choose_histories
+from deployrec.models.layers import CausalConv1d
+from deployrec.runtime.bundle import Bundle
+from deployrec.runtime.parity import ParityCases
+from tests.support import random_model
+
+
+@pytest.mark.parametrize("key", ["glintru", "recblr"])
+def test_certificate_lists_every_comparison_within_its_gate(bundle_of, key):
+    bundle = Bundle.open(bundle_of(key))
+    report = json.loads(bundle.file("parity.json").read_text())
+    names = {row["comparison"] for row in report["comparisons"]}
+    assert {"torch encode", "torch step", "torch encode, encode", "torch encode, step"} < names
+    assert {"onnxruntime encode", "onnxruntime step", "onnxruntime score"} < names
+    assert report["passed"]
+    assert all(row["figure"] <= row["limit"] for row in report["comparisons"])
+    cases = ParityCases.load(bundle.file("parity_cases.npz"))
+    lengths = set(np.diff(cases.offsets).tolist())
+    assert {0, 1, 2, 3, 4, 49, 50, 511, 512, 513, LONGEST} <= lengths
+    assert bundle.file("parity_cases.npz").stat().st_size < 1_000_000
+
+
+def test_a_centred_convolution_is_refused(sample, tmp_path, monkeypatch):
+    causal = CausalConv1d.forward
+
+    def centred(self, x, lengths, past):
+        ahead = torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], 1)
+        return causal(self, ahead, lengths, past)[0], causal(self, x, lengths, past)[1]
+
+    monkeypatch.setattr(CausalConv1d, "forward", centred)
+    with pytest.raises(ParityError, match=r"expected torch .* of the float64 reference; got .*") as error:
+        export_bundle(random_model("recblr", sample), sample, tmp_path / "out", window=50)
+    assert error.value.exit_code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parity-failed.json"]
+    report = json.loads((tmp_path / "out.parity-failed.json").read_text())
+    assert not report["passed"]
+
+
+def test_a_graph_that_differs_from_the_model_is_refused(sample, tmp_path, monkeypatch):
+    from deployrec.export import onnx_bodies
+
+    broken = onnx_bodies._LINEAR_RECURRENCE.replace("next = Add (decayed, b_t)", "next = Sub (b_t, decayed)")
+    monkeypatch.setattr(onnx_bodies, "_LINEAR_RECURRENCE", broken)
+    with pytest.raises(ParityError, match="onnxruntime encode"):
+        export_bundle(random_model("recblr", sample), sample, tmp_path / "out", window=50)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(sample, tmp_path, value):
+    model = random_model("glintru", sample)
+    with torch.no_grad():
+        model.mixer.gate.weight[0, 0] = value
+    with pytest.raises(ConfigError, match=r"NaN or infinity in mixer\.gate\.weight"):
+        export_bundle(model, sample, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_needs_force_and_a_bundle(bundle_of, sample, tmp_path):
+    model = random_model("recblr", sample)
+    with pytest.raises(ConfigError, match="pass --force"):
+        export_bundle(model, sample, bundle_of("recblr"))
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="expected a bundle to replace"):
+        export_bundle(model, sample, tmp_path / "precious", force=True)
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("top_k", [0, 3840])
+def test_top_k_out_of_range_is_refused(sample, tmp_path, top_k):
+    with pytest.raises(ConfigError, match="expected top_k from 1 to 3839"):
+        export_bundle(random_model("recblr", sample), sample, tmp_path / "out", top_k=top_k)
+
+
+def test_top_k_stops_at_the_catalogue_and_force_replaces(sample, tmp_path):
+    model = random_model("recblr", sample)
+    first = export_bundle(model, sample, tmp_path / "out", top_k=3000, window=50).bundle
+    assert first.manifest.top_k == sample.num_items
+    second = export_bundle(model, sample, tmp_path / "out", top_k=5, window=50, force=True).bundle
+    assert second.manifest.top_k == 5
+    assert second.manifest.bundle_id == first.manifest.bundle_id
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+SCRIPT = """
+import resource, signal, sys
+from tests.support import random_model
+from deployrec.data import load_dataset
+from deployrec.errors import DeployrecError
+from deployrec.export import export_bundle
+from deployrec.cli.main import _terminate
+signal.signal(signal.SIGTERM, _terminate)
+sample = load_dataset("sample")
+print("ready", flush=True)
+limit = int(sys.argv[2])
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    export_bundle(random_model("recblr", sample), sample, sys.argv[1], window=50)
+except DeployrecError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def start_export(out, limit=0):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(out), str(limit)], stdout=subprocess.PIPE, text=True, env=env
+    )
+
+
+def test_a_disk_that_refuses_leaves_nothing(tmp_path):
+    output, _ = start_export(tmp_path / "out", limit=20_000).communicate(timeout=300)
+    line = output.splitlines()[-1]
+    assert line.startswith("BundleError expected to write")
+    assert "free disk space" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminated_export_leaves_nothing(tmp_path):
+    process = start_export(tmp_path / "out")
+    process.stdout.readline()
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert list(tmp_path.iterdir())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_sweeps_up_after_one_that_was_killed(sample, tmp_path):
+    process = start_export(tmp_path / "out")
+    process.stdout.readline()
+    while not list(tmp_path.iterdir()):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "out").exists()
+    export_bundle(random_model("recblr", sample), sample, tmp_path / "out", window=50)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_histories_have_the_asked_lengths_and_come_from_the_log(sample):
+    histories = choose_histories(sample, [0, 1, 7, 300])
+    assert [len(h) for h in histories[:5]] == [0, 1, 7, 300, LONGEST]
+    users = {tuple(sample.history(u)[:7].tolist()) for u in range(sample.num_users)}
+    assert tuple(histories[2].tolist()) in users
+    assert all(1 <= row <= sample.num_items for h in histories for row in h.tolist())

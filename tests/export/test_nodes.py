@@ -1,0 +1,116 @@
+"""Each recurrence becomes one ONNX node whose body computes what the torch operator computes."""
+
+from typing import ClassVar
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from deployrec_kernels import bd_lru, gru, linear_recurrence
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deployrec.export.graphs import to_onnx
+from deployrec.runtime.manifest import Graph, GraphTensor
+
+D = 4
+
+
+class Linear(torch.nn.Module):
+    inputs: ClassVar = {"a": ("B", "T", D), "b": ("B", "T", D), "initial_state": ("B", D), "lengths": ("B",)}
+
+    def forward(self, a, b, initial_state, lengths):
+        return linear_recurrence(a, b, initial_state, lengths)
+
+
+class Gated(torch.nn.Module):
+    inputs: ClassVar = {
+        "x": ("B", "T", D),
+        "r": ("B", "T", D),
+        "i": ("B", "T", D),
+        "initial_state": ("B", D),
+        "lengths": ("B",),
+    }
+
+    def __init__(self):
+        super().__init__()
+        self.decay = torch.nn.Parameter(torch.linspace(-3, 1, D))
+
+    def forward(self, x, r, i, initial_state, lengths):
+        return bd_lru(x, r, i, self.decay, initial_state, lengths)
+
+
+class Recurrent(torch.nn.Module):
+    inputs: ClassVar = {"gates": ("B", "T", 3 * D), "initial_state": ("B", D), "lengths": ("B",)}
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.weight = torch.nn.Parameter(torch.randn(3 * D, D))
+
+    def forward(self, gates, initial_state, lengths):
+        return gru(gates, self.weight, initial_state, lengths)
+
+
+NODES = {"LinearRecurrence": Linear, "GRURecurrence": Recurrent, "bd_lru": Gated}
+
+
+@pytest.fixture(scope="module")
+def exported():
+    """name -> (module, ONNX model, session); the same module is exported twice: the second must keep its axes open."""
+    made = {}
+    for name, kind in NODES.items():
+        module = kind()
+        inputs = tuple(
+            GraphTensor(n, "int64" if n == "lengths" else "float32", shape) for n, shape in kind.inputs.items()
+        )
+        signature = Graph("", inputs, tuple(GraphTensor(n, "float32", s) for n, s in OUTPUTS.items()))
+        to_onnx(module, signature)
+        model = to_onnx(module, signature)
+        made[name] = module, model, onnxruntime.InferenceSession(model.SerializeToString())
+    return made
+
+
+OUTPUTS = {"hidden": ("B", "T", D), "final_state": ("B", D)}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_one_node_with_plugin_attributes_and_a_body(exported, name):
+    _, model, _ = exported[name]
+    (node,) = [node for node in model.graph.node if node.domain == "deployrec"]
+    assert node.op_type == {"bd_lru": "LinearRecurrence"}.get(name, name)
+    assert {a.name: a.s for a in node.attribute} == {"plugin_namespace": b"", "plugin_version": b"1"}
+    assert [(f.domain, f.name) for f in model.functions] == [("deployrec", node.op_type)]
+
+
+@pytest.mark.parametrize("name", NODES)
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), batch=st.integers(1, 11), time=st.integers(1, 9), seed=st.integers(0, 99))
+def test_body_equals_float64_torch(exported, name, data, batch, time, seed):
+    module, _, session = exported[name]
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor(data.draw(st.lists(st.integers(0, time), min_size=batch, max_size=batch)))
+    sizes = {"B": batch, "T": time}
+    feed = {
+        n: torch.randn([sizes.get(axis, axis) for axis in shape], generator=generator, dtype=torch.float32)
+        for n, shape in module.inputs.items()
+        if n != "lengths"
+    }
+    if name == "LinearRecurrence":
+        feed["a"] = torch.sigmoid(feed["a"])
+    with torch.no_grad():
+        want = module.double()(*[t.double() for t in feed.values()], lengths)
+    hidden, final = session.run(None, {**{n: t.numpy() for n, t in feed.items()}, "lengths": lengths.numpy()})
+    np.testing.assert_allclose(final, want[1], atol=2e-6, rtol=0)
+    for row, length in enumerate(lengths.tolist()):
+        np.testing.assert_allclose(hidden[row, :length], want[0][row, :length], atol=2e-6, rtol=0)
+
+
+def test_an_axis_that_the_exporter_fixes_is_refused():
+    class Fixed(torch.nn.Module):
+        def forward(self, x):
+            return x.sum(1, keepdim=True) * torch.ones(5)
+
+    signature = Graph("", (GraphTensor("x", "float32", ("B", "T")),), (GraphTensor("y", "float32", ("B", "T")),))
+    with pytest.raises(RuntimeError, match=r"expected y of shape \('B', 'T'\); the exporter made it"):
+        to_onnx(Fixed(), signature)

@@ -1,0 +1,267 @@
+"""The recommender against its numpy twin: any way of observing, any order of users, the caller's own ids."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deployrec.errors import BundleError, ConfigError, UnknownItemError
+from deployrec.runtime import Bundle, Event, Recommender
+from deployrec.runtime.backend import Backend, load_backend
+
+KINDS = ["gru", "window", "encode-only"]
+USERS = ["ann", "bob", "7"]
+EVENTS = st.lists(st.tuples(st.sampled_from(USERS), st.integers(1, 30)), max_size=40)
+
+
+@pytest.fixture(scope="session")
+def recommender_of(twin_bundle: Callable[..., Bundle]) -> Callable[..., Recommender]:
+    """New recommenders without users; the sessions, which know no users, are shared."""
+    backends: dict[str, Backend] = {}
+
+    def make(kind: str = "gru", on_unknown_item: str = "skip") -> Recommender:
+        bundle = twin_bundle(kind=kind)
+        if kind not in backends:
+            backends[kind] = load_backend("onnxruntime", bundle)
+        return Recommender(bundle, backends[kind], on_unknown_item)
+
+    return make
+
+
+def rows_of(recommender: Recommender, user: str, **options: int) -> list[int]:
+    return [int(found.item_id[1:]) for found in recommender.recommend(user, **options)]
+
+
+def assert_stands_at(recommender: Recommender, twin: object, user: str, rows: list[int]) -> None:
+    """The stored user is what the twin computes from the whole history."""
+    record = recommender.user(user)
+    assert record is not None
+    expected_user, expected_state = twin.read(rows)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(record.user_vector, expected_user, atol=1e-5)
+    window = recommender.manifest.state.exact_up_to
+    if window is None or len(rows) <= window:
+        for name, tensor in expected_state.items():
+            np.testing.assert_allclose(record.state[name], tensor, atol=1e-5)
+    assert record.num_events == len(rows)
+    newest = list(dict.fromkeys(reversed(rows)))[: recommender.manifest.max_exclude]
+    assert record.seen == [f"i{row}" for row in reversed(newest)]
+    items, scores = twin.top(rows, newest, 12)  # type: ignore[attr-defined]
+    found = recommender.recommend(user, k=12)
+    assert [int(entry.item_id[1:]) for entry in found] == items
+    np.testing.assert_allclose([entry.score for entry in found], scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25, deadline=None)
+@given(events=EVENTS, cuts=st.lists(st.integers(0, 40), max_size=4))
+def test_every_way_of_observing_ends_in_the_same_state(
+    recommender_of: Callable[..., Recommender], twin_of: Callable, kind: str, events: list, cuts: list[int]
+) -> None:
+    together, one_by_one, encoded = (recommender_of(kind) for _ in range(3))
+    edges = [0, *sorted(cuts), len(events)]
+    for start, end in itertools.pairwise(edges):
+        part = [Event(user, f"i{row}") for user, row in events[start:end]]
+        assert together.observe_many(part) == len(part)
+    for user, row in events:
+        assert one_by_one.observe(user, f"i{row}")
+    for user in USERS:
+        history = [row for name, row in events if name == user]
+        middle = len(history) // 2
+        encoded.encode_history(user, [f"i{row}" for row in history[:middle]])
+        encoded.encode_history(user, [f"i{row}" for row in history[middle:]])
+        for recommender in (together, one_by_one, encoded):
+            if history:
+                assert_stands_at(recommender, twin_of(kind), user, history)
+            else:
+                assert rows_of(recommender, user, k=3) == [30, 29, 28]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(rows=st.lists(st.integers(1, 30), min_size=1, max_size=20), k=st.integers(1, 12), exclude_seen=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_one_call_answers_as_two(
+    recommender_of: Callable[..., Recommender], kind: str, rows: list[int], k: int, exclude_seen: bool
+) -> None:
+    once, twice = recommender_of(kind), recommender_of(kind)
+    for row in rows:
+        found = once.observe_and_recommend("ann", f"i{row}", k=k, exclude_seen=exclude_seen)
+        twice.observe("ann", f"i{row}")
+        expected = twice.recommend("ann", k=k, exclude_seen=exclude_seen)
+        assert [entry.item_id for entry in found] == [entry.item_id for entry in expected]
+        np.testing.assert_allclose([e.score for e in found], [e.score for e in expected], atol=1e-5)
+        assert len(found) == k
+        if exclude_seen:
+            newest = list(dict.fromkeys(reversed([f"i{row}" for row in rows[: twice.user("ann").num_events]])))[:10]
+            assert not {entry.item_id for entry in found} & set(newest)
+
+
+def test_titles_and_own_ids_come_back(recommender_of: Callable[..., Recommender]) -> None:
+    recommender = recommender_of()
+    recommender.observe(7, "i3")
+    assert recommender.recommend("7") == recommender.recommend(7)
+    best = recommender.recommend(7, k=1)[0]
+    assert best.title == f'Title {best.item_id[1:]}, "the" film'
+
+
+def test_a_user_without_events_gets_the_popular_items_with_log_shares(
+    recommender_of: Callable[..., Recommender],
+) -> None:
+    found = recommender_of().recommend("nobody", k=2)
+    assert [entry.item_id for entry in found] == ["i30", "i29"]
+    assert found[1].score == pytest.approx(math.log(29 / sum(range(1, 31))))
+
+
+@pytest.mark.parametrize("path", ["observe", "observe_and_recommend", "observe_many"])
+def test_an_event_id_is_applied_once(recommender_of: Callable[..., Recommender], path: str) -> None:
+    recommender, reference = recommender_of(), recommender_of()
+    events = [("ann", "i1", "a"), ("bob", "i2", "a"), ("ann", "i3", 5), ("ann", "i1", "a"), ("ann", "i4", "5")]
+    if path == "observe_many":
+        assert recommender.observe_many([*events, *events]) == 3
+    else:
+        for event in [*events, *events]:
+            getattr(recommender, path)(*event)
+    reference.observe_many([("ann", "i1"), ("bob", "i2"), ("ann", "i3")])
+    for user in ("ann", "bob"):
+        np.testing.assert_array_equal(recommender.user(user).user_vector, reference.user(user).user_vector)
+        assert recommender.user(user).num_events == reference.user(user).num_events
+    assert recommender.user("ann").last_event_id == "5"
+
+
+def test_the_newest_64_event_ids_are_remembered(recommender_of: Callable[..., Recommender]) -> None:
+    recommender = recommender_of()
+    for number in range(65):
+        recommender.observe("ann", "i1", event_id=number)
+    assert not any(recommender.observe("ann", "i1", event_id=number) for number in range(1, 65))
+    assert recommender.observe("ann", "i1", event_id=0)
+
+
+def test_the_last_event_is_described(recommender_of: Callable[..., Recommender]) -> None:
+    recommender = recommender_of()
+    recommender.observe("ann", "i1", event_id="x", time=12.5)
+    assert (recommender.user("ann").last_event_id, recommender.user("ann").last_time) == ("x", 12.5)
+    recommender.observe("ann", "i2")
+    assert (recommender.user("ann").last_event_id, recommender.user("ann").last_time) == (None, None)
+    assert recommender.user("bob") is None
+
+
+def test_unknown_items_are_skipped_and_counted(recommender_of: Callable[..., Recommender]) -> None:
+    recommender = recommender_of()
+    assert not recommender.observe("ann", "gone")
+    assert recommender.observe_many([("ann", "i1"), ("ann", "gone"), ("bob", "gone")]) == 1
+    assert recommender.encode_history("ann", ["gone", "i2"]) == 1
+    before = recommender.recommend("ann")
+    assert recommender.observe_and_recommend("ann", "gone") == before
+    assert recommender.unknown_items == 5
+    assert recommender.user("ann").num_events == 2
+
+
+def test_unknown_items_are_errors_that_change_nothing(recommender_of: Callable[..., Recommender]) -> None:
+    recommender = recommender_of(on_unknown_item="error")
+    with pytest.raises(UnknownItemError, match="got 'gone'"):
+        recommender.observe("ann", "gone")
+    with pytest.raises(UnknownItemError):
+        recommender.observe_many([("ann", "i1"), ("bob", "gone")])
+    with pytest.raises(UnknownItemError):
+        recommender.encode_history("ann", ["i1", "gone"])
+    assert recommender.user("ann") is None
+
+
+@pytest.mark.parametrize("k", [0, -1, 13])
+def test_k_is_from_1_to_top_k(recommender_of: Callable[..., Recommender], k: int) -> None:
+    recommender = recommender_of()
+    for call in (
+        lambda: recommender.recommend("ann", k=k),
+        lambda: recommender.observe_and_recommend("ann", "i1", k=k),
+    ):
+        with pytest.raises(ConfigError, match=f"from 1 to 12; got {k}"):
+            call()
+    assert recommender.user("ann") is None
+
+
+def test_exhausted_slots_are_dropped(twin_bundle: Callable[..., Bundle]) -> None:
+    recommender = Recommender.load(twin_bundle(num_items=5).path)
+    for row in (1, 2, 3):
+        recommender.observe("ann", f"i{row}")
+    assert sorted(rows_of(recommender, "ann", k=5)) == [4, 5]
+    assert sorted(rows_of(recommender, "ann", k=5, exclude_seen=False)) == [1, 2, 3, 4, 5]
+
+
+def test_a_forgotten_user_starts_anew_and_leaves_others_alone(
+    recommender_of: Callable[..., Recommender], twin_of: Callable
+) -> None:
+    recommender = recommender_of()
+    recommender.observe_many([("ann", "i1", "a"), ("bob", "i2", "b"), ("ann", "i3", "c")])
+    assert recommender.forget("ann")
+    assert not recommender.forget("ann")
+    assert rows_of(recommender, "ann", k=1) == [30]
+    assert recommender.observe("cat", "i5", "a")
+    assert_stands_at(recommender, twin_of(), "cat", [5])
+    assert_stands_at(recommender, twin_of(), "bob", [2])
+
+
+def test_many_users_grow_the_store_without_moving_anyone(
+    recommender_of: Callable[..., Recommender], twin_of: Callable
+) -> None:
+    recommender = recommender_of()
+    events = [(f"user {index}", f"i{1 + (7 * index + turn) % 30}") for turn in range(3) for index in range(300)]
+    recommender.observe_many(events)
+    for index in (0, 63, 64, 255, 256, 299):
+        assert_stands_at(recommender, twin_of(), f"user {index}", [1 + (7 * index + turn) % 30 for turn in range(3)])
+
+
+def test_a_record_is_a_copy(recommender_of: Callable[..., Recommender]) -> None:
+    recommender = recommender_of()
+    recommender.observe("ann", "i1")
+    before = recommender.user("ann")
+    recommender.observe("ann", "i2")
+    after = recommender.user("ann")
+    assert not np.array_equal(before.user_vector, after.user_vector)
+    assert not np.array_equal(before.state["0.hidden"], after.state["0.hidden"])
+
+
+def test_threads_wait_for_each_other(recommender_of: Callable[..., Recommender], twin_of: Callable) -> None:
+    recommender = recommender_of()
+    histories = {f"user {index}": [1 + (index * turn) % 30 for turn in range(60)] for index in range(4)}
+    threads = [
+        threading.Thread(target=lambda u=user, h=rows: [recommender.observe_and_recommend(u, f"i{row}") for row in h])
+        for user, rows in histories.items()
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for user, rows in histories.items():
+        assert_stands_at(recommender, twin_of(), user, rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "none"}, "expected a backend among onnxruntime; got 'none'"),
+        ({"device": "tpu"}, "expected device 'cpu' or 'cuda'; got 'tpu'"),
+        ({"on_unknown_item": "guess"}, "got 'guess'"),
+    ],
+)
+def test_unknown_options_are_named(twin_bundle: Callable[..., Bundle], options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Recommender.load(twin_bundle().path, **options)
+
+
+def test_load_refuses_an_edited_bundle(twin_bundle: Callable[..., Bundle], copy_of: Callable[..., Bundle]) -> None:
+    folder = copy_of(twin_bundle()).path
+    for path in sorted(folder.iterdir()):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(BundleError):
+            Recommender.load(folder)
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    Recommender.load(folder)

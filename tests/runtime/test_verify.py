@@ -1,0 +1,85 @@
+"""The certificate reruns without torch, and a graph that answers anything else fails it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from deployrec.errors import BundleError
+from deployrec.runtime.bundle import Bundle, seal
+from deployrec.runtime.verify import verify
+
+KINDS = ["gru", "window", "encode-only"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_path_of_a_sound_bundle_passes(twin_bundle: Callable[..., Bundle], kind: str) -> None:
+    report = verify(twin_bundle(kind=kind).path)
+    names = {row.comparison.removeprefix("onnxruntime ") for row in report.comparisons}
+    expected = {"encode", "score", "encode in a batch"}
+    if kind != "encode-only":
+        expected |= {"step", "step in a batch"}
+        expected |= {f"encode {part}, then step" for part in ("one event", "half", "all but one")}
+    if kind == "gru":
+        expected.add("encode in chunks")
+    assert names == expected
+    assert report.passed
+    assert all(row.figure > 0 for row in report.worst() if row.quantity in ("user", "scores"))
+
+
+@pytest.mark.parametrize(
+    ("graph", "initializer", "comparison"),
+    [("step", "recurrent", "step"), ("encode", "input", "encode"), ("score", "mask", "score")],
+)
+def test_a_graph_with_a_changed_weight_fails_where_it_is_used(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, graph: str, initializer: str, comparison: str
+) -> None:
+    def change(weight: np.ndarray) -> None:
+        if initializer == "mask":
+            weight[1:] += 0.01
+        else:
+            weight *= 1.01
+
+    report = verify(with_changed_weight(twin_bundle(), tmp_path, graph, initializer, change).path)
+    failed = {row.comparison.removeprefix("onnxruntime ") for row in report.comparisons if not row.passed}
+    assert comparison in failed
+    assert all(name.startswith(comparison) or "then step" in name for name in failed)
+
+
+def test_an_edited_file_is_refused_before_anything_runs(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+    folder = shutil.copytree(twin_bundle().path, tmp_path / "bundle")
+    content = bytearray((folder / "parity_cases.npz").read_bytes())
+    content[-1] ^= 1
+    (folder / "parity_cases.npz").write_bytes(content)
+    with pytest.raises(BundleError, match=r"parity_cases\.npz"):
+        verify(folder)
+
+
+def test_stray_files_are_named(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+    folder = shutil.copytree(twin_bundle().path, tmp_path / "bundle")
+    (folder / "notes.txt").write_text("mine")
+    report = verify(folder)
+    assert report.stray_files == ["notes.txt"]
+    assert report.passed
+
+
+def with_changed_weight(
+    bundle: Bundle, tmp_path: Path, graph: str, name: str, change: Callable[[np.ndarray], None]
+) -> Bundle:
+    """A copy, sealed as genuine, whose graph holds another weight than its answers were made with."""
+    folder = shutil.copytree(bundle.path, tmp_path / "changed")
+    model = onnx.load(folder / f"{graph}.onnx", load_external_data=False)
+    (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
+    weight = numpy_helper.to_array(tensor).copy()
+    change(weight)
+    tensor.CopyFrom(numpy_helper.from_array(weight, name))
+    onnx.save(model, folder / f"{graph}.onnx")
+    seal(folder, json.loads((folder / "manifest.json").read_text()))
+    return Bundle.open(folder)
