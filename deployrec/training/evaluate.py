@@ -160,7 +160,7 @@ def rank_batch(scorer: Scorer, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
     """Masked and unmasked ranks of one batch's targets; RunError if a score is NaN."""
     with torch.inference_mode():
         scores = scorer.scores(batch.histories)
-        if bool(torch.isnan(scores).any()):
+        if bool(scores.sum().isnan()):
             raise RunError(f"expected finite scores from '{scorer.name}'; got NaN; train the model again")
         targets = torch.from_numpy(batch.targets).to(scores.device)
         unmasked = target_ranks(scores, targets)

@@ -30,7 +30,7 @@ from deployrec.training.evaluate import evaluate
 from deployrec.training.module import MONITOR, LeaveOneOutData, TrainingModule
 from deployrec.training.presets import preset_of
 from deployrec.training.progress import ShowProgress
-from deployrec.training.runs import DataSource, Run
+from deployrec.training.runs import DataSource, Run, cannot_write
 from deployrec.training.scorers import carries_state
 
 LAST, BEST = "last", "best"
@@ -146,11 +146,13 @@ class WholeCheckpoints(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(checkpoint, temporary)
             os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:
+            raise cannot_write(path.parent, error) from error
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -184,7 +186,7 @@ def _trainer(run: Run, config: TrainingConfig, console: Console) -> lightning.Tr
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         max_epochs=config.epochs,
         gradient_clip_val=config.clip or None,
-        check_val_every_n_epoch=config.validate_every,
+        check_val_every_n_epoch=min(config.validate_every, config.epochs),
         reload_dataloaders_every_n_epochs=1,
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],

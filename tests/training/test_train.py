@@ -147,6 +147,23 @@ def test_a_broken_checkpoint_is_one_line(data: DataSource, tmp_path: Path) -> No
         training.fit(run, dataset)
 
 
+def test_a_full_disk_is_one_line(data: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for place in ("torch.save", "deployrec.training.runs.write_items", "safetensors.torch.save_file"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, full)
+            with pytest.raises(RunError, match="got 'No space left on device'; make room"):
+                run_of(data, tmp_path, "epochs=1")
+    assert newest_finished(tmp_path, "recblr") is None
+
+
+def test_a_finished_run_keeps_what_it_needs_and_no_more(data: DataSource, tmp_path: Path) -> None:
+    run = run_of(data, tmp_path, "epochs=1")
+    assert {file.name for file in run.path.iterdir()} == {"run.json", "weights.safetensors", "items.csv"}
+
+
 def test_runs_that_cannot_be_used(data: DataSource, tmp_path: Path, cycles: Dataset) -> None:
     with pytest.raises(RunError, match=r"expected a run folder with run\.json"):
         Run.load(tmp_path / "nowhere")
