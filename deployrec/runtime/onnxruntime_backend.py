@@ -67,6 +67,8 @@ class OnnxRuntimeBackend:
         return Output(items, scores, user, {tensor.name: value for tensor, value in zip(tensors, present, strict=True)})
 
     def _check(self, rows: np.ndarray) -> None:
+        if rows.size == 1 and 0 <= rows.item() <= self.num_items:
+            return
         # Seen as unsigned, a negative row is a huge one: one pass finds both ends.
         if rows.size and rows.view(np.uint64).max() > self.num_items:
             wrong = rows[(rows < 0) | (rows > self.manifest.num_items)].flat[0]
