@@ -28,7 +28,8 @@ def verify(
     """
     report = verify_bundle(bundle, backend)
     manifest = report.bundle.manifest
-    console.print(f"{bundle}: {len(manifest.files)} files as export wrote them (bundle {manifest.bundle_id[:12]})")
+    sealed = f"{bundle}: {len(manifest.files)} files as export wrote them (bundle {manifest.bundle_id[:12]})"
+    console.print(sealed, soft_wrap=True, markup=False)
     for name in report.stray_files:
         console.print(f"note: {name} is no part of the bundle and is never read", markup=False)
     console.print(_table(report))
@@ -36,9 +37,13 @@ def verify(
         f"limits: user {USER_ATOL:.0e}; state {STATE_RTOL:.0e} * max(1, |s|); top-k and scores {TIE_FACTOR:.0e} * "
         "the largest L1 norm of an item vector",
         style="dim",
+        soft_wrap=True,
     )
     failed = sum(not row.passed for row in report.comparisons)
     if failed:
+        for row in (row for row in report.worst() if not row.passed):
+            off = f"{row.quantity} off by {row.figure:.1e}, limit {row.limit:.1e}"
+            console.print(f"  {row.comparison}, {row.case}: {off}", soft_wrap=True)
         console.print(
             f"[red]Parity fails[/]: {failed} of {len(report.comparisons)} comparisons; export the bundle again"
         )
