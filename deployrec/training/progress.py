@@ -54,7 +54,8 @@ class ShowProgress(lightning.Callback):
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._console.print(
             f"epoch {_epoch(trainer)}  loss {_module(pl_module).recent_loss:.3f}  "
-            f"validation HR@10 {figures['hr@10']:.4f} NDCG@10 {figures[MONITOR]:.4f}  {clock(elapsed)}, left {clock(left)}",
+            f"validation HR@10 {figures['hr@10']:.4f} NDCG@10 {figures[MONITOR]:.4f}  "
+            f"{clock(elapsed)}, left {clock(left)}",
             highlight=False,
             soft_wrap=True,
         )
