@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from rich import box
 from rich.table import Table
 
 from deployrec.data import Dataset, LeaveOneOut, SplitView, leave_one_out
@@ -62,9 +63,10 @@ class Report:
 
     def table(self) -> Table:
         """The report for a terminal."""
-        table = Table(title=f"{self.data}, {self.split}: {self.users:,} users, all items ranked", title_justify="left")
-        table.add_column("scorer")
-        table.add_column("seen items")
+        title = f"{self.data}, {self.split}: {self.users:,} users, all items ranked"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("scorer", no_wrap=True)
+        table.add_column("seen")
         for metric in METRICS:
             table.add_column(metric.upper(), justify="right")
         for index, row in enumerate(self.rows):

@@ -36,4 +36,4 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
     recipe = replace(recipe, validation_users=2000)
     if dataset.num_events < SMALL:
         return options, replace(recipe, tokens=1600, epochs=6, learning_rate=5e-3, warmup_steps=50)
-    return options, replace(recipe, epochs=4)
+    return options, replace(recipe, epochs=4, learning_rate=4e-3)

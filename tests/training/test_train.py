@@ -76,6 +76,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
     for name, tensor in weights_of(whole).items():
         torch.testing.assert_close(weights_of(resumed)[name], tensor, rtol=0, atol=0)
     assert resumed.metrics == whole.metrics
+    assert resumed.record["seconds"] > 0
     with pytest.raises(RunError, match="which is finished"):
         training.resume(folder)
 
@@ -188,10 +189,19 @@ def test_runs_that_cannot_be_used(data: DataSource, tmp_path: Path, cycles: Data
 def test_a_log_with_too_short_users_is_refused_before_a_folder_is_made(
     make_dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployrec.training.runs.load_dataset", lambda source, **options: make_dataset([[1, 2], [2]]))
-    with pytest.raises(RunError, match="at least 3 events"):
-        training.train("recblr", DataSource("short.inter"), root=tmp_path)
+    for histories in ([[1, 2], [2]], [[1, 2, 3], [3, 2, 1]]):
+        dataset = make_dataset(histories)
+        monkeypatch.setattr("deployrec.training.runs.load_dataset", lambda source, dataset=dataset, **options: dataset)
+        with pytest.raises(RunError, match="at least 4 events"):
+            training.train("recblr", DataSource("short.inter"), root=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_user_is_enough(make_dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = make_dataset([[1, 2, 1, 2]])
+    monkeypatch.setattr("deployrec.training.runs.load_dataset", lambda source, **options: one)
+    run = training.train("recblr", DataSource("one.inter"), root=tmp_path, settings=["epochs=1", "precision=bf16"])
+    assert run.metrics["test"]["users"] == 1
 
 
 def test_settings_reach_the_model_and_the_recipe() -> None:
