@@ -25,6 +25,8 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
     long = dataset.num_events / max(1, dataset.num_users) >= LONG_HISTORY
     options: dict[str, Any] = {} if long else {"dropout": 0.5}
     recipe = TrainingConfig(window=600) if long else TrainingConfig(window=50, tokens=1600, epochs=100)
+    if model == "sasrec" and not long:
+        options["window"] = recipe.window  # positions beyond the training's would never be learnt
     if name == "full":
         return options, recipe
     if model == "glintru":
