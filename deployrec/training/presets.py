@@ -29,6 +29,8 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
         if long
         else TrainingConfig(window=50, tokens=1600, epochs=100, loss="uniform", negatives=256)
     )
+    if model == "sasrec" and not long:
+        options["window"] = recipe.window  # positions beyond the training's would never be learnt
     if name == "full":
         return options, recipe
     if model == "glintru":
