@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -59,5 +60,5 @@ def _check_port(address: str, port: int) -> None:
         with socket.create_server((address, port)):
             pass
     except (OSError, OverflowError) as error:
-        reason = "no port number" if isinstance(error, OverflowError) else (error.strerror or str(error)).lower()
+        reason = "no port number" if isinstance(error, OverflowError) else os.strerror(error.errno or 0).lower()
         raise ConfigError(f"expected a free port at {address}; got {port} ({reason}); pass another --port") from None
