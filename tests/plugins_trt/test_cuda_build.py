@@ -1,4 +1,4 @@
-"""The CUDA build: it compiles for every architecture without a warning or a spill, installs, and a consumer links it."""
+"""The CUDA build: no warning, no spill, and what it installs is what a consumer links."""
 
 from __future__ import annotations
 
@@ -62,5 +62,7 @@ def stand_in_release(folder: Path, headers: Path) -> Path:
         "void* createInferRuntime_INTERNAL(void* log, int version) { (void)log; (void)version; return 0; }\n"
         "void* getPluginRegistry(void) { return 0; }\n"
     )
-    toolchain.checked("cc", "-shared", "-fPIC", "-Wl,-soname,libnvinfer.so", "-o", folder / "lib" / "libnvinfer.so", source)
+    toolchain.checked(
+        "cc", "-shared", "-fPIC", "-Wl,-soname,libnvinfer.so", "-o", folder / "lib" / "libnvinfer.so", source
+    )
     return folder

@@ -68,10 +68,13 @@ def checked(*command: str | Path, **environment: str) -> str:
         [str(part) for part in command], capture_output=True, text=True, env={**os.environ, **environment}, check=False
     )
     if run.returncode != 0:
-        pytest.fail(f"{' '.join(map(str, command))} ended with {run.returncode}\n{run.stdout[-6000:]}{run.stderr[-6000:]}")
+        pytest.fail(
+            f"{' '.join(map(str, command))} ended with {run.returncode}\n{run.stdout[-6000:]}{run.stderr[-6000:]}"
+        )
     return run.stdout
 
 
 def _roots() -> list[Path]:
-    named = [Path(os.environ["TensorRT_ROOT"])] if "TensorRT_ROOT" in os.environ else []
+    variable = "TensorRT_ROOT"  # as CMake spells a package's root
+    named = [Path(os.environ[variable])] if variable in os.environ else []
     return [*named, *sorted(Path("/usr/local").glob("tensorrt*")), Path("/usr")]
