@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -124,6 +125,7 @@ def test_an_event_id_is_applied_once(recommender_of: Callable[..., Recommender],
     events = [("ann", "i1", "a"), ("bob", "i2", "a"), ("ann", "i3", 5), ("ann", "i1", "a"), ("ann", "i4", "5")]
     if path == "observe_many":
         assert recommender.observe_many([*events, *events]) == 3
+        assert recommender.observe_many(events) == 0
     else:
         for event in [*events, *events]:
             getattr(recommender, path)(*event)
@@ -226,19 +228,39 @@ def test_a_record_is_a_copy(recommender_of: Callable[..., Recommender]) -> None:
     assert not np.array_equal(before.state["0.hidden"], after.state["0.hidden"])
 
 
-def test_threads_wait_for_each_other(recommender_of: Callable[..., Recommender], twin_of: Callable) -> None:
+def test_threads_wait_for_each_other(
+    recommender_of: Callable[..., Recommender], monkeypatch: pytest.MonkeyPatch
+) -> None:
     recommender = recommender_of()
-    histories = {f"user {index}": [1 + (index * turn) % 30 for turn in range(60)] for index in range(4)}
-    threads = [
-        threading.Thread(target=lambda u=user, h=rows: [recommender.observe_and_recommend(u, f"i{row}") for row in h])
-        for user, rows in histories.items()
+    inside, most = 0, 0
+    for name in ("step", "encode", "score"):
+        call = getattr(recommender.backend, name)
+
+        def slow(*arguments: object, call: Callable = call) -> object:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.002)
+            inside -= 1
+            return call(*arguments)
+
+        monkeypatch.setattr(recommender.backend, name, slow)
+    calls = [
+        lambda: recommender.observe("ann", "i1"),
+        lambda: recommender.observe_and_recommend("bob", "i2"),
+        lambda: recommender.recommend("cat"),
+        lambda: recommender.observe_many([("dan", "i1"), ("eve", "i2")]),
+        lambda: recommender.encode_history("fay", ["i1", "i2"]),
     ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for user, rows in histories.items():
-        assert_stands_at(recommender, twin_of(), user, rows)
+    recommender.observe("cat", "i3")
+    for call in calls:
+        most = 0
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert most == 1
 
 
 @pytest.mark.parametrize(
