@@ -11,6 +11,7 @@ import typer
 
 from deployrec import __version__
 from deployrec.cli import data
+from deployrec.cli.bench import bench
 from deployrec.cli.console import err, out
 from deployrec.cli.evaluate import evaluate
 from deployrec.cli.export import export
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(data.app, name="data")
-for verb in (train, evaluate, export, verify, info, recommend):
+for verb in (train, evaluate, export, verify, info, recommend, bench):
     app.command()(verb)
 
 
