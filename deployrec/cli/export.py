@@ -83,9 +83,11 @@ def print_report(report: ExportReport) -> None:
     console.print(table)
     state = bundle.manifest.state
     latency = step_latency(bundle)
+    window = state.exact_up_to
+    reach = f"up to {window:,} events, beyond which the newest are encoded again" if window else "at any history length"
     console.print(
         f"One step through ONNX Runtime, one thread: {latency.p50 * 1e6:.0f} us median, {latency.p99 * 1e6:.0f} us "
-        f"p99, at any history length; state {state.bytes / 1024:.1f} KiB a user."
+        f"p99, {reach}; state {state.bytes / 1024:.1f} KiB a user."
     )
     history = ",".join(Catalogue.read(bundle.file(ITEMS), bundle.manifest.num_items).item_ids[1:4])
     console.print("\nNext:")

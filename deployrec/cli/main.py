@@ -11,6 +11,7 @@ import typer
 
 import deployrec
 from deployrec.cli import build, data
+from deployrec.cli.bench import bench
 from deployrec.cli.console import err, out
 from deployrec.cli.demo import demo
 from deployrec.cli.evaluate import evaluate
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(build.app, name="build")
-for verb in (train, evaluate, export, verify, info, recommend, demo):
+for verb in (train, evaluate, export, verify, info, recommend, bench, demo):
     app.command()(verb)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from deployrec_kernels import gru
 from torch import Tensor, nn
@@ -46,9 +48,8 @@ class GRU4Rec(SequentialRecommender):
     def step(self, items: Tensor, state: State) -> tuple[Tensor, State]:
         present: State = {}
         x = self.dropout(self.embedding(items))
-        for layer, (to_gates, recurrent) in enumerate(zip(self.to_gates, self.recurrent, strict=True)):
-            name = f"{layer}.hidden"
-            x = present[name] = gru_cell(to_gates(x), recurrent.weight, state[name])
+        for name, to_gates, recurrent_weight in self._layers():
+            x = present[name] = gru_cell(to_gates(x), recurrent_weight, state[name])
         return self._read(present), present
 
     def _scan(self, items: Tensor, lengths: Tensor, state: State | None) -> tuple[Tensor, State]:
@@ -56,10 +57,14 @@ class GRU4Rec(SequentialRecommender):
         state = self.initial_state(items.shape[0]) if state is None else state
         present: State = {}
         x = self.dropout(self.embedding(items))
-        for layer, (to_gates, recurrent) in enumerate(zip(self.to_gates, self.recurrent, strict=True)):
-            name = f"{layer}.hidden"
-            x, present[name] = gru(to_gates(x), recurrent.weight, initial_state=state[name], lengths=lengths)
+        for name, to_gates, recurrent_weight in self._layers():
+            x, present[name] = gru(to_gates(x), recurrent_weight, initial_state=state[name], lengths=lengths)
         return x, present
+
+    def _layers(self) -> Iterator[tuple[str, nn.Module, Tensor]]:
+        """Of each layer: its state's name, its input product and its recurrent weight [3H, H]."""
+        for layer, (to_gates, recurrent) in enumerate(zip(self.to_gates, self.recurrent, strict=True)):
+            yield f"{layer}.hidden", to_gates, cast(nn.Linear, recurrent).weight
 
     def _read(self, state: State) -> Tensor:
         """The user vector [B, D]: a GRU's newest output is its state."""

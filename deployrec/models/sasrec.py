@@ -6,9 +6,9 @@ every event's position shifts, and only reading the newest `window` events again
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -108,7 +108,11 @@ class SASRec(SequentialRecommender):
         return self._encode(items.unsqueeze(1), torch.ones_like(items), state, read=only)
 
     def _encode(
-        self, items: Tensor, lengths: Tensor, state: State | None, read: Callable[[Tensor, Tensor], Tensor] | None = None
+        self,
+        items: Tensor,
+        lengths: Tensor,
+        state: State | None,
+        read: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, State]:
         """Hidden [B, T, D], or the user vector [B, D] of the position that `read` picks; and the state.
 
@@ -122,7 +126,7 @@ class SASRec(SequentialRecommender):
         places = torch.arange(self.config.window, device=items.device)
         # Attention among the new events alone needs no window: what training takes.
         visible = None if state is None else (places <= slots.position.unsqueeze(2)).unsqueeze(1)
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(cast("Iterable[Block]", self.blocks)):
             new = block.keys_values(x)
             names = f"{layer}.keys", f"{layer}.values"
             for name, rows in zip(names, new, strict=True):
@@ -130,7 +134,9 @@ class SASRec(SequentialRecommender):
             kept = [present[name] for name in names]
             if read and layer == len(self.blocks) - 1:
                 newest = (present["0.count"].long() - 1).clamp(min=0)
-                return block(read(x, lengths).unsqueeze(1), *kept, (places <= newest)[:, None, None]).squeeze(1), present
+                return block(read(x, lengths).unsqueeze(1), *kept, (places <= newest)[:, None, None]).squeeze(
+                    1
+                ), present
             x = block(x, *new) if visible is None else block(x, *kept, visible)
         return x, present
 
