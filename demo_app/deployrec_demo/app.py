@@ -5,12 +5,19 @@ from __future__ import annotations
 import streamlit as st
 
 from deployrec.errors import DeployrecError
-from deployrec_demo import live, look, resources
+from deployrec_demo import bundle_page, lab, live, look, resources
 
 st.set_page_config(page_title="deployrec", page_icon=":material/bolt:", layout="wide")
 look.style()
 try:
     resources.engine()
-    st.navigation([st.Page(live.page, title="Live", default=True, url_path="live")], position="top").run()
+    pages = [
+        st.Page(live.page, title="Live", url_path="live", default=True),
+        st.Page(lab.page, title="Latency lab", url_path="lab"),
+        st.Page(bundle_page.page, title="Bundle", url_path="bundle"),
+    ]
+    chosen = st.navigation(pages, position="hidden")
+    look.masthead(pages)
+    chosen.run()
 except DeployrecError as error:
     st.error(str(error))

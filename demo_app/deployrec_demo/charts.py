@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from deployrec_demo.engine import State
+
+if TYPE_CHECKING:
+    from deployrec.benchmark import Cell
 
 MOST_CELLS = (48, 256)
 """Lines and columns of a strip: larger tensors are drawn by the largest change of neighbouring cells."""
@@ -70,3 +75,36 @@ def _strip(tensor: np.ndarray) -> np.ndarray:
 def _largest(group: np.ndarray, axis: int) -> np.ndarray:
     at = np.abs(group).argmax(axis)
     return np.take_along_axis(group, np.expand_dims(at, axis), axis).squeeze(axis)
+
+
+COLOURS = {"step": ("#0d9488", "#2563eb", "#7c3aed", "#0891b2"), "encode": ("#ea580c", "#d97706", "#db2777", "#b45309")}
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def latency_lines(lines: Mapping[tuple[str, str, str], Sequence[Cell]], percentile: str) -> go.Figure:
+    """Milliseconds against events, by (label, mode, backend): steps in cool colours, re-encodes in warm ones, a dash per backend."""
+    labels = list(dict.fromkeys(label for label, _, _ in lines))
+    backends = list(dict.fromkeys(backend for _, _, backend in lines))
+    figure = go.Figure()
+    for (label, mode, backend), cells in lines.items():
+        if not cells:
+            continue
+        colours = COLOURS[mode]
+        figure.add_scatter(
+            x=[cell.history for cell in cells],
+            y=[1e3 * getattr(cell.latency, percentile) for cell in cells],
+            name=f"{label} {'step' if mode == 'step' else 're-encode'}, {backend}",
+            mode="lines+markers",
+            line={
+                "color": colours[labels.index(label) % len(colours)],
+                "dash": DASHES[backends.index(backend) % len(DASHES)],
+                "width": 3 if backend == backends[0] else 1.5,
+            },
+            marker={"size": 6},
+            hovertemplate="%{x:,} events: %{y:.3g} ms<extra>%{fullData.name}</extra>",
+        )
+    figure.update_xaxes(type="log", title="events in the history", dtick=1, tickformat=",d")
+    figure.update_yaxes(type="log", title=f"{percentile}, ms", dtick=1, tickformat="~g")
+    figure.update_layout(height=380, margin={"l": 0, "r": 8, "t": 8, "b": 0}, hovermode="closest",
+                         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0})  # fmt: skip
+    return figure

@@ -26,7 +26,7 @@ def page() -> None:
     visit = _visit(engine)
     _headline(engine)
     _history(engine, visit)
-    left, right = st.columns([6, 5], gap="large")
+    left, right = st.columns([6, 5], gap="medium")
     with left:
         shown = _recommendations(engine, visit)
     with right:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from html import escape
 
 import streamlit as st
+from streamlit.navigation.page import Page
 
 ACCENT = "#0d9488"
 THEME = {
@@ -25,7 +27,7 @@ THEME = {
 }
 
 STYLES = """<style>
-.block-container {max-width: 1180px; padding-top: 4.2rem; padding-bottom: 4rem}
+.block-container {max-width: 1180px; padding-top: 1.6rem; padding-bottom: 4rem}
 .figures {display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .6rem 2rem; margin: .2rem 0 .4rem}
 .figures b {display: block; font-size: 1.9rem; font-weight: 600; letter-spacing: -.02em; line-height: 1.2;
   font-variant-numeric: tabular-nums}
@@ -44,12 +46,12 @@ STYLES = """<style>
 [class*="st-key-row-place"] button p > span:nth-of-type(1) {display: inline-block; width: 1.6rem}
 [class*="st-key-row-place"] button p > span:nth-of-type(2) {display: inline-block; width: 2.5rem; font-size: .8rem}
 .st-key-places, .st-key-results {gap: 0}
-.brand {font-size: 1rem} .brand b {font-size: 1.25rem; font-weight: 650; margin-right: .6rem} .brand span {opacity: .72}
+.brand {font-size: 1.3rem; font-weight: 650; letter-spacing: -.02em; margin-right: .5rem}
 .table {width: 100%; border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums}
 .table th {text-align: left; font-weight: 500; opacity: .7; font-size: .8rem}
 .table th, .table td {padding: .34rem 1.2rem .34rem 0; border-bottom: 1px solid rgba(128, 140, 140, .2); vertical-align: top}
 .table th:last-child, .table td:last-child {padding-right: 0}
-.table td:first-child {overflow-wrap: anywhere}
+.table td {overflow-wrap: break-word}
 .table td.n, .table th.n {text-align: right; white-space: nowrap}
 .table tr.off {opacity: .5}
 @media (max-width: 640px) {.table th, .table td {padding-right: .6rem} .figures b {font-size: 1.6rem}}
@@ -62,6 +64,14 @@ def style() -> None:
     st.html(STYLES)
 
 
+def masthead(pages: Sequence[Page]) -> None:
+    """The name and links to the pages on one line, on a telephone too."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="masthead"):
+        st.html('<div class="brand">deployrec</div>', width="content")
+        for page in pages:
+            st.page_link(page, width="content")
+
+
 def figures(*shown: tuple[str, str]) -> None:
     """Large figures side by side, each with a line that says what it is; the first one stands out."""
     cells = "".join(
@@ -71,7 +81,7 @@ def figures(*shown: tuple[str, str]) -> None:
     st.html(f'<div class="figures">{cells}</div>')
 
 
-def table(header: list[str], rows: list[list[str]], numbers: tuple[int, ...] = (), off: tuple[int, ...] = ()) -> None:
+def table(header: list[str], rows: list[list[str]], numbers: tuple[int, ...] = (), off: Collection[int] = ()) -> None:
     """A plain table that wraps instead of scrolling; cells are HTML, columns `numbers` stand right, rows `off` are grey."""
 
     def line(cells: list[str], tag: str) -> str:

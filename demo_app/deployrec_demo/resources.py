@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from deployrec.benchmark import measure
+from deployrec_demo.timing import median_seconds
 from deployrec_demo.engine import Engine
 from deployrec_demo.session import NOTHING
 from deployrec_demo.torch_twin import LateTorch
@@ -53,8 +53,8 @@ def headline(bundle_id: str, _engine: Engine) -> Headline:
     """Measured once on this machine, on random items."""
     draw = np.random.default_rng(0)
     rows = draw.integers(1, _engine.manifest.num_items + 1, READ_AGAIN).tolist()
-    encode = measure(lambda: _engine.encode(rows, NOTHING), calls=15, warmup=2).p50
+    encode = median_seconds(lambda: _engine.encode(rows, NOTHING), 15, 2)
     if not _engine.can_step(1):
         return Headline(None, encode)
     state = _engine.step(rows[0], NOTHING, _engine.empty_state()).state
-    return Headline(measure(lambda: _engine.step(rows[1], NOTHING, state), calls=200, warmup=20).p50, encode)
+    return Headline(median_seconds(lambda: _engine.step(rows[1], NOTHING, state), 200, 20), encode)

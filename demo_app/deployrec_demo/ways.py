@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deployrec.benchmark import measure
+from deployrec_demo.timing import median_seconds
 from deployrec.runtime.backend import Output
 from deployrec.runtime.parity import TIE_FACTOR, Answer, topk_figure
 from deployrec_demo.engine import Engine
@@ -75,11 +75,11 @@ def compare(engine: Engine, visit: Visit, torch: TorchTwin | str, exclude_seen: 
 def _time(call: Callable[[], Output]) -> tuple[Output, float, int]:
     """The answer, the median seconds of a call and how many were timed."""
     answers: list[Output] = []
-    once = measure(lambda: answers.append(call()), calls=1, warmup=0).p50
+    once = median_seconds(lambda: answers.append(call()), 1)
     if once > SLOW:
         return answers[0], once, 1
     calls = int(np.clip(BUDGET / once, 3, MOST_CALLS))
-    return answers[0], measure(call, calls=calls, warmup=0).p50, calls
+    return answers[0], median_seconds(call, calls), calls
 
 
 def _same(engine: Engine, found: Output, first: Output, exclude: np.ndarray) -> bool:

@@ -1,0 +1,18 @@
+"""Medians of a few calls. `deployrec.benchmark` measures with more care, but it imports torch, which the first page must not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+
+def median_seconds(call: Callable[[], object], calls: int, warmup: int = 0) -> float:
+    """Median wall time of `call` in seconds, after `warmup` untimed calls."""
+    times = []
+    for number in range(warmup + calls):
+        begin = time.perf_counter()
+        call()
+        if number >= warmup:
+            times.append(time.perf_counter() - begin)
+    return median(times)

@@ -1,0 +1,86 @@
+"""`deployrec demo`: what it hands to Streamlit, and what stops it before."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("streamlit")
+from streamlit import config
+
+import deployrec.cli.demo as verb
+from deployrec.cli.main import app
+from deployrec.errors import BundleError, ConfigError
+from deployrec_demo.__main__ import OPTIONS, _parse, flags
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Commands that the verb would have run."""
+    commands = []
+    monkeypatch.setattr(subprocess, "call", lambda command: commands.append(command) or 0)
+    return commands
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, ["demo", *arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_nothing_is_sent_anywhere_and_every_option_exists():
+    assert OPTIONS["browser.gatherUsageStats"] == "false"
+    known = set(config.get_config_options())
+    assert set(OPTIONS) <= known
+    given = flags(_parse(["b", "--port", "8600", "--headless"]))
+    assert "--server.port=8600" in given
+    assert "--server.headless=true" in given
+    assert "--server.address=localhost" in given
+    assert not any("server.port" in flag for flag in flags(_parse(["b"])))
+
+
+def test_a_bundle_is_opened_as_asked(started, bundle_of):
+    assert run(str(bundle_of("recblr")), "--headless").exit_code == 0
+    (command,) = started
+    assert command[:4] == [sys.executable, "-m", "deployrec_demo", str(bundle_of("recblr"))]
+    assert command[-1] == "--headless"
+
+
+def test_without_a_bundle_the_quick_one_is_exported_once(started, bundle_of, monkeypatch, tmp_path):
+    import deployrec.cli.export as export_verb
+
+    made = []
+
+    def export(model, out):
+        made.append(model)
+        Path(out).parent.mkdir()
+        Path(out).symlink_to(bundle_of("recblr"))
+
+    monkeypatch.setattr(export_verb, "export", export)
+    monkeypatch.chdir(tmp_path)
+    run()
+    run()
+    assert made == ["recblr"]
+    assert len(started) == 2
+
+
+@pytest.mark.parametrize("missing", verb.NEEDED)
+def test_a_missing_extra_is_one_line(started, monkeypatch, missing):
+    monkeypatch.setattr(verb, "find_spec", lambda name: None if name == missing else object())
+    with pytest.raises(ConfigError, match=rf"got no {missing}; run pip install 'deployrec\[demo\]'"):
+        run()
+    assert not started
+
+
+def test_a_taken_port_and_no_bundle_are_one_line(started, bundle_of, tmp_path):
+    with socket.create_server(("localhost", 0)) as taken, pytest.raises(ConfigError, match="pass another --port"):
+        run(str(bundle_of("recblr")), "--port", str(taken.getsockname()[1]))
+    with pytest.raises(BundleError, match="no such folder"):
+        run(str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="no port number"):
+        run(str(bundle_of("recblr")), "--port", "99999")
+    assert not started

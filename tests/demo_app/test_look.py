@@ -1,0 +1,37 @@
+"""Figures as text, and titles that stay titles in a label."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("streamlit")
+from deployrec_demo.look import duration, markdown, size
+
+UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}
+
+
+@given(st.floats(1e-6, 900))
+def test_durations_keep_two_figures(seconds):
+    value, unit = duration(seconds).split()
+    assert float(value) * UNITS[unit] == pytest.approx(seconds, rel=0.006)
+    assert 1 <= float(value) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (512, "512 B"), (4096, "4.0 KiB"), (3 * 2**19, "1.5 MiB"), (2**41, "2,048.0 GiB")]
+)
+def test_sizes(count, text):
+    assert size(count) == text
+
+
+@given(st.text())
+def test_markdown_hides_every_sign_and_loses_none(text):
+    written = markdown(text)
+    assert all(written[place - 1] == "\\" for place, sign in enumerate(written) if sign in "*_[]`$:" and place)
+    assert not written or written[0] not in "*_[]`$:"
+    bare, place = "", 0
+    while place < len(written):
+        place += written[place] == "\\"
+        bare += written[place]
+        place += 1
+    assert bare == text
