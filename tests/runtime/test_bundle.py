@@ -90,8 +90,9 @@ def test_whitespace_added_to_the_manifest_is_refused(folder: Path, added: bytes)
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
 def test_missing_and_truncated_files_are_refused(folder: Path, name: str) -> None:
     content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(BundleError, match=name):
+    half = len(content) // 2
+    (folder / name).write_bytes(content[:half])
+    with pytest.raises(BundleError, match=f"{name};" if name == "manifest.json" else f"{name} with .* got {half};"):
         Bundle.open(folder)
     (folder / name).unlink()
     with pytest.raises(BundleError, match=f"{name}; got no such file"):

@@ -33,8 +33,9 @@ def test_the_popular_come_first_and_the_unseen_not_at_all(tmp_path: Path) -> Non
 
 
 def test_equals_keep_their_order(tmp_path: Path) -> None:
-    lines = "".join(f"i{row},t,2\n" for row in range(1, 40))
-    assert read(tmp_path, "item_id,title,popularity\n" + lines, 39).most_popular(5)[0] == [1, 2, 3, 4, 5]
+    lines = "".join(f"i{row},t,{2 + row % 2}\n" for row in range(1, 2001))
+    catalogue = read(tmp_path, "item_id,title,popularity\n" + lines, 2000)
+    assert catalogue.most_popular(1500)[0] == [*range(1, 2000, 2), *range(2, 1001, 2)]
 
 
 @pytest.mark.parametrize(

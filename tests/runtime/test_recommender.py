@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
@@ -20,6 +20,7 @@ from deployrec.runtime.backend import Backend, load_backend
 KINDS = ["gru", "window", "encode-only"]
 USERS = ["ann", "bob", "7"]
 EVENTS = st.lists(st.tuples(st.sampled_from(USERS), st.integers(1, 30)), max_size=40)
+LONG = [(USERS[n % 2], 1 + 7 * n % 30) for n in range(40)]
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +62,8 @@ def assert_stands_at(recommender: Recommender, twin: object, user: str, rows: li
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25, deadline=None)
+@example(events=LONG, cuts=[3, 20, 21])
+@example(events=LONG, cuts=list(range(40)))
 @given(events=EVENTS, cuts=st.lists(st.integers(0, 40), max_size=4))
 def test_every_way_of_observing_ends_in_the_same_state(
     recommender_of: Callable[..., Recommender], twin_of: Callable, kind: str, events: list, cuts: list[int]
@@ -85,6 +88,7 @@ def test_every_way_of_observing_ends_in_the_same_state(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@example(rows=[row for _, row in LONG], k=3, exclude_seen=True)
 @given(rows=st.lists(st.integers(1, 30), min_size=1, max_size=20), k=st.integers(1, 12), exclude_seen=st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_one_call_answers_as_two(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import zipfile
 from collections.abc import Callable
@@ -130,6 +131,21 @@ def test_arrays_that_do_not_fit_are_refused(
     np.savez(tmp_path / "edited.npz", **arrays, **({name: change(array)} if change else {}))
     with pytest.raises(DataError, match=f"expected '{name}'"):
         recommender.load_states(tmp_path / "edited.npz")
+
+
+@pytest.mark.parametrize("users", [["ann", "ann", "bob"], ["ann", "bob"], 3])
+def test_users_that_do_not_match_the_arrays_are_refused(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, users: object
+) -> None:
+    recommender = Recommender.load(twin_bundle().path)
+    recommender.observe_many(EVENTS)
+    recommender.save_states(tmp_path / "states.npz")
+    with np.load(tmp_path / "states.npz") as file:
+        arrays = dict(file)
+    arrays["users"] = np.frombuffer(json.dumps(users).encode(), np.uint8)
+    np.savez(tmp_path / "states.npz", **arrays)
+    with pytest.raises(DataError, match="expected saved states"):
+        recommender.load_states(tmp_path / "states.npz")
 
 
 def test_a_full_disk_leaves_the_old_file(
