@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import deployrec.runtime
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime import Bundle
 from deployrec.runtime.backend import Backend, Output, backends, load_backend
@@ -99,8 +101,13 @@ def test_a_graph_that_is_none_or_another_is_one_line(copy_of: Callable, twin_bun
     assert "\n" not in str(error.value)
 
 
-def test_a_new_backend_is_one_file() -> None:
-    assert backends() == ["onnxruntime"]
+def test_a_new_backend_is_one_file(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "echo_backend.py").write_text("def load(bundle, **options):\n    return bundle, options\n")
+    monkeypatch.setattr(deployrec.runtime, "__path__", [*deployrec.runtime.__path__, str(tmp_path)])
+    assert {"echo", "onnxruntime"} <= set(backends())
+    assert load_backend("echo", twin_bundle(), volume=3) == (twin_bundle(), {"volume": 3})
 
 
 def test_cuda_is_named_only_where_it_can_load(monkeypatch: pytest.MonkeyPatch) -> None:
