@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.measuring import RESULTS, copy_bandwidth, machine, markdown, time_call, write_results
+from benchmarks.measuring import RESULTS, copy_bandwidth, machine, markdown, time_call, time_together, write_results
 from benchmarks.rivals import bd_lru_coefficients, rivals
 
 SHAPES = {
@@ -72,30 +73,37 @@ def measure(case: Case, bandwidth: float) -> list[dict[str, Any]]:
     tensor_bytes = batch * time * channels * case.dtype.itemsize
     exact = reference(case, inputs)
     grad = torch.randn(batch, time, channels, device=case.device, dtype=case.dtype)
-    lines = []
+    lines: dict[str, dict[str, Any]] = {}
+    forwards: dict[str, Callable[[], object]] = {}
+    boths: dict[str, Callable[[], object]] = {}
     for name, function in rivals(case.recurrence, case.device, time, case.dtype):
+        forward = partial(_without_gradient, function, inputs)
+        both = partial(_with_gradient, function, inputs, grad)
         try:
-            with torch.no_grad():
-                error = float((function(*inputs).double() - exact).abs().max() / exact.abs().max())
-                forward = time_call(lambda f=function: f(*inputs), case.device)
-            both = time_call(lambda f=function: torch.autograd.grad(f(*inputs), inputs, grad), case.device)
-        except (RuntimeError, NotImplementedError, torch.cuda.OutOfMemoryError) as reason:
-            lines.append({"name": name, "failed": str(reason).splitlines()[0]})
+            error = float((forward().double() - exact).abs().max() / exact.abs().max())
+            both()
+        except (RuntimeError, NotImplementedError) as reason:
+            lines[name] = {"name": name, "failed": str(reason).splitlines()[0]}
             continue
-        lines.append(
-            {
-                "name": name,
-                "forward": forward,
-                "forward_backward": both,
-                "forward_of_copy": forward_tensors * tensor_bytes / forward.median / bandwidth,
-                "forward_backward_of_copy": (forward_tensors + backward_tensors)
-                * tensor_bytes
-                / both.median
-                / bandwidth,
-                "error": error,
-            }
-        )
-    return lines
+        lines[name] = {"name": name, "error": error}
+        forwards[name], boths[name] = forward, both
+    for name, timing in time_together(forwards, case.device).items():
+        lines[name]["forward"] = timing
+        lines[name]["forward_of_copy"] = forward_tensors * tensor_bytes / timing.median / bandwidth
+    for name, timing in time_together(boths, case.device).items():
+        moved = (forward_tensors + backward_tensors) * tensor_bytes
+        lines[name]["forward_backward"] = timing
+        lines[name]["forward_backward_of_copy"] = moved / timing.median / bandwidth
+    return list(lines.values())
+
+
+def _without_gradient(function: Callable[..., Tensor], inputs: list[Tensor]) -> Tensor:
+    with torch.no_grad():
+        return function(*inputs)
+
+
+def _with_gradient(function: Callable[..., Tensor], inputs: list[Tensor], grad: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(function(*inputs), inputs, grad)
 
 
 def reference(case: Case, inputs: list[Tensor]) -> Tensor:
@@ -122,7 +130,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the first size of each recurrence only")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     arguments = parser.parse_args()
-    device = arguments.device
+    run(arguments.device, arguments.out, arguments.quick)
+
+
+def run(device: str, out: Path, quick: bool = False) -> None:
+    """Measures, prints and writes kernels-DEVICE.json and its plot into `out`."""
     bandwidth = copy_bandwidth(device, 1024 if device == "cuda" else 256)
     judged = (2048, 200, 128) if device == "cuda" else (128, 200, 128)
     results: dict[str, Any] = {
@@ -133,14 +145,14 @@ def main() -> None:
     }
     print(f"{results['machine']['device']}: copy {bandwidth / 1e9:.0f} GB/s")
     for recurrence, shapes in SHAPES[device].items():
-        for shape in shapes[:1] if arguments.quick else shapes:
+        for shape in shapes[:1] if quick else shapes:
             for dtype in (torch.float32, torch.bfloat16) if device == "cuda" else (torch.float32,):
                 case = Case(recurrence, shape, dtype, device)
                 lines = measure(case, bandwidth)
                 kind = str(dtype).removeprefix("torch.")
                 results["cases"].append({"recurrence": recurrence, "shape": shape, "dtype": kind, "lines": lines})
                 print(f"\n{recurrence} B={shape[0]} T={shape[1]} D={shape[2]} {kind}\n{table(lines)}", flush=True)
-    path = write_results(f"kernels-{device}", results, arguments.out)
+    path = write_results(f"kernels-{device}", results, out)
     print(f"\n{path}")
     try:
         from benchmarks.plotting import plot_kernels

@@ -29,11 +29,26 @@ class Timing:
     calls: int
 
 
-def time_call(call: Callable[[], object], device: str, seconds: float = 0.5, most: int = 200) -> Timing:
-    """One warm-up call, then calls until `seconds` are over (at least 3, at most `most`)."""
-    call()
-    times = _gpu_times(call, seconds, most) if device == "cuda" else _cpu_times(call, seconds, most)
-    return Timing(statistics.median(times), min(times), len(times))
+def time_together(calls: dict[str, Callable[[], object]], device: str, seconds: float = 0.5) -> dict[str, Timing]:
+    """Every call once a round, so that a busy machine slows all alike; 3 to 200 rounds, `seconds` for each call.
+
+    On a GPU between events; a fill of 512 MB before each call empties the L2 cache and hides the launch behind itself.
+    """
+    for call in calls.values():
+        call()
+    timer = _GpuTimer() if device == "cuda" else _CpuTimer()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    rounds, stop = 0, time.perf_counter() + seconds * len(calls)
+    while rounds < 3 or (rounds < 200 and time.perf_counter() < stop):
+        rounds += 1
+        for name, call in calls.items():
+            times[name].append(timer.seconds(call))
+    return {name: Timing(statistics.median(each), min(each), len(each)) for name, each in times.items()}
+
+
+def time_call(call: Callable[[], object], device: str, seconds: float = 0.5) -> Timing:
+    """One call by itself, as `time_together`."""
+    return time_together({"call": call}, device, seconds)["call"]
 
 
 def copy_bandwidth(device: str, megabytes: int) -> float:
@@ -79,34 +94,25 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _cpu_times(call: Callable[[], object], seconds: float, most: int) -> list[float]:
-    times: list[float] = []
-    stop = time.perf_counter() + seconds
-    while len(times) < 3 or (len(times) < most and time.perf_counter() < stop):
+class _CpuTimer:
+    def seconds(self, call: Callable[[], object]) -> float:
         start = time.perf_counter()
         call()
-        times.append(time.perf_counter() - start)
-    return times
+        return time.perf_counter() - start
 
 
-def _gpu_times(call: Callable[[], object], seconds: float, most: int) -> list[float]:
-    """Between events; a fill of 512 MB before each call empties the L2 cache and hides the launch behind itself."""
-    fill = torch.empty(2**29, dtype=torch.int8, device="cuda")
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    call()
-    torch.cuda.synchronize()
-    once = time.perf_counter() - start
-    events = []
-    for _ in range(max(3, min(most, int(seconds / max(once, 1e-5))))):
-        pair = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
-        fill.zero_()
-        pair[0].record()
+class _GpuTimer:
+    def __init__(self) -> None:
+        self.fill = torch.empty(2**29, dtype=torch.int8, device="cuda")
+
+    def seconds(self, call: Callable[[], object]) -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self.fill.zero_()
+        start.record()
         call()
-        pair[1].record()
-        events.append(pair)
-    torch.cuda.synchronize()
-    return [begin.elapsed_time(end) / 1e3 for begin, end in events]
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3
 
 
 def _processor() -> str:

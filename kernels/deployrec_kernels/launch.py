@@ -32,9 +32,14 @@ class Walk:
     rows: tuple[Any, ...]
     config: dict[str, Any]
 
+    @property
+    def few_warps(self) -> bool:
+        """Whether a GPU's multiprocessors get so few warps that each may use what it likes."""
+        return self.grid[0] * self.grid[1] < 1024
+
     def stages(self, itemsize: int) -> int:
         """Tiles in the pipeline: few warps must prefetch further ahead, and so must many that move small elements."""
-        if self.grid[0] * self.grid[1] < 1024:
+        if self.few_warps:
             return 4
         return 2 if itemsize >= 4 else 3
 

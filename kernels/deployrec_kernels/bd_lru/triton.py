@@ -73,6 +73,8 @@ def bd_lru_backward_triton(
     if not grad_initial.numel():
         return grad_x, grad_r, grad_i, torch.zeros_like(lambda_), grad_initial
     walk = plan(x, initial_state, lengths, cu_seqlens, chunk, TILE)
+    # Left alone, the assembler aims at 168 registers a thread and spills.
+    registers = {"maxnreg": 255} if walk.few_warps else {}
     grad_lambda = initial_state.new_empty(walk.grid[0], lambda_.shape[0])
     with device_of(x):
         carries = None
@@ -85,7 +87,7 @@ def bd_lru_backward_triton(
         _backward[walk.grid](
             x, r, i, lambda_, grad_hidden, hidden, initial_state, grad_final, carries,
             grad_x, grad_r, grad_i, grad_lambda, grad_initial, *walk.rows, x_stride, r_stride, i_stride, g_stride,
-            **walk.config, STAGES=min(3, walk.stages(x.itemsize)), num_warps=1,
+            **walk.config, STAGES=walk.stages(x.itemsize), num_warps=1, **registers,
         )  # fmt: skip
     return grad_x, grad_r, grad_i, grad_lambda.sum(0).to(lambda_.dtype), grad_initial
 
