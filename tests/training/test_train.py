@@ -152,7 +152,7 @@ def test_a_full_disk_is_one_line(data: DataSource, tmp_path: Path, monkeypatch: 
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for place in ("torch.save", "deployrec.training.runs.write_items", "safetensors.torch.save_file"):
+    for place in ("torch.save", "deployrec.training.runs.write_items", "deployrec.training.runs.atomic_write"):
         with monkeypatch.context() as patch:
             patch.setattr(place, full)
             with pytest.raises(RunError, match="got 'No space left on device'; make room"):
