@@ -10,8 +10,9 @@ from types import FrameType
 import typer
 
 import deployrec
-from deployrec.cli import data
+from deployrec.cli import build, data
 from deployrec.cli.console import err, out
+from deployrec.cli.demo import demo
 from deployrec.cli.evaluate import evaluate
 from deployrec.cli.export import export
 from deployrec.cli.info import info
@@ -29,7 +30,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(data.app, name="data")
-for verb in (train, evaluate, export, verify, info, recommend):
+app.add_typer(build.app, name="build")
+for verb in (train, evaluate, export, verify, info, recommend, demo):
     app.command()(verb)
 
 

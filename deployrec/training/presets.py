@@ -27,6 +27,8 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
     long = dataset.num_events / max(1, dataset.num_users) >= LONG_HISTORY
     options: dict[str, Any] = {} if long else {"dropout": 0.5}
     recipe = FULL_LONG if long else FULL_SHORT
+    if model == "sasrec" and not long:
+        options["window"] = recipe.window  # positions beyond the training's would never be learnt
     if name == "full":
         return options, recipe
     if model == "glintru":

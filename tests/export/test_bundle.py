@@ -21,7 +21,7 @@ from deployrec.runtime.parity import ParityCases
 from tests.support import random_model
 
 
-@pytest.mark.parametrize("key", ["glintru", "recblr"])
+@pytest.mark.parametrize("key", ["glintru", "gru4rec", "recblr", "sasrec"])
 def test_certificate_lists_every_comparison_within_its_gate(bundle_of, key):
     bundle = Bundle.open(bundle_of(key))
     report = json.loads(bundle.file("parity.json").read_text())

@@ -10,7 +10,12 @@ import pytest
 
 from deployrec.runtime.bundle import Bundle
 
-KEYS = {"glintru": {"GRURecurrence": 1}, "recblr": {"LinearRecurrence": 2}}
+KEYS = {
+    "glintru": {"GRURecurrence": 1},
+    "gru4rec": {"GRURecurrence": 1},
+    "recblr": {"LinearRecurrence": 2},
+    "sasrec": {},
+}
 
 
 def graph(bundle: Path, name: str) -> onnx.ModelProto:

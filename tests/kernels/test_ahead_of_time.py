@@ -84,5 +84,5 @@ def test_gru(dtype: torch.dtype, channels: int, packed: bool, precision: str, ca
 
 def test_the_gate_sees_an_oversized_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployrec_kernels.launch._tile", lambda *_: (64, 128))
-    with pytest.raises(AssertionError, match="spills|shared memory"):
+    with pytest.raises(AssertionError, match=r"spills|shared memory"):
         gate(scan_launches, 90, (2048, 200, 128), torch.float32, False)

@@ -1,4 +1,4 @@
-"""A real TensorRT builder for the tests, without a GPU: TensorRT for RTX from a pip package behind TensorRT's Python API.
+"""A real TensorRT builder without a GPU: TensorRT for RTX from a pip package behind TensorRT's Python API.
 
 It parses and builds; it cannot run an engine here, and it is not the enterprise library.
 """
@@ -19,7 +19,9 @@ _LINKS = {
     "libtensorrt_rtx.so.1": "libtensorrt_rtx.so.*",
     "libnvonnxparser.so.11": "libtensorrt_onnxparser_rtx.so.*",
 }
-_NO_BUILTIN_PLUGINS = "int initLibNvInferPlugins(void* logger, const char* name) { (void)logger; (void)name; return 1; }\n"
+_NO_BUILTIN_PLUGINS = (
+    "int initLibNvInferPlugins(void* logger, const char* name) { (void)logger; (void)name; return 1; }\n"
+)
 
 
 def missing() -> str | None:
@@ -33,8 +35,7 @@ def missing() -> str | None:
 def lay_out(folder: Path) -> dict[str, str]:
     """Lays the libraries out in `folder`; returns the environment in which `import tensorrt_bindings` finds them."""
     spec = importlib.util.find_spec("onnxruntime_ep_nv_tensorrt_rtx")
-    assert spec is not None and spec.submodule_search_locations, "the package has a folder"
-    package = Path(spec.submodule_search_locations[0])
+    package = Path(next(iter(spec.submodule_search_locations or [])))  # type: ignore[union-attr]
     for link, pattern in _LINKS.items():
         (folder / link).symlink_to(next(package.glob(pattern)))
     source = folder / "no_builtin_plugins.c"

@@ -85,7 +85,7 @@ def bd_lru_backward_triton(
         _backward[walk.grid](
             x, r, i, lambda_, grad_hidden, hidden, initial_state, grad_final, carries,
             grad_x, grad_r, grad_i, grad_lambda, grad_initial, *walk.rows, x_stride, r_stride, i_stride, g_stride,
-            **walk.config, STAGES=walk.stages(x.itemsize), num_warps=1,
+            **walk.config, STAGES=min(3, walk.stages(x.itemsize)), num_warps=1,
         )  # fmt: skip
     return grad_x, grad_r, grad_i, grad_lambda.sum(0).to(lambda_.dtype), grad_initial
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deployrec_kernels.linear_recurrence.cpu import linear_recurrence_backward_cpu, linear_recurrence_cpu
 from deployrec_kernels.launch import has_triton
+from deployrec_kernels.linear_recurrence.cpu import linear_recurrence_backward_cpu, linear_recurrence_cpu
 from deployrec_kernels.rows import promote, row_arguments, same_shapes, state_dtype
 
 

@@ -1,4 +1,4 @@
-"""The measuring core: latencies as percentiles of single calls on this machine."""
+"""Wall times of single calls: percentiles, interleaved rounds, and the one figure that an export prints."""
 
 from __future__ import annotations
 
@@ -14,25 +14,35 @@ from deployrec.runtime.bundle import Bundle
 
 @dataclass(frozen=True)
 class Latency:
-    """Percentiles of one call's wall time, in seconds."""
+    """Percentiles and mean of one call's wall time, in seconds."""
 
     p50: float
     p95: float
     p99: float
+    mean: float
     calls: int
 
+    @classmethod
+    def of(cls, times: np.ndarray) -> Latency:
+        """From the seconds of each call, at least one."""
+        p50, p95, p99 = np.percentile(times, (50, 95, 99))
+        return cls(float(p50), float(p95), float(p99), float(np.mean(times)), len(times))
 
-def measure(call: Callable[[], object], calls: int = 500, warmup: int = 50) -> Latency:
-    """Times `call` alone, one call after the other, after `warmup` untimed ones."""
-    for _ in range(warmup):
-        call()
+
+def timed(call: Callable[[], object], calls: int) -> np.ndarray:
+    """Seconds [calls] of `call` alone, one call after the other."""
     times = np.empty(calls)
     for number in range(calls):
         start = time.perf_counter()
         call()
         times[number] = time.perf_counter() - start
-    p50, p95, p99 = np.percentile(times, (50, 95, 99))
-    return Latency(float(p50), float(p95), float(p99), calls)
+    return times
+
+
+def measure(call: Callable[[], object], calls: int = 500, warmup: int = 50) -> Latency:
+    """Times `call` after `warmup` untimed calls."""
+    timed(call, warmup)
+    return Latency.of(timed(call, calls))
 
 
 def step_latency(bundle: Bundle, history: int = 0, threads: int = 1, calls: int = 500, seed: int = 0) -> Latency:

@@ -1,0 +1,49 @@
+"""`python -m deployrec_demo BUNDLE`: the server, with the demo's look and nothing sent anywhere."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from deployrec_demo.look import THEME
+from deployrec_demo.resources import BUNDLE
+
+OPTIONS = {
+    "browser.gatherUsageStats": "false",
+    "server.showEmailPrompt": "false",
+    "server.fileWatcherType": "none",
+    "client.toolbarMode": "minimal",
+    **{f"theme.{mode}.{name}": value for mode, colours in THEME.items() for name, value in colours.items()},
+}
+
+
+def main() -> None:
+    arguments = _parse(sys.argv[1:])
+    from streamlit.web.cli import main as streamlit
+
+    os.environ[BUNDLE] = str(arguments.bundle)
+    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *flags(arguments)]
+    streamlit()
+
+
+def flags(arguments: argparse.Namespace) -> list[str]:
+    """Streamlit's flags; without a port it takes the next free one from 8501 on."""
+    chosen = {**OPTIONS, "server.address": arguments.address, "server.headless": str(arguments.headless).lower()}
+    if arguments.port:
+        chosen["server.port"] = str(arguments.port)
+    return [f"--{name}={value}" for name, value in chosen.items()]
+
+
+def _parse(given: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m deployrec_demo")
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--address", default="localhost")
+    parser.add_argument("--headless", action="store_true")
+    return parser.parse_args(given)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Plotly figures."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from deployrec_demo.engine import State
+
+MOST_CELLS = (48, 256)
+"""Lines and columns of a strip: larger tensors are drawn by the largest change of neighbouring cells."""
+LINE, TITLE = 7, 26
+"""Pixels of one line of a strip, and of the title above it."""
+DIVERGING = [
+    (0.0, "#c2410c"),
+    (0.25, "rgba(234, 140, 70, .75)"),
+    (0.5, "rgba(128, 140, 140, .10)"),
+    (0.75, "rgba(20, 170, 155, .75)"),
+    (1.0, "#0f766e"),
+]
+"""The middle is nearly clear, so that it is no change on a light page and on a dark one."""
+
+
+def state_strips(change: State) -> go.Figure:
+    """One heat strip per state tensor: how much the click moved each number, each strip on its own scale."""
+    strips = {name: _strip(tensor) for name, tensor in change.items()}
+    heights = [LINE * max(len(strip), 4) for strip in strips.values()]
+    total = sum(heights) + TITLE * len(strips)
+    figure = make_subplots(rows=len(strips), cols=1)
+    top = total
+    for place, (name, strip) in enumerate(strips.items(), 1):
+        largest = float(np.abs(strip).max(initial=0))
+        figure.add_trace(
+            go.Heatmap(
+                z=strip,
+                zmin=-largest or -1,
+                zmax=largest or 1,
+                colorscale=DIVERGING,
+                showscale=False,
+                hovertemplate="line %{y}, column %{x}: %{z:.3g}<extra></extra>",
+            ),
+            row=place,
+            col=1,
+        )
+        shape = " x ".join(map(str, change[name].shape))
+        figure.add_annotation(text=f"{name} [{shape}], moved by up to {largest:.2g}", x=0, xref="paper", xanchor="left",
+                              y=top / total, yref="paper", yanchor="top", showarrow=False, font_size=12)  # fmt: skip
+        top -= TITLE + heights[place - 1]
+        figure.update_yaxes(domain=[top / total, (top + heights[place - 1]) / total], row=place, col=1)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False, autorange="reversed")
+    figure.update_layout(height=total, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    return figure
+
+
+def _strip(tensor: np.ndarray) -> np.ndarray:
+    """The tensor as lines of its last axis, thinned to MOST_CELLS; each cell keeps its largest change, sign and all."""
+    lines = tensor.reshape(prod(tensor.shape[:-1]), tensor.shape[-1])
+    for axis, most in enumerate(MOST_CELLS):
+        factor = -(-lines.shape[axis] // most)
+        if factor > 1:
+            groups = np.array_split(lines, -(-lines.shape[axis] // factor), axis)
+            lines = np.stack([_largest(group, axis) for group in groups], axis)
+    return lines
+
+
+def _largest(group: np.ndarray, axis: int) -> np.ndarray:
+    at = np.abs(group).argmax(axis)
+    return np.take_along_axis(group, np.expand_dims(at, axis), axis).squeeze(axis)

@@ -1,0 +1,80 @@
+"""A bundle with an open backend, as the demo calls it: one user at a time, from several browser sessions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deployrec.runtime.backend import Output, load_backend
+from deployrec.runtime.bundle import Bundle
+from deployrec.runtime.catalogue import Catalogue
+from deployrec.runtime.manifest import ITEMS, PARITY_CASES
+from deployrec.runtime.parity import ParityCases
+from deployrec.runtime.updates import window_of
+from deployrec_demo.shelf import Shelf
+
+State = dict[str, np.ndarray]
+"""State tensors [1, ...] of one user, by name."""
+
+
+class Engine:
+    """Calls from several threads wait for each other; every array of an answer is the caller's own."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        self.backend = load_backend("onnxruntime", bundle, threads=1)
+        self.window = window_of(self.manifest)
+        self.catalogue = Catalogue.read(bundle.file(ITEMS), self.manifest.num_items)
+        self.shelf = Shelf.read(bundle.file(ITEMS))
+        self.cases = ParityCases.load(bundle.file(PARITY_CASES))
+        self.lock = threading.RLock()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Engine:
+        """Opens a bundle after checking every digest; raises BundleError for one that is not as export wrote it."""
+        return cls(Bundle.open(path))
+
+    def empty_state(self) -> State:
+        """Zeros: a user without events."""
+        return {tensor.name: np.zeros((1, *tensor.shape), np.float32) for tensor in self.manifest.state.tensors}
+
+    def can_step(self, events: int) -> bool:
+        """Whether the state of a user with `events` events in all, the new one included, may be carried on by a step."""
+        return "step" in self.manifest.graphs and (not self.window or events <= self.window)
+
+    def step(self, row: int, exclude: np.ndarray, state: State) -> Output:
+        """One event; exclude [1, E]."""
+        with self.lock:
+            return _own(self.backend.step(np.array([row]), exclude, state))
+
+    def encode(self, rows: Sequence[int], exclude: np.ndarray) -> Output:
+        """A whole history of at least one event from the start, in chunks; the newest window where that is all."""
+        read = np.array(rows[-self.window :] if self.window else rows, np.int64)
+        state, chunk = self.empty_state(), self.manifest.encode_chunk
+        with self.lock:
+            for start in range(0, len(read), chunk):
+                part = read[None, start : start + chunk]
+                found = self.backend.encode(part, np.array([part.shape[1]]), exclude, state)
+                state = found.state
+            return _own(found)
+
+    def best(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Top-k items and scores [K] for a user vector [1, D]."""
+        with self.lock:
+            items, scores = self.backend.score(user, exclude)
+            return items[0].copy(), scores[0].copy()
+
+    def real_histories(self) -> list[np.ndarray]:
+        """Item rows of real users of the training data: the cases that follow the certificate's longest edge case."""
+        lengths = [len(self.cases.history(case)) for case in range(len(self.cases))]
+        whole = range(int(np.argmax(lengths)) + 1, len(lengths)) or range(len(lengths))
+        return [self.cases.history(case) for case in whole if lengths[case] > 1]
+
+
+def _own(found: Output) -> Output:
+    state = {name: tensor.copy() for name, tensor in found.state.items()}
+    return Output(found.topk_items.copy(), found.topk_scores.copy(), found.user.copy(), state)

@@ -1,0 +1,78 @@
+"""What a visitor can search: titles with the further columns of items.csv."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MOST_KINDS = 60
+"""More distinct values than this are no list to choose from."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """By item row, place 0 being padding: title, details ("Crime, Drama · 2016"), kinds (genres) and search text."""
+
+    titles: list[str]
+    details: list[str]
+    kinds: list[frozenset[str]]
+    texts: list[str]
+    popular: list[int]
+    """item rows, the most interacted first"""
+
+    @property
+    def all_kinds(self) -> list[str]:
+        return sorted(frozenset().union(*self.kinds))
+
+    def search(self, query: str, kinds: Collection[str] = (), most: int = 8) -> list[int]:
+        """Rows that hold every word of `query` and all `kinds`: titles that begin with it first, then popular ones."""
+        text, wanted = query.lower().strip(), frozenset(kinds)
+        words = text.split()
+        found = [
+            row for row in self.popular if wanted <= self.kinds[row] and all(word in self.texts[row] for word in words)
+        ]
+        if text:
+            found.sort(key=lambda row: not self.titles[row].lower().startswith(text))
+        return found[:most]
+
+    def assortment(self, without: Collection[int], most: int = 8) -> list[int]:
+        """The most popular item of each kind, largest kinds first, leaving out `without`; just popular ones without kinds."""
+        sizes = Counter(kind for kinds in self.kinds for kind in kinds)
+        left = [row for row in self.popular if row not in without]
+        chosen: list[int] = []
+        for kind, _ in sizes.most_common(most):
+            chosen += [row for row in left if kind in self.kinds[row] and row not in chosen][:1]
+        return chosen or left[:most]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Shelf:
+        """Reads an items.csv that `Catalogue.read` has accepted."""
+        with open(path, newline="", encoding="utf-8") as file:
+            header, *lines = csv.reader(file)
+        columns = dict(zip(header[3:], list(zip(*lines, strict=True))[3:], strict=True))
+        named = next((name for name in columns if re.search("genre|categor|class", name, re.I)), None)
+        kinds = _kinds(columns.pop(named)) if named else [frozenset[str]()] * len(lines)
+        titles = [line[1] for line in lines]
+        details = [" · ".join(filter(None, (", ".join(sorted(kind)), *values))) for kind, *values in
+                   zip(kinds, *columns.values(), strict=True)]  # fmt: skip
+        return cls(
+            titles=["", *titles],
+            details=["", *details],
+            kinds=[frozenset(), *kinds],
+            texts=["", *(f"{title} {detail}".lower() for title, detail in zip(titles, details, strict=True))],
+            popular=sorted(range(1, len(lines) + 1), key=lambda row: -int(lines[row - 1][2])),
+        )
+
+
+def _kinds(values: Sequence[str]) -> list[frozenset[str]]:
+    """Each value's parts by whichever separator leaves the fewest distinct ones; none at all where those are too many."""
+    splits = [
+        [frozenset(filter(None, (part.strip() for part in re.split(separator, value)))) for value in values]
+        for separator in (r"[|;,]", r"[|;,\s]")
+    ]
+    best = min(splits, key=lambda parts: len(frozenset().union(*parts)))
+    return best if len(frozenset().union(*best)) <= MOST_KINDS else [frozenset()] * len(values)

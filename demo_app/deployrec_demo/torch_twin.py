@@ -1,0 +1,80 @@
+"""The bundle's model in torch, from weights.safetensors: what the graphs are compared with. Needs torch, imported late."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from deployrec.runtime.backend import Output
+from deployrec.runtime.bundle import Bundle
+from deployrec.runtime.manifest import WEIGHTS
+from deployrec.runtime.updates import window_of
+
+LOADING = "loading torch ..."
+
+
+class TorchTwin:
+    """Answers like the graphs: arrays in, `Output` out, on one CPU thread."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        import torch
+        from safetensors.torch import load_file
+
+        from deployrec.export.graphs import recommend
+        from deployrec.models import build_model
+
+        manifest = bundle.manifest
+        self.torch, self.recommend = torch, recommend
+        self.window, self.top_k = window_of(manifest), manifest.top_k
+        self.model = build_model(manifest.model["key"], manifest.num_items, manifest.model["config"])
+        self.model.load_state_dict(load_file(bundle.file(WEIGHTS)))
+        self.model.eval()
+
+    def step(self, row: int, exclude: np.ndarray, state: dict[str, np.ndarray]) -> Output:
+        """One event from a state [1, ...]; exclude [1, E]."""
+        past = {name: self.torch.from_numpy(tensor) for name, tensor in state.items()}
+        return self._answer(exclude, self.model.step, self.torch.tensor([row]), past)
+
+    def encode(self, rows: Sequence[int], exclude: np.ndarray) -> Output:
+        """A whole history from the start, or its newest window."""
+        items = self.torch.tensor([rows[-self.window :] if self.window else rows])
+        return self._answer(exclude, self.model.encode_last, items, self.torch.tensor([items.shape[1]]))
+
+    def warm(self) -> None:
+        """Runs everything once: the first calls of torch load and choose code, which takes seconds."""
+        nothing = np.zeros((1, 1), np.int64)
+        self.encode([1], nothing)
+        if self.model.state_spec.tensors:
+            state = self.model.initial_state(1)
+            self.step(1, nothing, {name: tensor.numpy() for name, tensor in state.items()})
+
+    def _answer(self, exclude: np.ndarray, call: Any, *inputs: Any) -> Output:
+        torch = self.torch
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            user, state = call(*inputs)
+            items, scores = self.recommend(self.model, user, torch.from_numpy(exclude), self.top_k)
+        return Output(items.numpy(), scores.numpy(), user.numpy(), {name: t.numpy() for name, t in state.items()})
+
+
+class LateTorch:
+    """Loads the twin in the background, so that the first page does not wait for torch."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.found: TorchTwin | str = LOADING
+        if find_spec("torch") is None:
+            self.found = "torch is not installed"
+            return
+        threading.Thread(target=self._load, args=(bundle,), daemon=True).start()
+
+    def _load(self, bundle: Bundle) -> None:
+        try:
+            twin = TorchTwin(bundle)
+            twin.warm()
+            self.found = twin
+        except Exception as error:  # whatever stops torch, the page goes on and says so
+            self.found = f"torch cannot run this model: {str(error).partition(chr(10))[0]}"

@@ -1,0 +1,143 @@
+"""Bundles made only to be timed: models with random weights, and a bundle's graphs over another catalogue."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import polars as pl
+import torch
+from onnx import numpy_helper
+from safetensors.torch import load_file, save_file
+
+import deployrec
+from deployrec.data import write_items
+from deployrec.errors import BundleError
+from deployrec.export.bundle import ENCODE_CHUNK, MAX_EXCLUDE
+from deployrec.export.graphs import write_graphs
+from deployrec.export.onnx_ops import OPSET
+from deployrec.models import SequentialRecommender, build_model
+from deployrec.runtime.bundle import Bundle, seal
+from deployrec.runtime.manifest import ITEM_TABLE, ITEMS, WEIGHTS
+
+SPREAD = 0.02
+RANDOM = {"preset": "none", "weights": "random"}
+
+
+def random_bundle(key: str, num_items: int, folder: Path, *, seed: int = 0, top_k: int = 100, **options: Any) -> Bundle:
+    """A bundle of a freshly initialised model in the new `folder`, without a parity certificate."""
+    torch.manual_seed(seed)
+    model = build_model(key, num_items, options).eval()
+    folder.mkdir(parents=True)
+    save_file(model.state_dict(), folder / WEIGHTS)
+    _write_catalogue(num_items, folder)
+    top_k = min(top_k, num_items)
+    graphs = write_graphs(model, folder, top_k)
+    document = {
+        "created": "",
+        "model": {"key": key, "config": model.config_dict(), "num_items": num_items, "dim": model.config.dim},
+        "state": model.state_spec.to_dict(),
+        "graphs": {name: asdict(graph) for name, graph in graphs.items()},
+        "opset": OPSET,
+        "top_k": top_k,
+        "max_exclude": MAX_EXCLUDE,
+        "encode_chunk": ENCODE_CHUNK,
+        "data": {"name": "none", "digest": "", "num_users": 0, "num_items": num_items, "num_events": 0},
+        "training": RANDOM,
+        "versions": {},
+    }
+    seal(folder, document)
+    return Bundle.open(folder)
+
+
+def resized_bundle(bundle: Bundle, num_items: int, folder: Path, seed: int = 0) -> Bundle:
+    """The same graphs over `num_items` random item vectors, in the new `folder`: no export, so a matter of seconds."""
+    manifest = bundle.manifest
+    folder.mkdir(parents=True)
+    _random_table(num_items, manifest.dim, seed).tofile(folder / ITEM_TABLE)
+    for graph in manifest.graphs.values():
+        model = onnx.load(str(bundle.file(graph.file)), load_external_data=False)
+        _resize(model, manifest.num_items + 1, num_items + 1, manifest.dim)
+        onnx.save_model(model, str(folder / graph.file))
+    _write_catalogue(num_items, folder)
+    document = {k: v for k, v in manifest.document.items() if k not in ("files", "bundle_id", "digest")}
+    document["model"] = {**manifest.model, "num_items": num_items}
+    document["training"] = RANDOM
+    # The weights are those of the other catalogue's model: torch gets them with the table of this one.
+    save_file(load_file(bundle.file(WEIGHTS)), folder / WEIGHTS)
+    seal(folder, document)
+    return Bundle.open(folder, check=False)
+
+
+def torch_model(bundle: Bundle) -> SequentialRecommender:
+    """The bundle's model in torch, with the item table that its graphs read."""
+    manifest = bundle.manifest
+    weights = load_file(bundle.file(WEIGHTS))
+    table = np.fromfile(bundle.file(ITEM_TABLE), np.float32).reshape(manifest.num_items + 1, manifest.dim)
+    weights["embedding.weight"] = torch.from_numpy(table)
+    model = build_model(manifest.model["key"], manifest.num_items, manifest.model["config"])
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def rival_bundle(key: str, num_items: int) -> Bundle:
+    """`random_bundle` of a model's defaults, exported once for this code and kept in the user's cache folder."""
+    folder = cache_folder() / f"{key}-{num_items}-{_code_digest()[:12]}"
+    with suppress(BundleError):
+        return Bundle.open(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        made = random_bundle(key, num_items, Path(scratch) / key)
+        made.path.rename(folder)
+    return Bundle.open(folder)
+
+
+def cache_folder() -> Path:
+    """Where rivals' bundles are kept; safe to delete."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deployrec" / "rivals"
+
+
+def _code_digest() -> str:
+    """Of the code that makes bundles: a bundle of other code is exported again."""
+    root = Path(deployrec.__file__).parent
+    sources = sorted(path for room in ("models", "export") for path in (root / room).glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+def _resize(model: onnx.ModelProto, old: int, new: int, dim: int) -> None:
+    """Gives the external item table and the padding mask `new` rows."""
+    tables = 0
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and list(tensor.dims) == [old, dim]:
+            tensor.dims[0] = new
+            for entry in tensor.external_data:
+                if entry.key == "length":
+                    entry.value = str(4 * new * dim)
+            tables += 1
+        elif list(tensor.dims) == [old]:
+            mask = np.zeros(new, np.float32)
+            mask[0] = -np.inf
+            tensor.CopyFrom(numpy_helper.from_array(mask, tensor.name))
+    if tables != 1:
+        raise BundleError(f"expected one item table in the graph; got {tables}; export the bundle again")
+
+
+def _random_table(num_items: int, dim: int, seed: int) -> np.ndarray:
+    table = np.random.default_rng(seed).standard_normal((num_items + 1, dim), np.float32) * np.float32(SPREAD)
+    table[0] = 0
+    return table
+
+
+def _write_catalogue(num_items: int, folder: Path) -> None:
+    ids = [str(number) for number in range(1, num_items + 1)]
+    items = pl.DataFrame({"item_id": ids, "title": ids, "popularity": np.ones(num_items, np.int64)})
+    write_items(items, folder / ITEMS)

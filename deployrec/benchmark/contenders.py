@@ -1,0 +1,184 @@
+"""The ways to answer that are raced: a model, by steps or by reading the whole history again, on one backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deployrec.benchmark.config import Point
+from deployrec.benchmark.race import Timer
+from deployrec.benchmark.replay import Sessions
+from deployrec.benchmark.report import ENCODE, STEP
+from deployrec.benchmark.timing import timed
+from deployrec.export.graphs import EncodeGraph, StepGraph
+from deployrec.models import SequentialRecommender
+from deployrec.runtime.backend import Backend
+from deployrec.runtime.manifest import Manifest
+from deployrec.runtime.updates import window_of
+
+ACTIVATIONS = 32
+"""Numbers per event and model channel that an encode holds at its peak, about."""
+
+
+class Contender(Protocol):
+    """One line of a chart. Its catalogue has `num_items`; a request excludes `max_exclude` items at most."""
+
+    label: str
+    mode: str
+    backend: str
+
+    @property
+    def num_items(self) -> int: ...
+
+    @property
+    def max_exclude(self) -> int: ...
+
+    def bytes(self, point: Point) -> int:
+        """About how much memory the cell takes."""
+
+    def prepare(self, point: Point, sessions: Sequence[Sessions]) -> Timer:
+        """Makes everything ready that is not part of a request."""
+
+
+@dataclass
+class GraphContender:
+    """A bundle's graphs on a backend of the runtime; calls take turns over the sessions."""
+
+    label: str
+    mode: str
+    backend: str
+    manifest: Manifest
+    runner: Backend
+
+    @property
+    def num_items(self) -> int:
+        return self.manifest.num_items
+
+    @property
+    def max_exclude(self) -> int:
+        return self.manifest.max_exclude
+
+    def bytes(self, point: Point) -> int:
+        # Every session holds the table, and a copy of it packed for the product.
+        tables = 2 * len(self.manifest.graphs) * table_bytes(self.manifest)
+        return working_bytes(self.manifest, self.mode, point) + tables
+
+    def prepare(self, point: Point, sessions: Sequence[Sessions]) -> Timer:
+        window = window_of(self.manifest)
+        start = {t.name: np.zeros((point.batch, *t.shape), np.float32) for t in self.manifest.state.tensors}
+        calls: list[Callable[[], object]] = []
+        for session in sessions:
+            if self.mode == STEP and not (window and point.history >= window):
+                calls.append(self._step(session, start))
+            else:
+                calls.append(self._encode(read_again(session, self.mode, window), session.exclude, start))
+        return lambda number: timed(_turns(calls), number)
+
+    def _step(self, session: Sessions, state: dict[str, np.ndarray]) -> Callable[[], object]:
+        chunk = self.manifest.encode_chunk
+        for begin in range(0, session.history.shape[1], chunk):
+            part = np.ascontiguousarray(session.history[:, begin : begin + chunk])
+            found = self.runner.encode(part, np.full(len(part), part.shape[1]), session.exclude, state)
+            state = {name: tensor.copy() for name, tensor in found.state.items()}
+        return lambda: self.runner.step(session.item, session.exclude, state)
+
+    def _encode(self, items: np.ndarray, exclude: np.ndarray, start: dict[str, np.ndarray]) -> Callable[[], object]:
+        lengths = np.full(len(items), items.shape[1])
+        return lambda: self.runner.encode(items, lengths, exclude, start)
+
+
+class TorchContender:
+    """The same model in torch, eagerly or compiled; scores, exclusion and top-k as in the graphs."""
+
+    def __init__(self, label: str, mode: str, backend: str, model: SequentialRecommender, manifest: Manifest) -> None:
+        self.label, self.mode, self.backend = label, mode, backend
+        self.model, self.manifest = model, manifest
+        self.num_items, self.max_exclude = manifest.num_items, manifest.max_exclude
+        self.device = model.embedding.weight.device
+        self.window = window_of(manifest)
+        self.step_graph: Callable[..., tuple[Tensor, ...]] = StepGraph(model, manifest.top_k)
+        self.encode_graph: Callable[..., tuple[Tensor, ...]] = EncodeGraph(model, manifest.top_k)
+        if backend == "torch.compile":
+            self.step_graph, self.encode_graph = map(torch.compile, (self.step_graph, self.encode_graph))
+
+    def bytes(self, point: Point) -> int:
+        return working_bytes(self.manifest, self.mode, point) + table_bytes(self.manifest)
+
+    def prepare(self, point: Point, sessions: Sequence[Sessions]) -> Timer:
+        calls = [self._call(point, session) for session in sessions]
+
+        def run(number: int) -> np.ndarray:
+            with torch.inference_mode(), torch_threads(point.threads):
+                return timed(_turns(calls), number)
+
+        return run
+
+    def _call(self, point: Point, session: Sessions) -> Callable[[], object]:
+        exclude = self._tensor(session.exclude)
+        spec = self.model.state_spec
+        start = list(self.model.initial_state(point.batch).values())
+        if self.mode == STEP and not (self.window and point.history >= self.window):
+            lengths = torch.full((point.batch,), point.history, device=self.device)
+            with torch.inference_mode(), torch_threads(point.threads):
+                _, state = self.model.encode_last(self._tensor(session.history), lengths)
+            item, past = self._tensor(session.item), [state[t.name] for t in spec.tensors]
+            return lambda: self._finish(self.step_graph(item, exclude, past))
+        items = self._tensor(read_again(session, self.mode, self.window))
+        lengths = torch.full((point.batch,), items.shape[1], device=self.device)
+        return lambda: self._finish(self.encode_graph(items, lengths, exclude, start))
+
+    def _finish(self, answer: tuple[Tensor, ...]) -> None:
+        answer[0].cpu()
+
+    def _tensor(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(rows).to(self.device)
+
+
+def read_again(session: Sessions, mode: str, window: int) -> np.ndarray:
+    """What encode reads [B, T]: the history, or for a step beyond the window the newest of it and the item."""
+    rows = session.history
+    if mode == STEP:
+        rows = np.concatenate([rows, session.item[:, None]], axis=1)
+    return np.ascontiguousarray(rows[:, -window:] if window else rows)
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Sets torch's threads for the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def table_bytes(manifest: Manifest) -> int:
+    return 4 * (manifest.num_items + 1) * manifest.dim
+
+
+def working_bytes(manifest: Manifest, mode: str, point: Point) -> int:
+    """About what a request takes besides the item table: scores, states in and out, and the events' activations."""
+    scores = 3 * 4 * point.batch * (manifest.num_items + 1)
+    window = window_of(manifest)
+    reads = mode == ENCODE or (window and point.history >= window)
+    events = min(point.history, window or point.history) if reads else 1
+    return scores + 2 * point.batch * manifest.state.bytes + 4 * ACTIVATIONS * point.batch * events * manifest.dim
+
+
+def _turns(calls: list[Callable[[], object]]) -> Callable[[], object]:
+    """One call that goes through `calls` in turn."""
+    place = -1
+
+    def call() -> object:
+        nonlocal place
+        place = (place + 1) % len(calls)
+        return calls[place]()
+
+    return call

@@ -1,0 +1,102 @@
+"""Who races: each bundle by steps and by re-encoding, on every backend that is present here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from deployrec.benchmark.bundles import RANDOM, torch_model
+from deployrec.benchmark.config import BenchmarkConfig
+from deployrec.benchmark.contenders import Contender, GraphContender, TorchContender
+from deployrec.benchmark.report import ENCODE, STEP, Skipped, Subject
+from deployrec.errors import ConfigError, DeployrecError
+from deployrec.runtime.backend import backends, load_backend
+from deployrec.runtime.bundle import Bundle
+from deployrec.runtime.states import UserStore
+from deployrec.runtime.updates import window_of
+
+TORCH = ("torch", "torch.compile", "torch-cuda")
+
+
+class Entry(NamedTuple):
+    """A subject and the bundle that is measured for it: its own, or one over another catalogue."""
+
+    subject: Subject
+    bundle: Bundle
+
+
+def entry_of(bundle: Bundle, others: Sequence[Entry]) -> Entry:
+    """The bundle as a subject, under a label that the others do not have."""
+    manifest = bundle.manifest
+    key = manifest.model["key"]
+    same = sum(entry.subject.model == key for entry in others)
+    store = UserStore(manifest, window_of(manifest))
+    store.slot("")
+    return Entry(
+        Subject(
+            label=f"{key} {same + 1}" if same else key,
+            model=key,
+            config=manifest.model["config"],
+            bundle_id=manifest.bundle_id,
+            random_weights=manifest.training == RANDOM,
+            num_items=manifest.num_items,
+            dim=manifest.dim,
+            exact_up_to=manifest.state.exact_up_to,
+            state_bytes=manifest.state.bytes,
+            user_bytes=store.bytes // len(store.arrays["user"]),
+            table_bytes=4 * (manifest.num_items + 1) * manifest.dim,
+        ),
+        bundle,
+    )
+
+
+def backend_names() -> list[str]:
+    """All that `BenchmarkConfig.backends` may name, whether or not it is present here."""
+    others = [name for name in backends() if name != "onnxruntime"]
+    return ["onnxruntime", "onnxruntime-cuda", *TORCH, *others]
+
+
+def contenders_of(
+    entries: Sequence[Entry], config: BenchmarkConfig, threads: int, resized: bool
+) -> tuple[list[Contender], list[Skipped]]:
+    """Every way to answer with `threads` threads, and the backends that cannot be used and why.
+
+    `resized` entries run on no backend that would first compile for their catalogue.
+    """
+    known = backend_names()
+    unknown = set(config.backends) - set(known)
+    if unknown:
+        raise ConfigError(f"expected backends out of {', '.join(known)}; got '{min(unknown)}'; name one of them")
+    found: list[Contender] = []
+    skipped: list[Skipped] = []
+    for entry in entries:
+        modes = (STEP, ENCODE) if entry.subject.state_bytes else (ENCODE,)
+        for name in config.backends or known:
+            if name not in (*TORCH[:1], "onnxruntime", "onnxruntime-cuda") and resized:
+                skipped.append(Skipped(f"{name} over other catalogues", "it would compile anew for each"))
+            elif name.endswith("-cuda") and threads != config.base_threads:
+                skipped.append(Skipped(f"{name} with {threads} threads", "the work is on the GPU"))
+            else:
+                try:
+                    found += _open(entry, name, modes, threads)
+                except DeployrecError as error:
+                    skipped.append(Skipped(name, str(error)))
+    return found, skipped
+
+
+def _open(entry: Entry, name: str, modes: Sequence[str], threads: int) -> list[Contender]:
+    label, bundle = entry.subject.label, entry.bundle
+    if name in TORCH:
+        device = "cuda" if name.endswith("-cuda") else "cpu"
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("expected a CUDA device for torch; got none; use another backend")
+        model = torch_model(bundle).to(device)
+        return [TorchContender(label, mode, name, model, bundle.manifest) for mode in modes]
+    if name.startswith("onnxruntime"):
+        device = "cuda" if name.endswith("-cuda") else "cpu"
+        runner = load_backend("onnxruntime", bundle, threads=threads, device=device)
+    else:
+        runner = load_backend(name, bundle)
+    return [GraphContender(label, mode, name, bundle.manifest, runner) for mode in modes]

@@ -1,0 +1,52 @@
+"""Real sessions to replay: the same seed gives the same users, histories and next events."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from deployrec.benchmark.config import Point
+from deployrec.data import Dataset
+
+
+class Sessions(NamedTuple):
+    """Item rows: `history` [B, T], the `item` [B] that follows it, and the seen ones to `exclude` [B, E]; all int64."""
+
+    history: np.ndarray
+    item: np.ndarray
+    exclude: np.ndarray
+
+
+class Replay:
+    """Draws stretches of users' histories; where none is long enough, of histories one after the other."""
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        self.lengths = np.diff(dataset.offsets)
+
+    def sessions(self, point: Point, max_exclude: int, number: int = 0) -> Sessions:
+        """The sessions of a point; another `number` gives others. Excluded are the newest `max_exclude` events."""
+        rng = np.random.default_rng([self.seed, point.history, point.batch, number])
+        size = point.history + 1
+        owners = np.flatnonzero(self.lengths >= size)
+        if len(owners):
+            users = rng.choice(owners, point.batch)
+            starts = self.dataset.offsets[users] + rng.integers(0, self.lengths[users] - size + 1)
+        else:
+            starts = rng.integers(0, len(self.dataset.events), point.batch)
+        places = (starts[:, None] + np.arange(size)) % len(self.dataset.events)
+        rows = spread(self.dataset.events[places], self.dataset.num_items, point.catalogue)
+        return Sessions(
+            np.ascontiguousarray(rows[:, :-1]),
+            np.ascontiguousarray(rows[:, -1]),
+            np.ascontiguousarray(rows[:, -max_exclude:]),
+        )
+
+
+def spread(rows: np.ndarray, num_items: int, catalogue: int) -> np.ndarray:
+    """Item rows 1..num_items placed evenly in a catalogue of another size; a smaller one makes items coincide."""
+    if catalogue >= num_items:
+        return 1 + (rows - 1) * catalogue // num_items
+    return 1 + (rows - 1) % catalogue

@@ -1,0 +1,103 @@
+"""Where the time of one request goes, and what a start costs: medians of single calls on ONNX Runtime."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from deployrec.benchmark.config import BenchmarkConfig
+from deployrec.benchmark.lineup import Entry
+from deployrec.benchmark.replay import Replay
+from deployrec.benchmark.report import Stage
+from deployrec.runtime.backend import load_backend
+from deployrec.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from deployrec.runtime.recommender import Recommender
+from deployrec.runtime.updates import window_of
+
+BACKEND = "onnxruntime"
+USERS, WARM_UP = 160, 40
+COLD_CALLS = 20
+CACHES = 64 * 2**20
+"""Bytes that are read and written before a call on cold caches: more than a processor keeps."""
+
+
+def stages_of(entry: Entry, replay: Replay, config: BenchmarkConfig) -> list[Stage]:
+    """The stages of a bundle with a step graph, at the base history (within its window); none for another.
+
+    request = model step + scoring and top-k + state in and out + Python, an `observe_and_recommend` from own ids to
+    titles; open: all sessions; first call, cold caches and warm: the step graph.
+    """
+    bundle, manifest = entry.bundle, entry.bundle.manifest
+    if not manifest.state.tensors:
+        return []
+    begin = time.perf_counter()
+    backend = load_backend(BACKEND, bundle, threads=config.base_threads)
+    opened = time.perf_counter() - begin
+    assert isinstance(backend, OnnxRuntimeBackend)
+    assert backend.bound_step is not None
+    window = window_of(manifest)
+    point = config.base(manifest.num_items)
+    point = type(point)(1, min(point.history, window - 1) if window else point.history, point.catalogue, point.threads)
+    sessions = [replay.sessions(point, manifest.max_exclude, number) for number in range(USERS)]
+    first = _seconds(lambda: _zero_step(backend))
+    recommender = Recommender(bundle, backend)
+    ids = recommender.catalogue.item_ids
+    for user, session in enumerate(sessions):
+        recommender.encode_history(user, [ids[row] for row in session.history[0]])
+    store, bound = recommender.store, backend.bound_step
+
+    def step(user: int) -> Callable[[], object]:
+        slot, session = store.slots[str(user)], sessions[user]
+        state = store.state(slice(slot, slot + 1))
+        return lambda: backend.step(session.item, session.exclude, state)
+
+    def move(user: int) -> None:
+        slot = store.slots[str(user)]
+        state = store.state(slice(slot, slot + 1))
+        for buffer, name in bound.past:
+            buffer[...] = state[name]
+        for name, tensor in bound.answer.state.items():
+            store.arrays[f"state.{name}"][slot : slot + 1] = tensor
+
+    score = backend.bound_score
+    times: dict[str, list[float]] = {name: [] for name in ("request", "graph", "score", "state", "warm")}
+    for user in range(USERS):
+        item = ids[sessions[user].item[0]]
+        times["warm"].append(_seconds(step(user)))
+        times["graph"].append(_seconds(lambda: bound.session.run_with_iobinding(bound.binding)))
+        times["score"].append(_seconds(lambda: score.session.run_with_iobinding(score.binding)))
+        times["state"].append(_seconds(partial(move, user)))
+        times["request"].append(_seconds(partial(recommender.observe_and_recommend, user, item)))
+    median = {name: float(np.median(values[WARM_UP:])) for name, values in times.items()}
+    sweep = np.zeros(CACHES, np.uint8)
+    cold = []
+    for user in range(COLD_CALLS):
+        call = step(user)
+        sweep += 1
+        cold.append(_seconds(call))
+    found = {
+        "request": median["request"],
+        "model step": max(0.0, median["graph"] - median["score"]),
+        "scoring and top-k": median["score"],
+        "state in and out": median["state"],
+        "Python": max(0.0, median["request"] - median["graph"] - median["state"]),
+        "open": opened,
+        "first call": first,
+        "cold caches": float(np.median(cold)),
+        "warm": median["warm"],
+    }
+    return [Stage(entry.subject.label, BACKEND, name, seconds) for name, seconds in found.items()]
+
+
+def _zero_step(backend: OnnxRuntimeBackend) -> None:
+    zeros = {t.name: np.zeros((1, *t.shape), np.float32) for t in backend.manifest.state.tensors}
+    backend.step(np.ones(1, np.int64), np.zeros((1, 1), np.int64), zeros)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin

@@ -1,0 +1,64 @@
+"""`deployrec demo`: a bundle in the browser."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployrec.cli.console import out as console
+from deployrec.errors import ConfigError
+
+NEEDED = ("streamlit", "plotly", "deployrec_demo")
+QUICK_MODEL = "recblr"
+
+
+def demo(
+    bundle: Annotated[
+        Path | None, typer.Argument(help=f"Bundle folder; default: bundles/{QUICK_MODEL}, exported first if need be.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the page; default: the first free one from 8501 on.")] = None,
+    address: Annotated[str, typer.Option(help="Who may open the page: localhost, or 0.0.0.0 for the network.")] = "localhost",
+    headless: Annotated[bool, typer.Option("--headless", help="Open no browser.")] = False,
+) -> None:
+    """Show a bundle in the browser: live recommendations, latencies measured here, and the bundle's certificate.
+
+    examples:
+
+      deployrec demo
+
+      deployrec demo bundles/glintru --port 8600 --headless
+    """
+    from deployrec.runtime.bundle import Bundle
+
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"expected the demo's packages; got no {missing[0]}; run pip install 'deployrec[demo]'")
+    if port is not None:
+        _check_port(address, port)
+    if bundle is None:
+        bundle = Path("bundles") / QUICK_MODEL
+        if not bundle.exists():
+            from deployrec.cli.export import export
+
+            export(QUICK_MODEL, out=bundle)
+    Bundle.open(bundle, check=False)
+    console.print(f"Opening {bundle} in the browser; Ctrl-C ends it.", soft_wrap=True)
+    options = [*(["--port", str(port)] if port else []), *(["--headless"] if headless else [])]
+    command = [sys.executable, "-m", "deployrec_demo", str(bundle.resolve()), "--address", address, *options]
+    raise typer.Exit(subprocess.call(command))
+
+
+def _check_port(address: str, port: int) -> None:
+    try:
+        with socket.create_server((address, port)):
+            pass
+    except (OSError, OverflowError) as error:
+        reason = "no port number" if isinstance(error, OverflowError) else os.strerror(error.errno or 0).lower()
+        raise ConfigError(f"expected a free port at {address}; got {port} ({reason}); pass another --port") from None
