@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from peers import RECBOLE, peers
+from peers import peers
 from rich.console import Console
 
 from deployrec.benchmark import BenchmarkConfig, Skipped, run_benchmark
@@ -40,9 +40,7 @@ def main() -> None:
         for key, options in MODELS.items():
             console.print(f"exporting {key} with random weights")
             bundles.append(random_bundle(key, ITEMS, Path(folder) / key, **options))
-        others, absent = (
-            peers(arguments.peers, ITEMS) if arguments.peers else ([], [f"{p}: no --peers" for p in RECBOLE])
-        )
+        others, absent = peers(arguments.peers, ITEMS)
         report = run_benchmark(
             bundles,
             BenchmarkConfig.quick() if arguments.quick else BenchmarkConfig(),

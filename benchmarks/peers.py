@@ -29,8 +29,10 @@ LONGEST = {"SASRec": 200}
 """Models with learned positions read the newest so many events."""
 
 
-def peers(folder: Path, num_items: int) -> tuple[list[Peer], list[str]]:
+def peers(folder: Path | None, num_items: int) -> tuple[list[Peer], list[str]]:
     """The peers whose environments are there and work, and one line about each that is not."""
+    if folder is None:
+        return [], [f"{label}: no folder of environments was named (--peers)" for label in RECBOLE]
     found, absent = [], []
     python = folder / "recbole" / "bin" / "python"
     for label, model in RECBOLE.items():
@@ -95,10 +97,7 @@ def work(name: str, num_items: int) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "histories" in request:
-            longest = LONGEST.get(name)
-            batches = [
-                torch.tensor(rows)[:, -longest:] if longest else torch.tensor(rows) for rows in request["histories"]
-            ]
+            batches = [torch.tensor(rows)[:, -LONGEST.get(name, len(rows[0])) :] for rows in request["histories"]]
             cells.append((request["threads"], [interaction(rows) for rows in batches]))
             answer(len(cells) - 1)
             continue
