@@ -42,7 +42,7 @@ def sample() -> Dataset:
 
 @pytest.fixture(scope="session")
 def bundle_of(sample: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A verified bundle of a model with random weights, by key; exported once per session. Copy it before changing it."""
+    """A verified bundle of a random model, by key; exported once per session. Copy it before changing it."""
     made: dict[str, Path] = {}
 
     def bundle(key: str) -> Path:

@@ -92,9 +92,9 @@ class BenchmarkReport:
     cancelled: bool = False
 
     def curve(self, axis: str, label: str, mode: str, backend: str) -> list[Cell]:
-        """The cells along one of AXES, all else at the base, in rising order."""
-        (subject,) = (s for s in self.subjects if s.label == label)
-        base = self.config.base(subject.num_items)
+        """The cells along one of AXES, all else at the base, in rising order. Peers stand at the first catalogue."""
+        sizes = {subject.label: subject.num_items for subject in self.subjects}
+        base = self.config.base(sizes.get(label, self.subjects[0].num_items))
         others = [name for name in AXES if name != axis]
         found = [
             cell
@@ -155,22 +155,3 @@ class BenchmarkReport:
         except (OSError, ValueError) as error:
             raise DataError(f"expected a benchmark report in {path}; got {first_line(error)}; measure again") from None
         return cls.from_dict(content)
-
-
-def break_even(step: list[Cell], encode: list[Cell]) -> float | None:
-    """The history length from which a step is faster than encoding the history again (p50); None where it never is.
-
-    Between two measured lengths the latencies are taken as straight lines. Where the step is faster at the shortest
-    measured length already, that length.
-    """
-    pairs = {cell.history: cell.latency.p50 for cell in step}
-    gaps = [(c.history, c.latency.p50 - pairs[c.history]) for c in encode if c.history in pairs]
-    gaps.sort()
-    # The last crossing counts: before it, noise may have put either path ahead.
-    behind = [place for place, (_, gap) in enumerate(gaps) if gap <= 0]
-    if not gaps or (behind and behind[-1] == len(gaps) - 1):
-        return None
-    if not behind:
-        return float(gaps[0][0])
-    (left, below), (right, above) = gaps[behind[-1]], gaps[behind[-1] + 1]
-    return left + (right - left) * -below / (above - below)

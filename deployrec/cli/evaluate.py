@@ -46,16 +46,14 @@ def evaluate(
     trained = chosen.model().to(place)
     dataset = (chosen.source if data is None else DataSource(data, chosen.source.options)).load()
     chosen.check_data(dataset)
-    console.print(f"evaluating {chosen.path} ({chosen.model_key}, {chosen.preset})")
+    console.print(f"evaluating {chosen.path} ({chosen.model_key}, {chosen.preset})", soft_wrap=True)
     report = evaluate_model(trained, dataset, window=chosen.training.window, split=split)
     console.print(report.table())
     ratio = report.streaming()
     if ratio is not None:
-        verdict = (
-            "safe to stream"
-            if ratio >= SAFE_STREAMING
-            else "streaming costs accuracy: raise carried_state or the window"
-        )
+        safe = "safe to stream" if ratio >= SAFE_STREAMING else "streaming costs accuracy: raise carried_state"
         console.print(
-            f"streamed / windowed NDCG@10 for the {report.num_long:,} users beyond {report.window} events: {ratio:.3f} ({verdict})"
+            f"streamed / windowed NDCG@10 for the {report.num_long:,} users beyond {report.window} events: "
+            f"{ratio:.3f} ({safe})",
+            soft_wrap=True,
         )

@@ -41,7 +41,7 @@ def export(
     check_target(out, force)
     chosen = Run.load(run) if run else newest_finished(runs, model)
     if chosen is None:
-        console.print(f"No finished run of {model} under {runs}: training the quick preset on the built-in sample first.")
+        console.print(f"No finished run of {model} under {runs}: training the quick preset on the sample first.")
         chosen = train(model, DataSource("sample"), root=runs, console=console)
     console.print(f"Exporting {chosen.path}", soft_wrap=True)
     source = chosen.source if data is None else DataSource(data, chosen.source.options)
@@ -71,8 +71,9 @@ def print_report(report: ExportReport) -> None:
     worst = {name: max(row.figure for row in report.comparisons if row.quantity == name) for name in ("user", "state")}
     cases = len({row.case for row in report.comparisons})
     console.print(
-        f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {cases} histories of up to {LONGEST:,} events; "
-        f"largest error {worst['user']:.1e} (user vector), {worst['state']:.1e} (state); top-{bundle.manifest.top_k} agrees."
+        f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {cases} histories of up to {LONGEST:,} "
+        f"events; largest error {worst['user']:.1e} (user vector), {worst['state']:.1e} (state); "
+        f"top-{bundle.manifest.top_k} agrees."
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("file")
@@ -82,11 +83,13 @@ def print_report(report: ExportReport) -> None:
     console.print(table)
     state = bundle.manifest.state
     latency = step_latency(bundle)
+    window = state.exact_up_to
+    reach = f"up to {window:,} events, beyond which the newest are encoded again" if window else "at any history length"
     console.print(
-        f"One step through ONNX Runtime, one thread: {latency.p50 * 1e6:.0f} us median, {latency.p99 * 1e6:.0f} us p99, "
-        f"at any history length; state {state.bytes / 1024:.1f} KiB a user."
+        f"One step through ONNX Runtime, one thread: {latency.p50 * 1e6:.0f} us median, {latency.p99 * 1e6:.0f} us "
+        f"p99, {reach}; state {state.bytes / 1024:.1f} KiB a user."
     )
     history = ",".join(Catalogue.read(bundle.file(ITEMS), bundle.manifest.num_items).item_ids[1:4])
     console.print("\nNext:")
-    for line in (f'deployrec recommend {bundle.path} --history "{history}"', f"deployrec verify {bundle.path}", f"deployrec info {bundle.path}"):
-        console.print(f"  {line}", markup=False, soft_wrap=True)
+    for verb in (f'recommend {bundle.path} --history "{history}"', f"verify {bundle.path}", f"info {bundle.path}"):
+        console.print(f"  deployrec {verb}", markup=False, soft_wrap=True)

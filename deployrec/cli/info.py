@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from deployrec.cli.console import out as console
 from deployrec.runtime.bundle import Bundle
+from deployrec.runtime.files import canonical_json
 from deployrec.runtime.manifest import PARITY, GraphTensor, Manifest
 
 
@@ -28,18 +31,23 @@ def info(
     """
     opened = Bundle.open(bundle)
     if as_json:
-        typer.echo(json.dumps(opened.manifest.document, indent=2, sort_keys=True, ensure_ascii=False))
+        typer.echo(canonical_json(opened.manifest.document), nl=False)
         return
-    for table in (_summary(opened), _state(opened.manifest), _graphs(opened.manifest), _files(opened.manifest)):
-        console.print(table)
-        console.print()
+    manifest = opened.manifest
+    console.print(_summary(opened))
+    console.print(f"\n[bold]state of one user[/]: {_state_line(manifest)}")
+    console.print(_table(*([t.name, " x ".join(map(str, t.shape))] for t in manifest.state.tensors)))
+    console.print("\n[bold]graphs[/]")
+    graphs = ([g.file, _signature(g.inputs), _signature(g.outputs)] for g in manifest.graphs.values())
+    console.print(_table(["file", "inputs", "outputs"], *graphs))
+    console.print("\n[bold]files[/]")
+    console.print(_table(*([name, f"{f.bytes:,} bytes", f.sha256[:16]] for name, f in manifest.files.items())))
 
 
 def _summary(bundle: Bundle) -> Table:
     manifest = bundle.manifest
     data, training = manifest.data, manifest.training
-    table = _table(str(bundle.path), "", "")
-    for label, value in (
+    return _table(
         ("bundle", manifest.bundle_id),
         ("created", manifest.created),
         ("model", f"{manifest.model['key']}  {_pairs(manifest.model['config'])}"),
@@ -54,37 +62,15 @@ def _summary(bundle: Bundle) -> Table:
         ("metrics", _pairs(training.get("metrics") or {})),
         ("versions", _pairs(manifest.versions)),
         ("certificate", _certificate(bundle)),
-    ):
-        table.add_row(label, value)
-    return table
-
-
-def _state(manifest: Manifest) -> Table:
-    spec = manifest.state
-    exact = "a history of any length" if spec.exact_up_to is None else f"the newest {spec.exact_up_to} events"
-    if not spec.tensors:
-        return _table("no state: every request encodes the newest events again", "")
-    table = _table(
-        f"state of one user: {spec.floats:,} floats, {spec.bytes / 1024:.1f} KiB, exact for {exact}", "name", "shape"
     )
-    for tensor in spec.tensors:
-        table.add_row(tensor.name, " x ".join(map(str, tensor.shape)))
-    return table
 
 
-def _graphs(manifest: Manifest) -> Table:
-    table = _table("graphs", "file", "inputs", "outputs")
-    for graph in manifest.graphs.values():
-        table.add_row(graph.file, _signature(graph.inputs), _signature(graph.outputs))
-    return table
-
-
-def _files(manifest: Manifest) -> Table:
-    table = _table("files", "name", "KiB", "sha256")
-    table.columns[1].justify = "right"
-    for name, file in manifest.files.items():
-        table.add_row(name, f"{file.bytes / 1024:,.1f}", file.sha256)
-    return table
+def _state_line(manifest: Manifest) -> str:
+    spec = manifest.state
+    if not spec.tensors:
+        return "none; every request reads the newest events again"
+    exact = "a history of any length" if spec.exact_up_to is None else f"the newest {spec.exact_up_to} events"
+    return f"{spec.floats:,} floats, {spec.bytes / 1024:.1f} KiB, exact for {exact}"
 
 
 def _certificate(bundle: Bundle) -> str:
@@ -108,8 +94,8 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=any(columns))
-    for column in columns:
-        table.add_column(column, overflow="fold")
+def _table(*rows: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table

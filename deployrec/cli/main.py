@@ -9,8 +9,9 @@ from types import FrameType
 
 import typer
 
-from deployrec import __version__
-from deployrec.cli import data
+import deployrec
+from deployrec.cli import build, data
+from deployrec.cli.bench import bench
 from deployrec.cli.console import err, out
 from deployrec.cli.demo import demo
 from deployrec.cli.evaluate import evaluate
@@ -23,21 +24,22 @@ from deployrec.errors import DeployrecError
 
 app = typer.Typer(
     name="deployrec",
-    help="Train a recurrent sequential recommender, export it as small verified graphs, serve it from a constant-size state.",
+    help=deployrec.__doc__,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 app.add_typer(data.app, name="data")
-for verb in (train, evaluate, export, verify, info, recommend, demo):
+app.add_typer(build.app, name="build")
+for verb in (train, evaluate, export, verify, info, recommend, bench, demo):
     app.command()(verb)
 
 
 @app.callback(invoke_without_command=True)
 def version(show: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
     if show:
-        out.print(f"deployrec {__version__}")
+        out.print(f"deployrec {deployrec.__version__}")
         raise typer.Exit
 
 

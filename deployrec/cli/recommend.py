@@ -38,8 +38,8 @@ def recommend(
     found = recommender.recommend("you", k=k, exclude_seen=not include_seen)
     catalogue = recommender.catalogue
     if applied:
-        seen = recommender.user("you").seen
-        console.print("after " + ", ".join(escape(catalogue.titles[catalogue.rows[item]]) for item in seen[-5:]))
+        known = [row for item in items if (row := catalogue.rows.get(item))]
+        console.print("after " + ", ".join(escape(catalogue.titles[row]) for row in known[-5:]))
     else:
         console.print("no history: the most popular items, scored by the logarithm of their share of all events")
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -45,9 +46,10 @@ def train(
     from deployrec.training.progress import clock
     from deployrec.training.runs import DataSource, newest_unfinished
 
+    say = partial(console.print, soft_wrap=True)
     if resume is not None:
         run, dataset = training.reopen(resume)
-        console.print(f"resuming {run.path} ({run.model_key} on {dataset.name})")
+        say(f"resuming {run.path} ({run.model_key} on {dataset.name})")
     else:
         options = {
             "user": user,
@@ -57,22 +59,20 @@ def train(
             "min_item": min_item,
             "limit": limit,
         }
-        source = DataSource(data, {} if data == "sample" else options)
+        source = DataSource(data, options)
         run, dataset = training.start(model, source, preset=preset, seed=seed, settings=settings or (), root=out)
         earlier = newest_unfinished(out, model, dataset, before=run)
         if earlier is not None:
-            console.print(
-                f"note: {earlier.path} was interrupted; to finish it: deployrec train --resume {earlier.path}"
-            )
-        console.print(
+            say(f"note: {earlier.path} was interrupted; to finish it: deployrec train --resume {earlier.path}")
+        say(
             f"training {model} ({preset}) on {dataset.name}: {dataset.num_users:,} users, {dataset.num_items:,} items, "
             f"{dataset.num_events:,} events"
         )
     try:
         finished = training.fit(run, dataset, console)
     except KeyboardInterrupt:
-        console.print(f"interrupted; to go on: deployrec train --resume {run.path}")
+        say(f"interrupted; to go on: deployrec train --resume {run.path}")
         raise typer.Exit(130) from None
     seconds = finished.record["seconds"]
-    console.print(f"run {finished.path}  ({clock(seconds)}, best epoch {finished.record['best_epoch']})")
-    console.print(f"next: deployrec export --run {finished.path}")
+    say(f"run {finished.path}  ({clock(seconds)}, best epoch {finished.record['best_epoch']})")
+    say(f"next: deployrec export --model {finished.model_key} --run {finished.path}")

@@ -9,6 +9,11 @@ import typer
 from rich.table import Table
 
 from deployrec.cli.console import out as console
+from deployrec.runtime.parity import STATE_RTOL, TIE_FACTOR, USER_ATOL
+from deployrec.runtime.verify import VerifyReport
+from deployrec.runtime.verify import verify as verify_bundle
+
+QUANTITIES = ("user", "state", "top-k", "scores")
 
 
 def verify(
@@ -21,24 +26,38 @@ def verify(
 
       deployrec verify bundles/glintru
     """
-    from deployrec.runtime.verify import verify as verify_bundle
-
     report = verify_bundle(bundle, backend)
     manifest = report.bundle.manifest
-    console.print(f"{bundle}: {len(manifest.files)} files as export wrote them (bundle {manifest.bundle_id[:12]})")
+    sealed = f"{bundle}: {len(manifest.files)} files as export wrote them (bundle {manifest.bundle_id[:12]})"
+    console.print(sealed, soft_wrap=True, markup=False)
     for name in report.stray_files:
         console.print(f"note: {name} is no part of the bundle and is never read", markup=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("comparison", "quantity", "largest error", "limit", "on", ""):
-        table.add_column(column, justify="right" if column in ("largest error", "limit") else "left")
-    for row in report.worst():
-        verdict = "[green]holds[/]" if row.passed else "[red]fails[/]"
-        table.add_row(row.comparison, row.quantity, f"{row.figure:.1e}", f"{row.limit:.1e}", row.case, verdict)
-    console.print(table)
+    console.print(_table(report))
+    console.print(
+        f"limits: user {USER_ATOL:.0e}; state {STATE_RTOL:.0e} * max(1, |s|); top-k and scores {TIE_FACTOR:.0e} * "
+        "the largest L1 norm of an item vector",
+        style="dim",
+        soft_wrap=True,
+    )
     failed = sum(not row.passed for row in report.comparisons)
     if failed:
+        for row in (row for row in report.worst() if not row.passed):
+            off = f"{row.quantity} off by {row.figure:.1e}, limit {row.limit:.1e}"
+            console.print(f"  {row.comparison}, {row.case}: {off}", soft_wrap=True)
         console.print(
             f"[red]Parity fails[/]: {failed} of {len(report.comparisons)} comparisons; export the bundle again"
         )
         raise typer.Exit(1)
     console.print(f"[green]Parity holds[/]: {len(report.comparisons)} comparisons against float64 answers")
+
+
+def _table(report: VerifyReport) -> Table:
+    """The largest errors of each way to a user's state."""
+    table = Table("comparison", *QUANTITIES, "", box=None, pad_edge=False, header_style="bold")
+    worst = {(row.comparison, row.quantity): row for row in report.worst()}
+    for name in dict.fromkeys(row.comparison for row in report.comparisons):
+        rows = [worst.get((name, quantity)) for quantity in QUANTITIES]
+        figures = [f"{row.figure:.1e}" if row else "" for row in rows]
+        held = all(row.passed for row in rows if row)
+        table.add_row(name, *figures, "[green]holds[/]" if held else "[red]fails[/]")
+    return table

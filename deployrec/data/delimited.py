@@ -26,7 +26,7 @@ class DelimitedFile:
     header: tuple[str, ...] | None = None
 
     def columns(self) -> list[str]:
-        """Column names; RecBole's ":type" is cut off where text is not quoted. Raises DataError for a file without content."""
+        """Column names; without RecBole's ":type". Raises DataError for a file without content."""
         if self.header is not None:
             return list(self.header)
         with _open(self) as file:

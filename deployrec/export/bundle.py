@@ -1,4 +1,4 @@
-"""From a trained model to a sealed bundle: everything is written beside the target, checked, then renamed into place."""
+"""From a trained model to a sealed bundle: written beside the target, checked, then renamed into place."""
 
 from __future__ import annotations
 
@@ -55,8 +55,9 @@ def export_bundle(
 
     top_k: items a request can get at most (fewer where the catalogue is smaller); window: events of a training window,
     an edge that the certificate covers; training: what the manifest says about the training run.
-    Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle) or a `top_k` out of range, ParityError
-    if a gate fails (the report is then OUT.parity-failed.json), BundleError if the disk refuses. Nothing else is left.
+    Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `top_k` out of range or weights
+    that are not finite; ParityError if a gate fails (the report is then OUT.parity-failed.json); BundleError if the
+    disk refuses. Nothing else is left.
     """
     out = Path(out)
     if not 1 <= top_k <= MOST_TOP_K:
@@ -105,9 +106,9 @@ def export_bundle(
 def check_target(out: Path, force: bool) -> None:
     """Raises ConfigError if `out` cannot become a bundle: asked before any long work."""
     if out.exists() and not force:
-        raise ConfigError(f"expected a new folder; got {out}, which exists; pass --force to replace it, or another --out")
+        raise ConfigError(f"expected a new folder; got {out}, which exists; pass --force to replace it")
     if out.exists() and not (out / MANIFEST).is_file():
-        raise ConfigError(f"expected a bundle to replace; got {out}, which is none; remove it yourself, or pass another --out")
+        raise ConfigError(f"expected a bundle to replace; got {out}, which is none; pass another --out")
 
 
 def check_weights(model: SequentialRecommender) -> None:
@@ -131,15 +132,15 @@ def _certify(comparisons: list[Comparison], folder: Path, out: Path) -> None:
         atomic_write(target, report)
         worst = max(failed, key=lambda row: row.figure / row.limit)
         raise ParityError(
-            f"expected {worst.comparison} within {worst.limit:.1e} of the float64 reference; got {worst.figure:.1e} for "
-            f"{worst.quantity} in {worst.case} ({len(failed)} of {len(comparisons)} comparisons failed); read {target}"
+            f"expected {worst.comparison} within {worst.limit:.1e} of the float64 reference; got {worst.figure:.1e} "
+            f"for {worst.quantity} in {worst.case} ({len(failed)} of {len(comparisons)} failed); read {target}"
         )
     atomic_write(folder / PARITY, report)
 
 
 @contextmanager
 def _staging(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` that is gone afterwards, whatever happens inside; a killed export's goes first."""
+    """A hidden folder beside `out` that is gone afterwards whatever happens; one that a killed export left goes too."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         for left in out.parent.glob(f".{out.name}.export-*"):

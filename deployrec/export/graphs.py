@@ -93,9 +93,7 @@ class ScoreGraph(nn.Module):
         return recommend(self.model, user, exclude_items, self.top_k)
 
 
-def recommend(
-    model: SequentialRecommender, user: Tensor, exclude_items: Tensor, top_k: int
-) -> tuple[Tensor, Tensor]:
+def recommend(model: SequentialRecommender, user: Tensor, exclude_items: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     """The `top_k` best items [B, K] int64 and their scores for user vectors [B, D], without `exclude_items` [B, E].
 
     Excluded items are padded with 0. A slot that no item is left for holds item 0 with score -inf.
@@ -170,7 +168,9 @@ def _name_axes(model: onnx.ModelProto, signature: Graph) -> None:
             axes = value.type.tensor_type.shape.dim
             found = [axis.dim_param or axis.dim_value for axis in axes]
             if value.name != tensor.name or len(found) != len(tensor.shape):
-                raise RuntimeError(f"expected {tensor.name} {tensor.shape} in the exported graph; got {value.name} {found}")
+                raise RuntimeError(
+                    f"expected {tensor.name} {tensor.shape} in the exported graph; got {value.name} {found}"
+                )
             for axis, name in zip(axes, tensor.shape, strict=True):
                 if isinstance(name, str) == bool(axis.dim_value) or (isinstance(name, int) and axis.dim_value != name):
                     raise RuntimeError(f"expected {tensor.name} of shape {tensor.shape}; the exporter made it {found}")

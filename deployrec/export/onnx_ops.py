@@ -1,7 +1,7 @@
-"""The two operators of domain `deployrec` in ONNX: how torch's recurrences become one node, and what that node computes.
+"""How torch's recurrences become one ONNX node each, of domain `deployrec`.
 
-The node carries the plugin attributes by which TensorRT maps it to the plugin of plugins_trt; what ONNX Runtime computes
-for it is its function body (onnx_bodies.py).
+The node carries the plugin attributes by which TensorRT maps it to the plugin of plugins_trt; what ONNX Runtime
+computes for it is its function body (onnx_bodies.py).
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from typing import Any
 
 import onnx
 import torch
-from onnxscript import opset20 as op
+from onnxscript import opset20
 from onnxscript.values import Opset
 
 DOMAIN = "deployrec"
 OPSET = 20
 _PLUGIN = {"plugin_namespace": "", "plugin_version": "1"}
 _NODES = Opset(DOMAIN, 1)
+op: Any = opset20
+
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """What `torch.onnx.export(custom_translation_table=...)` needs to write each recurrence as one node."""
@@ -64,15 +66,13 @@ def _valid(x: Any, lengths: Any) -> Any:
 
 def _schema(name: str, inputs: tuple[str, ...]) -> onnx.defs.OpSchema:
     schema = onnx.defs.OpSchema
-    parameters = [
-        schema.FormalParameter(i, "I" if i == "lengths" else "F") for i in inputs
-    ]
+    kinds = {"F": "tensor(float)", "I": "tensor(int64)"} if "lengths" in inputs else {"F": "tensor(float)"}
     return schema(
         name,
         DOMAIN,
         1,
-        inputs=parameters,
-        outputs=[schema.FormalParameter("hidden", "F"), schema.FormalParameter("final_state", "F")],
-        type_constraints=[("F", ["tensor(float)"], ""), *([("I", ["tensor(int64)"], "")] if "lengths" in inputs else [])],
+        inputs=[schema.FormalParameter(i, "I" if i == "lengths" else "F") for i in inputs],
+        outputs=[schema.FormalParameter(o, "F") for o in ("hidden", "final_state")],
+        type_constraints=[(kind, [tensor], "") for kind, tensor in kinds.items()],
         attributes=[schema.Attribute(key, schema.AttrType.STRING, required=False) for key in _PLUGIN],
     )

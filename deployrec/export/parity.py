@@ -39,13 +39,17 @@ def choose_histories(dataset: Dataset, edges: Iterable[int], seed: int = 0) -> l
 def reference_cases(
     model: SequentialRecommender, histories: Sequence[np.ndarray], top_k: int, max_exclude: int
 ) -> ParityCases:
-    """The answers of a float64 copy of the model; each history's newest `max_exclude` items are excluded."""
+    """The answers of a float64 copy of the model; each history's newest `max_exclude` items are excluded.
+
+    A model whose state is exact up to W events reads the newest W of a history, as it does when it serves.
+    """
     exclude = np.zeros((len(histories), max(1, min(max_exclude, max(map(len, histories))))), dtype=np.int64)
     for row, history in zip(exclude, histories, strict=True):
         newest = history[-max_exclude:]
         row[: len(newest)] = newest
     reference = copy.deepcopy(model).double()
-    user, state = _encode(reference, histories, reference.initial_state(len(histories)))
+    read = [served(model, history) for history in histories]
+    user, state = _encode(reference, read, reference.initial_state(len(histories)))
     items, scores = recommend(reference, user, torch.from_numpy(exclude), top_k)
     return ParityCases(
         rows=np.concatenate(histories).astype(np.int64),
@@ -61,7 +65,7 @@ def reference_cases(
 
 def compare_torch(model: SequentialRecommender, cases: ParityCases, top_k: int) -> list[Comparison]:
     """Torch in float32 against the reference: encode at once, step by step, and encode resumed or followed by steps."""
-    histories = [cases.history(case) for case in range(len(cases))]
+    histories = [served(model, cases.history(case)) for case in range(len(cases))]
     start = model.initial_state(len(histories))
     paths = {"torch encode": _encode(model, histories, start)}
     if model.state_spec.tensors:
@@ -78,6 +82,12 @@ def compare_torch(model: SequentialRecommender, cases: ParityCases, top_k: int) 
             answer = Answer(user[case].numpy(), state_of_case, items[case].numpy(), scores[case].numpy())
             rows += cases.compare(name, case, answer)
     return rows
+
+
+def served(model: SequentialRecommender, history: np.ndarray) -> np.ndarray:
+    """What the model reads of a history: all of it, or the newest events that its state holds exactly."""
+    window = model.state_spec.exact_up_to
+    return history if window is None else history[-window:]
 
 
 def _encode(model: SequentialRecommender, histories: Sequence[np.ndarray], state: State) -> tuple[Tensor, State]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ State = dict[str, Tensor]
 """State tensors by the names of the model's `state_spec`, each with a batch axis in front."""
 
 
-class SequentialRecommender(nn.Module):
+class SequentialRecommender(nn.Module, ABC):
     """Predicts a user's next item from the items before it.
 
     Rows are right-padded with 0 and cut off at `lengths`; a row of length 0 keeps its state. The invariant every
@@ -26,6 +27,7 @@ class SequentialRecommender(nn.Module):
 
     key: ClassVar[str]
     config_class: ClassVar[type]
+    padding_mask: Tensor
 
     def __init__(self, num_items: int, config: Any, state_spec: StateSpec) -> None:
         super().__init__()
@@ -42,23 +44,23 @@ class SequentialRecommender(nn.Module):
         weight = self.embedding.weight
         return {t.name: weight.new_zeros(batch, *t.shape) for t in self.state_spec.tensors}
 
+    @abstractmethod
     def encode(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Reads items [B, T] int64 with lengths [B] int64; returns hidden [B, T, D] and the state after each row's end.
 
         Positions at or beyond a row's length hold unspecified values.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define encode")
 
+    @abstractmethod
     def encode_last(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Like `encode`, but computes only the user vector [B, D] after each row's last event.
 
         The user vector of a row of length 0 is unspecified.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define encode_last")
 
+    @abstractmethod
     def step(self, items: Tensor, state: State) -> tuple[Tensor, State]:
         """Reads one event a row, items [B] int64; returns the user vector [B, D] and the new state."""
-        raise NotImplementedError(f"{type(self).__name__} must define step")
 
     def score(self, user: Tensor) -> Tensor:
         """Scores [..., N + 1] of all items for user vectors [..., D]; column 0 (padding) is -inf."""

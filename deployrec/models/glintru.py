@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from deployrec.errors import ConfigError
 from deployrec.models.base import SequentialRecommender, State
-from deployrec.models.layers import CausalConv1d, at_last, take
+from deployrec.models.layers import CausalConv1d, at_last, gru_cell, take
 from deployrec.models.registry import register
 from deployrec.state import StateSpec, StateTensor
 
@@ -137,17 +137,9 @@ class SelectiveGRU(nn.Module):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, D] -> (r [B, D], state)."""
         c, conv_in = self.conv_in.step(self.in_proj(x), state["0.conv_in"])
-        hidden = self.cell(self.to_gates(c), state["0.hidden"])
+        hidden = gru_cell(self.to_gates(c), self.recurrent.weight, state["0.hidden"])
         r, conv_out = self.conv_out.step(self.select(c) * self.out_proj(hidden), state["0.conv_out"])
         return r, {"0.conv_in": conv_in, "0.hidden": hidden, "0.conv_out": conv_out}
-
-    def cell(self, gates: Tensor, hidden: Tensor) -> Tensor:
-        """One GRU update from input products [B, 3D] in the order r, z, n; the reset gate follows the product."""
-        input_r, input_z, input_n = gates.chunk(3, dim=-1)
-        hidden_r, hidden_z, hidden_n = self.recurrent(hidden).chunk(3, dim=-1)
-        r, z = torch.sigmoid(input_r + hidden_r), torch.sigmoid(input_z + hidden_z)
-        n = torch.tanh(input_n + r * hidden_n)
-        return n + z * (hidden - n)
 
 
 class Mixer(nn.Module):

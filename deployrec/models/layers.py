@@ -16,11 +16,12 @@ class CausalConv1d(nn.Module):
     def __init__(self, channels: int, kernel: int, depthwise: bool) -> None:
         super().__init__()
         self.kernel, self.depthwise = kernel, depthwise
-        reference = nn.Conv1d(channels, channels, kernel, groups=channels if depthwise else 1)
-        self.weight, self.bias = reference.weight, reference.bias
+        initial = nn.Conv1d(channels, channels, kernel, groups=channels if depthwise else 1)
+        self.weight = initial.weight
+        self.bias = nn.Parameter(initial.state_dict()["bias"])
 
     def forward(self, x: Tensor, lengths: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, T, C], lengths [B], past [B, K-1, C] -> (y [B, T, C], the newest K-1 inputs of each row [B, K-1, C])."""
+        """x [B, T, C], lengths [B], past [B, K-1, C] -> (y [B, T, C], present [B, K-1, C]): the newest K-1 inputs."""
         window = torch.cat([past, x], dim=1)
         if self.depthwise:
             length = x.shape[1]
@@ -41,6 +42,18 @@ class CausalConv1d(nn.Module):
         if self.depthwise:
             return (window * self.weight[:, 0].t()).sum(1) + self.bias
         return F.linear(window.flatten(1), self.weight.transpose(1, 2).flatten(1), self.bias)
+
+
+def gru_cell(gates: Tensor, recurrent_weight: Tensor, hidden: Tensor) -> Tensor:
+    """One update of a GRU without biases, input products [B, 3D] in the order r, z, n: hidden [B, D] -> [B, D].
+
+    The reset gate follows the recurrent product, as in `deployrec_kernels.gru`.
+    """
+    input_r, input_z, input_n = gates.chunk(3, dim=-1)
+    hidden_r, hidden_z, hidden_n = F.linear(hidden, recurrent_weight).chunk(3, dim=-1)
+    r, z = torch.sigmoid(input_r + hidden_r), torch.sigmoid(input_z + hidden_z)
+    n = torch.tanh(input_n + r * hidden_n)
+    return n + z * (hidden - n)
 
 
 def newest(window: Tensor, lengths: Tensor, count: int) -> Tensor:

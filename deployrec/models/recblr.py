@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ class RecBLRConfig:
     expansion: int = 2  # channels of the recurrence per model channel
     kernel: int = 4
     dropout: float = 0.2  # ML-1M; the paper takes 0.5 on Beauty and Sports, 0.4 on Gowalla and Steam
-    # "published" is the authors' code, linspace(-2.1972, -6.9068); "uniform" is the paper's text, a decay in [0.9, 0.999]
+    # "published": the authors' code, linspace(-2.1972, -6.9068); "uniform": the paper's text, a decay in [0.9, 0.999]
     lambda_init: Literal["published", "uniform"] = "published"
 
 
@@ -106,6 +106,10 @@ class RecBLR(SequentialRecommender):
         self.layers = nn.ModuleList(BDLRULayer(config) for _ in range(config.layers))
         self.apply(initialise)
 
+    @property
+    def blocks(self) -> list[BDLRULayer]:
+        return cast("list[BDLRULayer]", self.layers)
+
     def encode(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         return self._encode(items, lengths, state, last_only=False)
 
@@ -116,7 +120,7 @@ class RecBLR(SequentialRecommender):
         state = self.initial_state(items.shape[0]) if state is None else state
         present: State = {}
         x = self.norm(self.dropout(self.embedding(items)))
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.blocks):
             final = last_only and number == len(self.layers) - 1
             run = layer.encode_last if final else layer.encode
             x, *carried = run(x, lengths, state[f"{number}.conv"], state[f"{number}.hidden"])
@@ -126,7 +130,7 @@ class RecBLR(SequentialRecommender):
     def step(self, items: Tensor, state: State) -> tuple[Tensor, State]:
         present: State = {}
         x = self.norm(self.dropout(self.embedding(items)))
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.blocks):
             x, *carried = layer.step(x, state[f"{number}.conv"], state[f"{number}.hidden"])
             present[f"{number}.conv"], present[f"{number}.hidden"] = carried
         return x, present

@@ -46,11 +46,12 @@ def build_model(key: str, num_items: int, config: dict[str, Any] | None = None) 
 
     Raises ConfigError for an unknown key or option.
     """
-    cls = model_class(key)
+    cls: Any = model_class(key)
     known = {field.name for field in fields(cls.config_class)}
     unknown = sorted(set(config or {}) - known)
     if unknown:
         raise ConfigError(
             f"expected options of {key} out of {', '.join(sorted(known))}; got '{unknown[0]}'; remove or rename it"
         )
-    return cls(num_items, cls.config_class(**(config or {})))
+    model: SequentialRecommender = cls(num_items, cls.config_class(**(config or {})))
+    return model

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+import deployrec.runtime
 from deployrec.errors import ConfigError
 from deployrec.runtime.bundle import Bundle
 
@@ -54,5 +54,5 @@ def load_backend(name: str, bundle: Bundle, **options: object) -> Backend:
 
 def backends() -> list[str]:
     """Names of the backends that this installation has a file for."""
-    modules = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    modules = (module.name for module in pkgutil.iter_modules(deployrec.runtime.__path__))
     return sorted(name.removesuffix("_backend") for name in modules if name.endswith("_backend"))

@@ -16,6 +16,9 @@ from deployrec.runtime.manifest import Graph, Manifest
 from deployrec.runtime.providers import onnxruntime_providers
 
 OUTPUTS = ("topk_items", "topk_scores", "user")
+LARGE_TABLE = 32 * 2**20
+"""Bytes of an item table from which on the sessions read items.bin in place: packing weights for the CPU would hold a
+copy in each of the three sessions (775 MB for a million items of 64) and is slower for one user at that size."""
 
 
 def load(bundle: Bundle, threads: int = 1, device: str = "cpu") -> OnnxRuntimeBackend:
@@ -33,8 +36,14 @@ class OnnxRuntimeBackend:
         self.manifest = bundle.manifest
         self.num_items = bundle.manifest.num_items
         providers = onnxruntime_providers(device)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        if 4 * self.num_items * bundle.manifest.dim >= LARGE_TABLE:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         self.sessions = {
-            name: _session(bundle.file(graph.file), graph, threads, providers)
+            name: _session(bundle.file(graph.file), graph, options, providers)
             for name, graph in self.manifest.graphs.items()
         }
         bound = {name: BoundGraph(self.sessions[name], self.manifest) for name in self.sessions if name != "encode"}
@@ -67,6 +76,8 @@ class OnnxRuntimeBackend:
         return Output(items, scores, user, {tensor.name: value for tensor, value in zip(tensors, present, strict=True)})
 
     def _check(self, rows: np.ndarray) -> None:
+        if rows.size == 1 and 0 <= rows.item() <= self.num_items:
+            return
         # Seen as unsigned, a negative row is a huge one: one pass finds both ends.
         if rows.size and rows.view(np.uint64).max() > self.num_items:
             wrong = rows[(rows < 0) | (rows > self.manifest.num_items)].flat[0]
@@ -114,11 +125,9 @@ class BoundGraph:
         return self.answer
 
 
-def _session(path: Path, graph: Graph, threads: int, providers: list[str]) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+def _session(
+    path: Path, graph: Graph, options: onnxruntime.SessionOptions, providers: list[str]
+) -> onnxruntime.InferenceSession:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime raises its own types, which share no base but Exception

@@ -181,7 +181,7 @@ class Recommender:
                 last_time=None if math.isnan(time) else time,
                 seen=[self.catalogue.item_ids[row] for row in self.store.seen(slot)],
                 user_vector=arrays["user"][slot].copy(),
-                state={name: arrays[f"state.{name}"][slot].copy() for name in self.store.state_names},
+                state={name: tensor.copy() for name, tensor in self.store.state(slot).items()},
             )
 
     def forget(self, user: Id) -> bool:
@@ -236,11 +236,13 @@ class Recommender:
     def _seen_after(self, slot: int, row: int) -> np.ndarray:
         """Seen item rows [1, E] once `row` is among them."""
         seen = self.store.seen(slot)
-        if np.count_nonzero(seen == row):
-            return seen[None].astype(np.int64)
-        exclude = np.full((1, len(seen) + 1), row, np.int64)
+        if len(seen) == self.manifest.max_exclude:
+            # The new item pushes out the oldest, unless it only moves to the end.
+            seen = seen if np.count_nonzero(seen == row) else seen[1:]
+        exclude = np.empty((1, len(seen) + 1), np.int64)
         exclude[0, :-1] = seen
-        return exclude[:, -self.manifest.max_exclude :]
+        exclude[0, -1] = row
+        return exclude
 
     def _row(self, item: Id) -> int | None:
         row = self.catalogue.rows.get(str(item))

@@ -26,12 +26,17 @@ class SavedStates:
     arrays: dict[str, np.ndarray]
 
     def write(self, path: str | Path) -> None:
-        """Writes the file whole or not at all."""
+        """Writes the file whole or not at all; raises DataError if the disk refuses."""
         texts: dict[str, Any] = {
             name: np.frombuffer(json.dumps(getattr(self, name)).encode(), np.uint8) for name in TEXTS
         }
-        with atomic_file(path) as file:
-            np.savez(file, **(texts | self.arrays))
+        try:
+            with atomic_file(path) as file:
+                np.savez(file, **(texts | self.arrays))
+        except OSError as error:
+            raise DataError(
+                f"expected to write {path}; got {error.strerror}; free space or name another file"
+            ) from None
 
     @classmethod
     def read(cls, path: str | Path) -> SavedStates:

@@ -48,7 +48,7 @@ class UserStore:
         self.slots: dict[str, int] = {}
         self.free: list[int] = []
         self.last_event_id: list[str | None] = []
-        self.state_names = [tensor.name for tensor in manifest.state.tensors]
+        self.state_names = {tensor.name: f"state.{tensor.name}" for tensor in manifest.state.tensors}
         self.arrays: dict[str, np.ndarray] = {
             "user": np.zeros((0, manifest.dim), np.float32),
             "num_events": np.zeros(0, np.int64),
@@ -60,7 +60,7 @@ class UserStore:
             "last_time": np.zeros(0),
         }
         for tensor in manifest.state.tensors:
-            self.arrays[f"state.{tensor.name}"] = np.zeros((0, *tensor.shape), np.float32)
+            self.arrays[self.state_names[tensor.name]] = np.zeros((0, *tensor.shape), np.float32)
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -92,9 +92,9 @@ class UserStore:
         self.free.append(slot)
         return True
 
-    def state(self, slots: np.ndarray | slice) -> dict[str, np.ndarray]:
-        """State tensors [B, ...] of the slots."""
-        return {name: self.arrays[f"state.{name}"][slots] for name in self.state_names}
+    def state(self, slots: np.ndarray | slice | int) -> dict[str, np.ndarray]:
+        """State tensors [B, ...] of the slots; of one slot, without the batch axis."""
+        return {name: self.arrays[key][slots] for name, key in self.state_names.items()}
 
     def commit(
         self,
@@ -106,8 +106,8 @@ class UserStore:
         """Stores what the users' states are after `read`: user [B, D], state tensors [B, ...]."""
         index = slice(slots[0], slots[0] + 1) if len(slots) == 1 else np.asarray(slots)
         self.arrays["user"][index] = user
-        for name, tensor in state.items():
-            self.arrays[f"state.{name}"][index] = tensor
+        for name, key in self.state_names.items():
+            self.arrays[key][index] = state[name]
         for slot, observations in zip(slots, read, strict=True):
             self._note(slot, observations)
 

@@ -82,9 +82,7 @@ class _Graphs:
             for split in sorted({1, length // 2, length - 1}):
                 if 0 < split < length:
                     begun = self._encode(history[:split], exclude, start)
-                    answers[f"encode, then step from {_place(split, length)}"] = self._steps(
-                        history[split:], exclude, begun
-                    )
+                    answers[f"encode {_part(split, length)}, then step"] = self._steps(history[split:], exclude, begun)
         return [
             row
             for name, answer in answers.items()
@@ -145,8 +143,8 @@ class _Graphs:
         return [row for row in rows if row.quantity in ("top-k", "scores")]
 
 
-def _place(split: int, length: int) -> str:
-    return {1: "the second event", length - 1: "the last event"}.get(split, "the middle")
+def _part(split: int, length: int) -> str:
+    return {1: "one event", length - 1: "all but one"}.get(split, "half")
 
 
 def _answer(output: Output, index: int) -> Answer:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from rich import box
 from rich.table import Table
 
 from deployrec.data import Dataset, LeaveOneOut, SplitView, leave_one_out
@@ -24,7 +25,7 @@ SCORES = 2**23
 
 @dataclass(frozen=True)
 class Row:
-    """One scorer's figures over all users and over the `long_users`; `masked` tells whether seen items were taken out."""
+    """One scorer's figures over all users and over the `long_users`; `masked`: seen items were taken out."""
 
     name: str
     masked: bool
@@ -62,9 +63,10 @@ class Report:
 
     def table(self) -> Table:
         """The report for a terminal."""
-        table = Table(title=f"{self.data}, {self.split}: {self.users:,} users, all items ranked", title_justify="left")
-        table.add_column("scorer")
-        table.add_column("seen items")
+        title = f"{self.data}, {self.split}: {self.users:,} users, all items ranked"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("scorer", no_wrap=True)
+        table.add_column("seen")
         for metric in METRICS:
             table.add_column(metric.upper(), justify="right")
         for index, row in enumerate(self.rows):
@@ -124,16 +126,16 @@ def rank_users(scorer: Scorer, view: SplitView, rows: np.ndarray | None = None) 
     parts, order = [], []
     for batch in EvaluationBatches(view, rows, scorer.chunk):
         parts.append(rank_batch(scorer, batch))
-        order.append(batch.index)
+        order.append(batch.positions)
     back = np.argsort(np.concatenate(order))
     masked, unmasked = (Ranks.concatenate(kind) for kind in zip(*parts, strict=True))
     return Ranks(masked.better[back], masked.tied[back]), Ranks(unmasked.better[back], unmasked.tied[back])
 
 
 class EvaluationBatch(NamedTuple):
-    """Histories and targets [B] of the view rows that stand at `index` [B] of those asked for."""
+    """Histories and targets [B] of the view rows that stand at `positions` [B] of those asked for."""
 
-    index: np.ndarray
+    positions: np.ndarray
     histories: list[np.ndarray]
     targets: np.ndarray
 
@@ -151,16 +153,16 @@ class EvaluationBatches:
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
         assert self._view.targets is not None
-        for index in self._batches:
-            rows = self._rows[index]
-            yield EvaluationBatch(index, [self._view.history(row) for row in rows], self._view.targets[rows])
+        for positions in self._batches:
+            rows = self._rows[positions]
+            yield EvaluationBatch(positions, [self._view.history(row) for row in rows], self._view.targets[rows])
 
 
 def rank_batch(scorer: Scorer, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
     """Masked and unmasked ranks of one batch's targets; RunError if a score is NaN."""
     with torch.inference_mode():
         scores = scorer.scores(batch.histories)
-        if bool(torch.isnan(scores).any()):
+        if bool(scores.sum().isnan()):
             raise RunError(f"expected finite scores from '{scorer.name}'; got NaN; train the model again")
         targets = torch.from_numpy(batch.targets).to(scores.device)
         unmasked = target_ranks(scores, targets)

@@ -12,6 +12,7 @@ from torch import Tensor
 from deployrec.training.config import TrainingConfig
 
 SAMPLED_FROM = 100_000
+CHUNK = (2**19, 2**24)  # logits at once on a CPU, on a GPU
 
 
 class NextItemLoss:
@@ -44,46 +45,45 @@ def chunked_cross_entropy(
     targets: Tensor,
     weights: Tensor | None = None,
     label_smoothing: float = 0.0,
-    chunk: int = 1024,
+    chunk: int | None = None,
 ) -> Tensor:
     """Mean cross-entropy of targets [P] (rows 0..N-1 of items) under softmax(hidden [P, D] @ items [N, D].T).
 
     Equivalent to `F.cross_entropy(hidden @ items.T, targets, label_smoothing=...)`, with position weights [P] as
-    sum(w * loss) / sum(w). Gradients are taken while a chunk's logits exist, so memory is chunk * N, not P * N.
+    sum(w * loss) / sum(w). Gradients are taken while a chunk's logits exist, so memory is chunk * N, not P * N; the
+    default chunk fits the processor's cache, or a few MiB of a GPU.
     """
-    weights = torch.ones_like(targets, dtype=torch.float32) if weights is None else weights.float()
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, items, targets, weights, label_smoothing, chunk)  # type: ignore[no-untyped-call]
+    precision = torch.promote_types(hidden.dtype, torch.float32)
+    weights = torch.ones_like(targets, dtype=precision) if weights is None else weights.to(precision)
+    chunk = chunk or max(16, CHUNK[hidden.device.type != "cpu"] // len(items))
+    share = (weights / weights.sum())[:, None]
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, items, targets, share, label_smoothing, chunk)
     return loss
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
+    """loss = share . (logsumexp(h E^T) - h e), e = (1 - smoothing) E[target] + smoothing mean(E)."""
+
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, weights: Tensor, smoothing: float, chunk: int
+        ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, share: Tensor, smoothing: float, chunk: int
     ) -> Tensor:
-        share = weights / weights.sum()
-        num_items = items.shape[0]
-        needs_grad = hidden.requires_grad or items.requires_grad
-        grad_hidden = torch.empty_like(hidden) if needs_grad else None
-        grad_items = torch.zeros_like(items) if needs_grad else None
-        total = torch.zeros((), device=hidden.device, dtype=torch.promote_types(hidden.dtype, torch.float32))
-        for start in range(0, hidden.shape[0], chunk):
+        wanted = items[targets] * (1 - smoothing) + items.mean(0) * smoothing
+        weighted = hidden * share
+        total = -(weighted * wanted).sum()
+        grad_hidden = -share * wanted
+        grad_items = torch.zeros_like(items).index_add_(0, targets, weighted.to(items.dtype), alpha=smoothing - 1)
+        grad_items -= weighted.sum(0) * (smoothing / len(items))
+        for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
-            target, weight = targets[rows, None], share[rows, None].to(total.dtype)
-            logits = (hidden[rows] @ items.T).to(total.dtype)
-            normaliser = logits.logsumexp(1, keepdim=True)
-            target_part = (1 - smoothing) * logits.gather(1, target)
-            if smoothing:
-                target_part = target_part + smoothing * logits.mean(1, keepdim=True)
-            total += ((normaliser - target_part) * weight).sum()
-            if grad_hidden is not None and grad_items is not None:
-                slope = logits.sub_(normaliser).exp_()
-                if smoothing:
-                    slope -= smoothing / num_items
-                slope.scatter_add_(1, target, torch.full_like(weight, smoothing - 1))
-                slope = slope.mul_(weight).to(items.dtype)
-                grad_hidden[rows] = slope @ items
-                grad_items += slope.T @ hidden[rows].to(items.dtype)
+            logits = (hidden[rows] @ items.T).to(share.dtype)
+            largest = logits.amax(1, keepdim=True)
+            exponentials = logits.sub_(largest).exp_()
+            sums = exponentials.sum(1, keepdim=True)
+            total += ((sums.log() + largest) * share[rows]).sum()
+            scale = share[rows] / sums
+            grad_hidden[rows] += (exponentials @ items) * scale
+            grad_items += exponentials.T @ (hidden[rows] * scale)
         ctx.save_for_backward(grad_hidden, grad_items)
         return total
 

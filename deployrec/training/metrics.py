@@ -52,9 +52,9 @@ class Ranks:
 def target_ranks(scores: Tensor, targets: Tensor) -> Ranks:
     """Ranks of targets [B] (item rows) in scores [B, N + 1], column 0 being padding at -inf."""
     target_score = scores.gather(1, targets[:, None])
-    better = (scores > target_score).sum(1)
-    tied = (scores == target_score).sum(1) - 1
-    return Ranks(better.cpu().numpy(), tied.cpu().numpy())
+    better = (scores > target_score).sum(1, dtype=torch.int32)
+    tied = (scores == target_score).sum(1, dtype=torch.int32) - 1
+    return Ranks(better.long().cpu().numpy(), tied.long().cpu().numpy())
 
 
 def masked_ranks(ranks: Ranks, scores: Tensor, targets: Tensor, seen: Sequence[np.ndarray]) -> Ranks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -37,10 +38,25 @@ class TrainingModule(lightning.LightningModule):
         self.model = model
         self.config = config
         self.recent_loss = math.nan
+        self._since, self._seconds_before = time.monotonic(), 0.0
         self._next_item_loss = NextItemLoss(config, counts)
         self._ranks: list[tuple[Ranks, Ranks]] = []
         if config.temperature > 0:
             parametrize.register_parametrization(model.embedding, "weight", UnitRows())
+
+    def on_train_start(self) -> None:
+        self._since = time.monotonic()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["seconds"] = self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._seconds_before = checkpoint["seconds"]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time spent in training, over all sessions of an interrupted run."""
+        return self._seconds_before + time.monotonic() - self._since
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
@@ -49,7 +65,8 @@ class TrainingModule(lightning.LightningModule):
             {"params": matrices, "weight_decay": self.config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=self.config.learning_rate, fused=True)
+        # Lightning does not clip the gradients of fused optimisers under mixed precision.
+        return torch.optim.AdamW(groups, lr=self.config.learning_rate, fused=self.config.precision == "32")
 
     def on_train_epoch_start(self) -> None:
         # An epoch's randomness depends on nothing but the seed and its number, so that a resumed run repeats it.

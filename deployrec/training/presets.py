@@ -12,6 +12,8 @@ from deployrec.training.config import TrainingConfig
 PRESETS = ("quick", "full")
 LONG_HISTORY = 40
 SMALL = 300_000
+FULL_LONG = TrainingConfig(window=600)
+FULL_SHORT = TrainingConfig(window=50, tokens=1600, epochs=100, loss="uniform", negatives=256)
 
 
 def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], TrainingConfig]:
@@ -24,10 +26,16 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
         raise ConfigError(f"expected a preset out of {', '.join(PRESETS)}; got '{name}'; choose one of them")
     long = dataset.num_events / max(1, dataset.num_users) >= LONG_HISTORY
     options: dict[str, Any] = {} if long else {"dropout": 0.5}
-    recipe = TrainingConfig(window=600) if long else TrainingConfig(window=50, tokens=1600, epochs=100)
+    recipe = FULL_LONG if long else FULL_SHORT
+    if model == "sasrec" and not long:
+        options["window"] = recipe.window  # positions beyond the training's would never be learnt
     if name == "full":
         return options, recipe
     if model == "glintru":
         options["dim"] = 64
-    small = dataset.num_events < SMALL
-    return options, replace(recipe, window=min(recipe.window, 200), epochs=10 if small else 4, validation_users=2000)
+    recipe = replace(recipe, validation_users=2000)
+    if not long:
+        return options, replace(recipe, epochs=20, learning_rate=4e-3)
+    if dataset.num_events < SMALL:
+        return options, replace(recipe, tokens=1600, epochs=6, learning_rate=5e-3, warmup_steps=50)
+    return options, replace(recipe, epochs=4, learning_rate=4e-3)

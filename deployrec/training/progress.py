@@ -37,7 +37,7 @@ class ShowProgress(lightning.Callback):
         self._started = time.monotonic()
         self._done_before = trainer.current_epoch
         total = trainer.num_training_batches * _epochs(trainer)
-        done = trainer.num_training_batches * trainer.current_epoch
+        done = int(trainer.num_training_batches) * trainer.current_epoch
         self._bar.start()
         self._task = self._bar.add_task("train", total=total, completed=done, epoch=_epoch(trainer), loss=float("nan"))
 
@@ -54,8 +54,10 @@ class ShowProgress(lightning.Callback):
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._console.print(
             f"epoch {_epoch(trainer)}  loss {_module(pl_module).recent_loss:.3f}  "
-            f"validation HR@10 {figures['hr@10']:.4f}  NDCG@10 {figures[MONITOR]:.4f}  {clock(elapsed)}, at most {clock(left)} left",
+            f"validation HR@10 {figures['hr@10']:.4f} NDCG@10 {figures[MONITOR]:.4f}  "
+            f"{clock(elapsed)}, left {clock(left)}",
             highlight=False,
+            soft_wrap=True,
         )
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

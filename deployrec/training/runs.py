@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -80,9 +81,12 @@ class Run:
             },
             "finished": False,
         }
-        run = cls(_new_folder(Path(root) / model.key), record)
-        write_items(dataset.items, run.path / ITEMS_FILE)
-        run._write_record()
+        try:
+            run = cls(_new_folder(Path(root) / model.key), record)
+            write_items(dataset.items, run.path / ITEMS_FILE)
+            run._write_record()
+        except OSError as error:
+            raise cannot_write(root, error) from error
         return run
 
     @classmethod
@@ -146,7 +150,7 @@ class Run:
         return build_model(self.model_key, self.record["data"]["num_items"], self.record["model"]["config"])
 
     def model(self) -> SequentialRecommender:
-        """The trained model in eval mode; RunError for an unfinished run, or weights that do not fit or are not finite."""
+        """The trained model in eval mode; RunError if it is unfinished or its weights do not fit or are not finite."""
         if not self.finished:
             raise RunError(
                 f"expected a finished run; got {self.path}, which was interrupted; "
@@ -166,11 +170,15 @@ class Run:
         return model.eval()
 
     def finish(self, model: SequentialRecommender, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> Run:
-        """Writes the weights, then marks the run finished with its metrics and `facts` (epochs, seconds, ...)."""
+        """Writes the weights, marks the run finished with its metrics and `facts`, and drops its checkpoints."""
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        _replace(self.path / WEIGHTS_FILE, lambda to: safetensors.torch.save_file(weights, to))
         run = Run(self.path, {**self.record, **facts, "metrics": dict(metrics), "finished": True})
-        run._write_record()
+        try:
+            _replace(self.path / WEIGHTS_FILE, lambda to: safetensors.torch.save_file(weights, to))
+            run._write_record()
+        except (OSError, SafetensorError) as error:
+            raise cannot_write(self.path, error) from error
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
         return run
 
     def _write_record(self) -> None:
@@ -195,11 +203,18 @@ def _newest_first(root: str | Path, model: str) -> list[Run]:
     return [Run.load(file.parent) for file in sorted((Path(root) / model).glob(f"*/{RUN_FILE}"), reverse=True)]
 
 
+def cannot_write(path: str | Path, error: Exception) -> RunError:
+    """What to raise when the disk refuses."""
+    reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+    return RunError(f"expected to write under {path}; got '{reason}'; make room or choose another folder with --out")
+
+
 def _new_folder(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
     while True:
         path = parent / time.strftime("%Y%m%d-%H%M%S")
         try:
-            path.mkdir(parents=True)
+            path.mkdir()
             return path
         except FileExistsError:
             time.sleep(0.2)

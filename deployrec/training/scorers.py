@@ -60,9 +60,9 @@ def carries_state(model: SequentialRecommender) -> bool:
 
 def encode_histories(model: SequentialRecommender, histories: Sequence[np.ndarray], chunk: int) -> tuple[Tensor, State]:
     """User vectors [B, D] and states after each history, none empty, encoded `chunk` events at a time."""
-    lengths = np.array([len(history) for history in histories])
-    events, stops = np.concatenate(histories), np.cumsum(lengths)
-    starts = stops - lengths
+    sizes = np.array([len(history) for history in histories])
+    events, stops = np.concatenate(histories), np.cumsum(sizes)
+    starts = stops - sizes
     device = model.embedding.weight.device
     order = np.argsort(starts - stops, kind="stable")
     starts, stops = starts[order], stops[order]

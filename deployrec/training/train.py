@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from deployrec.training.evaluate import evaluate
 from deployrec.training.module import MONITOR, LeaveOneOutData, TrainingModule
 from deployrec.training.presets import preset_of
 from deployrec.training.progress import ShowProgress
-from deployrec.training.runs import DataSource, Run
+from deployrec.training.runs import DataSource, Run, cannot_write
 from deployrec.training.scorers import carries_state
 
 LAST, BEST = "last", "best"
@@ -69,8 +68,9 @@ def start(
     dataset = data.load() if dataset is None else dataset
     options, recipe = preset_of(preset, model, dataset)
     options, recipe = apply_settings(model, options, replace(recipe, seed=seed), settings)
-    if not len(leave_one_out(dataset).validation):
-        raise RunError(f"expected users with at least 3 events; got none in {dataset.name}; train on a longer log")
+    views = leave_one_out(dataset)
+    if not len(views.validation) or not (views.train.stops - views.train.starts > 1).any():
+        raise RunError(f"expected users with at least 4 events; got none in {dataset.name}; train on a longer log")
     torch.manual_seed(recipe.seed)
     untrained = build_model(model, dataset.num_items, options)
     if untrained.state_spec.exact_up_to is not None:
@@ -96,7 +96,7 @@ def reopen(path: str | Path) -> tuple[Run, Dataset]:
 def fit(run: Run, dataset: Dataset, console: Console | None = None) -> Run:
     """Trains an unfinished run from its last checkpoint, or its seed, to the end, and evaluates it."""
     console = console or Console(quiet=True)
-    config, began = run.training, time.monotonic()
+    config = run.training
     views = leave_one_out(dataset)
     torch.manual_seed(config.seed)
     model = run.untrained_model()
@@ -114,6 +114,7 @@ def fit(run: Run, dataset: Dataset, console: Console | None = None) -> Run:
         except SystemExit:  # how Lightning ends on Ctrl-C
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from None
+    seconds = module.seconds
     best = torch.load(run.checkpoints / f"{BEST}.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(best["state_dict"])
     trained = module.trained_model().to(device_of(config.device))
@@ -123,7 +124,7 @@ def fit(run: Run, dataset: Dataset, console: Console | None = None) -> Run:
     facts = {
         "epochs": trainer.current_epoch,
         "best_epoch": best["epoch"] + 1,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(seconds, 1),
     }
     finished = run.finish(trained, {"validation": validation.to_dict(), "test": test.to_dict()}, facts)
     console.print(test.table())
@@ -146,11 +147,13 @@ class WholeCheckpoints(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(checkpoint, temporary)
             os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:
+            raise cannot_write(path.parent, error) from error
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -184,7 +187,7 @@ def _trainer(run: Run, config: TrainingConfig, console: Console) -> lightning.Tr
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         max_epochs=config.epochs,
         gradient_clip_val=config.clip or None,
-        check_val_every_n_epoch=config.validate_every,
+        check_val_every_n_epoch=min(config.validate_every, config.epochs),
         reload_dataloaders_every_n_epochs=1,
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],

@@ -123,7 +123,7 @@ def test_two_bundles_of_one_model_get_two_labels(bundle_of, sample):
 def test_bad_requests_are_one_clear_line(bundle_of, sample):
     with pytest.raises(ConfigError, match="expected at least one bundle"):
         run_benchmark([], TINY)
-    with pytest.raises(ConfigError, match="expected backends out of .*; got 'abacus'"):
+    with pytest.raises(ConfigError, match=r"expected backends out of .*; got 'abacus'"):
         run_benchmark([bundle_of("recblr")], replace(TINY, backends=("abacus",)), dataset=sample)
     with pytest.raises(ConfigError, match="expected batch above 0; got 0"):
         BenchmarkConfig(batch=(0,))

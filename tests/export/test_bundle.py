@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.support import random_model
 
-from deployrec.errors import BundleError, ConfigError, ParityError
+from deployrec.errors import ConfigError, ParityError
 from deployrec.export import export_bundle
 from deployrec.export.parity import LONGEST, choose_histories
 from deployrec.models.layers import CausalConv1d
 from deployrec.runtime.bundle import Bundle
 from deployrec.runtime.parity import ParityCases
+from tests.support import random_model
 
 
-@pytest.mark.parametrize("key", ["glintru", "recblr"])
+@pytest.mark.parametrize("key", ["glintru", "gru4rec", "recblr", "sasrec"])
 def test_certificate_lists_every_comparison_within_its_gate(bundle_of, key):
     bundle = Bundle.open(bundle_of(key))
     report = json.loads(bundle.file("parity.json").read_text())
@@ -44,7 +44,7 @@ def test_a_centred_convolution_is_refused(sample, tmp_path, monkeypatch):
         return causal(self, ahead, lengths, past)[0], causal(self, x, lengths, past)[1]
 
     monkeypatch.setattr(CausalConv1d, "forward", centred)
-    with pytest.raises(ParityError, match="expected torch .* of the float64 reference; got .*") as error:
+    with pytest.raises(ParityError, match=r"expected torch .* of the float64 reference; got .*") as error:
         export_bundle(random_model("recblr", sample), sample, tmp_path / "out", window=50)
     assert error.value.exit_code == 1
     assert [path.name for path in tmp_path.iterdir()] == ["out.parity-failed.json"]

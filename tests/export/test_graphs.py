@@ -10,7 +10,12 @@ import pytest
 
 from deployrec.runtime.bundle import Bundle
 
-KEYS = {"glintru": {"GRURecurrence": 1}, "recblr": {"LinearRecurrence": 2}}
+KEYS = {
+    "glintru": {"GRURecurrence": 1},
+    "gru4rec": {"GRURecurrence": 1},
+    "recblr": {"LinearRecurrence": 2},
+    "sasrec": {},
+}
 
 
 def graph(bundle: Path, name: str) -> onnx.ModelProto:
@@ -35,7 +40,9 @@ def test_signatures_are_those_of_the_manifest(bundle_of, key):
     for entry in bundle.manifest.graphs.values():
         session = onnxruntime.InferenceSession(bundle.file(entry.file))
         for declared, found in ((entry.inputs, session.get_inputs()), (entry.outputs, session.get_outputs())):
-            assert [(t.name, t.dtype, list(t.shape)) for t in declared] == [(f.name, types[f.type], f.shape) for f in found]
+            assert [(t.name, t.dtype, list(t.shape)) for t in declared] == [
+                (f.name, types[f.type], f.shape) for f in found
+            ]
 
 
 @pytest.mark.parametrize("key", KEYS)

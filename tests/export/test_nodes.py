@@ -1,5 +1,7 @@
 """Each recurrence becomes one ONNX node whose body computes what the torch operator computes."""
 
+from typing import ClassVar
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -15,14 +17,20 @@ D = 4
 
 
 class Linear(torch.nn.Module):
-    inputs = {"a": ("B", "T", D), "b": ("B", "T", D), "initial_state": ("B", D), "lengths": ("B",)}
+    inputs: ClassVar = {"a": ("B", "T", D), "b": ("B", "T", D), "initial_state": ("B", D), "lengths": ("B",)}
 
     def forward(self, a, b, initial_state, lengths):
         return linear_recurrence(a, b, initial_state, lengths)
 
 
 class Gated(torch.nn.Module):
-    inputs = {"x": ("B", "T", D), "r": ("B", "T", D), "i": ("B", "T", D), "initial_state": ("B", D), "lengths": ("B",)}
+    inputs: ClassVar = {
+        "x": ("B", "T", D),
+        "r": ("B", "T", D),
+        "i": ("B", "T", D),
+        "initial_state": ("B", D),
+        "lengths": ("B",),
+    }
 
     def __init__(self):
         super().__init__()
@@ -33,7 +41,7 @@ class Gated(torch.nn.Module):
 
 
 class Recurrent(torch.nn.Module):
-    inputs = {"gates": ("B", "T", 3 * D), "initial_state": ("B", D), "lengths": ("B",)}
+    inputs: ClassVar = {"gates": ("B", "T", 3 * D), "initial_state": ("B", D), "lengths": ("B",)}
 
     def __init__(self):
         super().__init__()

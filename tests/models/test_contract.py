@@ -11,13 +11,23 @@ from deployrec.errors import ConfigError
 from deployrec.models import available_models, build_model
 
 ITEMS = 23
-SMALL = {"glintru": {"dim": 8, "heads": 2}, "recblr": {"dim": 6}}
+# The histories below hold up to 17 events, what a state has read before included.
+SMALL = {
+    "glintru": {"dim": 8, "heads": 2},
+    "gru4rec": {"dim": 6, "hidden": 10},
+    "recblr": {"dim": 6},
+    "sasrec": {"dim": 8, "window": 17},
+}
 VARIANTS = [(key, SMALL.get(key, {"dim": 8})) for key in available_models()] + [
     ("glintru", {"dim": 8, "heads": 2, "key_norm": "token"}),
     ("glintru", {"dim": 8, "heads": 4, "kernel": 4, "mlp_expansion": 2}),
+    ("gru4rec", {"dim": 6, "hidden": 4, "layers": 3}),
+    ("sasrec", {"dim": 6, "window": 40, "layers": 3, "heads": 3, "expansion": 2}),
     ("recblr", {"dim": 6, "layers": 3, "kernel": 2, "lambda_init": "uniform"}),
 ]
-models = pytest.mark.parametrize(("key", "config"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())))
+models = pytest.mark.parametrize(
+    ("key", "config"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values()))
+)
 
 
 @functools.cache
@@ -112,6 +122,35 @@ def test_encode_last_reads_the_end_of_encode_and_padding_never_counts(key, confi
 
 
 @models
+def test_no_state_is_a_state_of_zeros(key, config):
+    model = model_of(key, config)
+    items, lengths = torch.randint(1, ITEMS + 1, (4, 9)), torch.tensor([9, 1, 0, 5])
+    hidden, final = model.encode(items, lengths)
+    again, resumed = model.encode(items, lengths, model.initial_state(4))
+    close_states(resumed, final)
+    for row, length in enumerate(lengths.tolist()):
+        close(again[row, :length], hidden[row, :length])
+
+
+@pytest.mark.parametrize(("key", "config"), [v for v in VARIANTS if build_model(v[0], 1, v[1]).state_spec.exact_up_to])
+def test_beyond_its_window_a_model_says_so_and_reading_the_newest_again_goes_on(key, config):
+    model = model_of(key, config)
+    window = model.state_spec.exact_up_to
+    history = torch.randint(1, ITEMS + 1, (1, window + 3))
+    _, full = model.encode(history[:, :window], torch.tensor([window]))
+    with pytest.raises(ConfigError, match=f"expected at most {window} events .*; got {window + 1}; encode the newest"):
+        model.step(history[:, window], full)
+    with pytest.raises(ConfigError, match=f"got {window + 3}"):
+        model.encode_last(history[:, window:], torch.tensor([3]), full)
+    state = model.initial_state(1)
+    for item in history[0, 3:]:
+        user, state = model.step(item[None], state)
+    again, restarted = model.encode_last(history[:, 3:], torch.tensor([window]))
+    close(user, again)
+    close_states(state, restarted)
+
+
+@models
 def test_a_row_is_the_same_alone_and_in_a_batch(key, config):
     model = model_of(key, config)
     items, lengths = torch.randint(1, ITEMS + 1, (5, 9)), torch.tensor([9, 1, 4, 0, 7])
@@ -174,6 +213,8 @@ def test_every_weight_learns(key, config):
 
 def test_state_sizes_are_those_of_the_papers_dimensions():
     assert build_model("recblr", ITEMS).state_spec.bytes == 4096
+    assert build_model("gru4rec", ITEMS).state_spec.bytes == 512
+    assert build_model("sasrec", ITEMS).state_spec.floats == 2 * 2 * 200 * 64 + 1
     assert build_model("glintru", ITEMS, {"dim": 64}).state_spec.floats == 896
     assert build_model("glintru", ITEMS, {"dim": 128, "key_norm": "token"}).state_spec.floats == 2688
 
@@ -184,6 +225,7 @@ def test_state_sizes_are_those_of_the_papers_dimensions():
         ("nextitnet", {}, "expected a model out of .*glintru.*; got 'nextitnet'"),
         ("glintru", {"width": 3}, "expected options of glintru .*; got 'width'"),
         ("glintru", {"dim": 10}, "expected dim a multiple of heads; got 10 and 8"),
+        ("sasrec", {"dim": 10, "heads": 3}, "expected dim a multiple of heads; got 10 and 3"),
         ("glintru", {"key_norm": "none"}, "expected key_norm token or time; got 'none'"),
         ("recblr", {"lambda_init": "zero"}, "expected lambda_init published or uniform; got 'zero'"),
     ],

@@ -123,7 +123,7 @@ class Twin:
 
     def cases(self) -> ParityCases:
         rng = np.random.default_rng(1)
-        lengths = [0, 1, 2, 5, 6] if self.kind != "gru" else [0, 1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 40]
+        lengths = [0, 1, 2, 5, 6, 9] if self.kind != "gru" else [0, 1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 40]
         histories = [rng.integers(1, self.num_items + 1, length).tolist() for length in lengths]
         k = min(self.top_k, self.num_items)
         exclude = np.zeros((len(histories), 3), np.int64)
@@ -300,7 +300,7 @@ def describe(info: onnx.ValueInfoProto) -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+def twin_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
     """Bundles by Twin arguments; shared, never to be changed."""
     made: dict[str, Bundle] = {}
 

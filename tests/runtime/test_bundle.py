@@ -70,18 +70,18 @@ def test_every_flipped_byte_of_the_manifest_is_refused(folder: Path) -> None:
     path = folder / "manifest.json"
     content = path.read_bytes()
     for index in range(len(content)):
-        for mask in (0x01, 0x20, 0x80):
-            path.write_bytes(content[:index] + bytes([content[index] ^ mask]) + content[index + 1 :])
-            with pytest.raises(BundleError) as error:
-                Bundle.open(folder)
-            assert "\n" not in str(error.value)
+        flipped = content[index] ^ (0x01, 0x20, 0x80)[index % 3]
+        path.write_bytes(content[:index] + bytes([flipped]) + content[index + 1 :])
+        with pytest.raises(BundleError) as error:
+            Bundle.open(folder)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("added", [b" ", b"\n"])
-def test_whitespace_added_anywhere_in_the_manifest_is_refused(folder: Path, added: bytes) -> None:
+def test_whitespace_added_to_the_manifest_is_refused(folder: Path, added: bytes) -> None:
     path = folder / "manifest.json"
     content = path.read_bytes()
-    for index in range(len(content) + 1):
+    for index in [*range(0, len(content), 9), len(content)]:
         path.write_bytes(content[:index] + added + content[index:])
         with pytest.raises(BundleError):
             Bundle.open(folder)
@@ -90,8 +90,9 @@ def test_whitespace_added_anywhere_in_the_manifest_is_refused(folder: Path, adde
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
 def test_missing_and_truncated_files_are_refused(folder: Path, name: str) -> None:
     content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(BundleError, match=name):
+    half = len(content) // 2
+    (folder / name).write_bytes(content[:half])
+    with pytest.raises(BundleError, match=f"{name};" if name == "manifest.json" else f"{name} with .* got {half};"):
         Bundle.open(folder)
     (folder / name).unlink()
     with pytest.raises(BundleError, match=f"{name}; got no such file"):

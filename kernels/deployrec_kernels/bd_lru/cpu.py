@@ -70,19 +70,21 @@ def bd_lru_backward_cpu(
     grad_rate = torch.zeros_like(rate)
     grad_state = grad_final
     for block in reversed(time_blocks(inputs[0])):
-        grad_block, x_block, r_block, i_block, hidden_block = (tensor[:, block].to(dtype) for tensor in inputs)
-        before = inputs[4][:, block.start - 1].to(dtype) if block.start else initial_state
+        grad_block, x_block, r_block, i_block = (tensor[:, block].to(dtype) for tensor in inputs[:4])
+        previous = inputs[4][:, block.start - 1 : block.stop - 1].to(dtype) if block.start else None
+        if previous is None:
+            previous = torch.cat((initial_state.unsqueeze(1), inputs[4][:, : block.stop - 1].to(dtype)), 1)
         gates = _gates(r_block, i_block, rate)
         left = (lengths - block.start).clamp(0, x_block.shape[1])
         g = torch.empty_like(gates.alpha)
         grad_state = scan_backward(time_slices(gates.alpha, left, 1.0), grad_block, grad_state, g)
-        previous = torch.cat((before.unsqueeze(1), hidden_block[:, :-1]), 1)
-        block_grads, grad_r_gate = _gate_gradients(g, x_block, previous, gates, rate)
+        *block_grads, by_rate = _gate_gradients(g, x_block, previous, gates, rate)
         for grad, block_grad in zip(grads, block_grads, strict=True):
-            zero_padding(block_grad, left)
             grad[:, block] = block_grad
-        zero_padding(grad_r_gate, left)
-        grad_rate += grad_r_gate.sum((0, 1))
+        zero_padding(by_rate, left)
+        grad_rate += by_rate.sum((0, 1))
+    for grad in grads:
+        zero_padding(grad, lengths)
     if cu_seqlens is not None:
         grads = [pack_rows(grad, lengths) for grad in grads]
     grad_lambda = (grad_rate * torch.sigmoid(lambda_.to(dtype))).to(lambda_.dtype)
@@ -90,20 +92,23 @@ def bd_lru_backward_cpu(
 
 
 def _gates(r: Tensor, i: Tensor, rate: Tensor) -> Gates:
-    r = torch.sigmoid(r)
-    exponent = r * rate
-    root = torch.expm1(exponent * -2).neg_().add_(1e-8).sqrt_()
-    return Gates(r, torch.sigmoid(i), exponent.neg_().exp_(), root)
+    r, i = (x.clone(memory_format=torch.contiguous_format).sigmoid_() for x in (r, i))
+    below_one = (r * -rate).expm1_()  # alpha - 1 with all its digits, which 1 - alpha^2 needs
+    root = (below_one + 2).mul_(below_one).neg_().add_(1e-8).sqrt_()
+    return Gates(r, i, below_one.add_(1), root)
 
 
 def _gate_gradients(
     g: Tensor, x: Tensor, previous: Tensor, gates: Gates, rate: Tensor
-) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of (x, r, i) of a block, and the per-event gradient of the rate; g: gradient of the states."""
-    g_gated = g * gates.i
-    grad_x = g_gated * gates.root
-    grad_i = grad_x * x * (1 - gates.i)
-    grad_alpha = torch.addcdiv(g * previous, g_gated * x * gates.alpha, gates.root, value=-1)
-    grad_rate = grad_alpha.mul_(gates.alpha).mul_(gates.r).neg_()
-    grad_r = grad_rate * rate * (1 - gates.r)
-    return (grad_x, grad_r, grad_i), grad_rate
+    gated = g * gates.i
+    grad_x = gated * gates.root
+    gated.mul_(x)
+    grad_i = gated * gates.root
+    grad_i.addcmul_(grad_i, gates.i, value=-1)
+    by_rate = gated.mul_(gates.alpha).div_(gates.root).addcmul_(g, previous, value=-1)
+    by_rate.mul_(gates.alpha).mul_(gates.r)
+    grad_r = by_rate * rate
+    grad_r.addcmul_(grad_r, gates.r, value=-1)
+    return grad_x, grad_r, grad_i, by_rate

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from deployrec_kernels.bd_lru.cpu import bd_lru_backward_cpu, bd_lru_cpu
+from deployrec_kernels.launch import has_triton
 from deployrec_kernels.rows import promote, row_arguments, same_shapes, state_dtype
 
 
@@ -42,7 +43,7 @@ def bd_lru(
 
 
 @torch.library.custom_op("deployrec::bd_lru", mutates_args=(), device_types="cpu")
-def _forward(
+def forward(
     x: Tensor,
     r: Tensor,
     i: Tensor,
@@ -54,7 +55,7 @@ def _forward(
     return bd_lru_cpu(x, r, i, lambda_, initial_state, lengths, cu_seqlens)
 
 
-@_forward.register_fake
+@forward.register_fake
 def _(
     x: Tensor,
     r: Tensor,
@@ -68,7 +69,7 @@ def _(
 
 
 @torch.library.custom_op("deployrec::bd_lru_backward", mutates_args=(), device_types="cpu")
-def _backward(
+def backward(
     grad_hidden: Tensor,
     grad_final: Tensor,
     x: Tensor,
@@ -83,7 +84,7 @@ def _backward(
     return bd_lru_backward_cpu(grad_hidden, grad_final, x, r, i, lambda_, hidden, initial_state, lengths, cu_seqlens)
 
 
-@_backward.register_fake
+@backward.register_fake
 def _(
     grad_hidden: Tensor,
     grad_final: Tensor,
@@ -116,4 +117,28 @@ def _gradients(ctx: Any, grad_hidden: Tensor, grad_final: Tensor) -> tuple[Tenso
     return *grads, None, None
 
 
-_forward.register_autograd(_gradients, setup_context=_setup_context)
+forward.register_autograd(_gradients, setup_context=_setup_context)
+
+
+def use_triton(device_type: str) -> None:
+    """Runs the operator on this device type through the Triton kernels."""
+
+    def run(*arguments: Any) -> tuple[Tensor, Tensor]:
+        from deployrec_kernels.bd_lru.triton import bd_lru_triton
+
+        return bd_lru_triton(*arguments)
+
+    def run_backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        from deployrec_kernels.bd_lru.triton import bd_lru_backward_triton
+
+        return bd_lru_backward_triton(*arguments)
+
+    forward.register_kernel(device_type, run)
+    backward.register_kernel(device_type, run_backward)
+
+
+if has_triton():
+    use_triton("cuda")
+else:
+    forward.register_kernel("cuda", bd_lru_cpu)
+    backward.register_kernel("cuda", bd_lru_backward_cpu)

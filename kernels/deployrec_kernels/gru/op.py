@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from deployrec_kernels.gru.cpu import gru_backward_cpu, gru_cpu
+from deployrec_kernels.gru.torch_gru import torch_gru
+from deployrec_kernels.launch import fits_on_chip, has_triton
 from deployrec_kernels.rows import row_arguments, state_dtype
 
 
@@ -36,11 +38,14 @@ def gru(
     initial_state, lengths, cu_seqlens = row_arguments(
         gates, (channels,), initial_state, lengths, cu_seqlens, row_dims=1
     )
-    return torch.ops.deployrec.gru(gates, recurrent_weight.to(gates.dtype), initial_state, lengths, cu_seqlens)
+    recurrent_weight = recurrent_weight.to(gates.dtype)
+    if gates.is_cuda and not fits_on_chip(gates.dtype, channels):
+        return torch_gru(gates, recurrent_weight, initial_state, lengths, cu_seqlens)
+    return torch.ops.deployrec.gru(gates, recurrent_weight, initial_state, lengths, cu_seqlens)
 
 
 @torch.library.custom_op("deployrec::gru", mutates_args=(), device_types="cpu")
-def _forward(
+def forward(
     gates: Tensor,
     recurrent_weight: Tensor,
     initial_state: Tensor,
@@ -50,7 +55,7 @@ def _forward(
     return gru_cpu(gates, recurrent_weight, initial_state, lengths, cu_seqlens)
 
 
-@_forward.register_fake
+@forward.register_fake
 def _(
     gates: Tensor,
     recurrent_weight: Tensor,
@@ -63,7 +68,7 @@ def _(
 
 
 @torch.library.custom_op("deployrec::gru_backward", mutates_args=(), device_types="cpu")
-def _backward(
+def backward(
     grad_hidden: Tensor,
     grad_final: Tensor,
     gates: Tensor,
@@ -78,7 +83,7 @@ def _backward(
     )
 
 
-@_backward.register_fake
+@backward.register_fake
 def _(
     grad_hidden: Tensor,
     grad_final: Tensor,
@@ -103,4 +108,28 @@ def _gradients(ctx: Any, grad_hidden: Tensor, grad_final: Tensor) -> tuple[Tenso
     return *grads, None, None
 
 
-_forward.register_autograd(_gradients, setup_context=_setup_context)
+forward.register_autograd(_gradients, setup_context=_setup_context)
+
+
+def use_triton(device_type: str) -> None:
+    """Runs the operator on this device type through the Triton kernels."""
+
+    def run(*arguments: Any) -> tuple[Tensor, Tensor]:
+        from deployrec_kernels.gru.triton import gru_triton
+
+        return gru_triton(*arguments)
+
+    def run_backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        from deployrec_kernels.gru.triton import gru_backward_triton
+
+        return gru_backward_triton(*arguments)
+
+    forward.register_kernel(device_type, run)
+    backward.register_kernel(device_type, run_backward)
+
+
+if has_triton():
+    use_triton("cuda")
+else:
+    forward.register_kernel("cuda", gru_cpu)
+    backward.register_kernel("cuda", gru_backward_cpu)

@@ -72,11 +72,14 @@ def scan_backward(a: list[Tensor], grad_hidden: Tensor, grad_final: Tensor, grad
 def time_slices(x: Tensor, lengths: Tensor, at_padding: float) -> list[Tensor]:
     """The T slices [B, D] of x with its padding replaced; only the ragged end is copied."""
     full = int(lengths.min()) if lengths.numel() else x.shape[1]
+    if full == x.shape[1]:
+        return list(x.unbind(1))
     ragged_end = x[:, full:].masked_fill(padding_mask(lengths, x.shape[1], full), at_padding)
     return [*x[:, :full].unbind(1), *ragged_end.unbind(1)]
 
 
 def zero_padding(x: Tensor, lengths: Tensor) -> None:
     """Sets x [B, T, D] to 0 behind each row, in place."""
-    full = int(lengths.min()) if lengths.numel() else 0
-    x[:, full:].masked_fill_(padding_mask(lengths, x.shape[1], full), 0.0)
+    full = int(lengths.min()) if lengths.numel() else x.shape[1]
+    if full < x.shape[1]:
+        x[:, full:].masked_fill_(padding_mask(lengths, x.shape[1], full), 0.0)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deployrec_kernels.launch import has_triton
 from deployrec_kernels.linear_recurrence.cpu import linear_recurrence_backward_cpu, linear_recurrence_cpu
 from deployrec_kernels.rows import promote, row_arguments, same_shapes, state_dtype
 
@@ -33,13 +34,13 @@ def linear_recurrence(
 
 
 @torch.library.custom_op("deployrec::linear_recurrence", mutates_args=(), device_types="cpu")
-def _forward(
+def forward(
     a: Tensor, b: Tensor, initial_state: Tensor, lengths: Tensor, cu_seqlens: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     return linear_recurrence_cpu(a, b, initial_state, lengths, cu_seqlens)
 
 
-@_forward.register_fake
+@forward.register_fake
 def _(
     a: Tensor, b: Tensor, initial_state: Tensor, lengths: Tensor, cu_seqlens: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -47,7 +48,7 @@ def _(
 
 
 @torch.library.custom_op("deployrec::linear_recurrence_backward", mutates_args=(), device_types="cpu")
-def _backward(
+def backward(
     grad_hidden: Tensor,
     grad_final: Tensor,
     a: Tensor,
@@ -59,7 +60,7 @@ def _backward(
     return linear_recurrence_backward_cpu(grad_hidden, grad_final, a, hidden, initial_state, lengths, cu_seqlens)
 
 
-@_backward.register_fake
+@backward.register_fake
 def _(
     grad_hidden: Tensor,
     grad_final: Tensor,
@@ -82,4 +83,28 @@ def _gradients(ctx: Any, grad_hidden: Tensor, grad_final: Tensor) -> tuple[Tenso
     return *grads, None, None
 
 
-_forward.register_autograd(_gradients, setup_context=_setup_context)
+forward.register_autograd(_gradients, setup_context=_setup_context)
+
+
+def use_triton(device_type: str) -> None:
+    """Runs the operator on this device type through the Triton kernels."""
+
+    def run(*arguments: Any) -> tuple[Tensor, Tensor]:
+        from deployrec_kernels.linear_recurrence.triton import linear_recurrence_triton
+
+        return linear_recurrence_triton(*arguments)
+
+    def run_backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        from deployrec_kernels.linear_recurrence.triton import linear_recurrence_backward_triton
+
+        return linear_recurrence_backward_triton(*arguments)
+
+    forward.register_kernel(device_type, run)
+    backward.register_kernel(device_type, run_backward)
+
+
+if has_triton():
+    use_triton("cuda")
+else:
+    forward.register_kernel("cuda", linear_recurrence_cpu)
+    backward.register_kernel("cuda", linear_recurrence_backward_cpu)

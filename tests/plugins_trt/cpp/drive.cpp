@@ -9,7 +9,7 @@
 #include "measure.h"
 #include "memory.h"
 #include "problems.h"
-#include "runner.h"
+#include "recurrence_runner.h"
 
 namespace deployrec::test {
 namespace {

@@ -1,5 +1,5 @@
 // Runs the kernels' functions directly: needs no TensorRT.
-#include "runner.h"
+#include "recurrence_runner.h"
 
 namespace deployrec::test {
 namespace {

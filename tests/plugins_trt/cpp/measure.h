@@ -1,7 +1,7 @@
 // Times the recurrences on large shapes and prints one line of JSON. A CPU build has nothing to measure.
 #pragma once
 
-#include "runner.h"
+#include "recurrence_runner.h"
 
 namespace deployrec::test {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "plugin_library.h"
-#include "runner.h"
+#include "recurrence_runner.h"
 
 namespace deployrec::test {
 namespace {

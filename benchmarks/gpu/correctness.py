@@ -1,0 +1,23 @@
+"""The GPU tests of the kernels, skips counted: a skipped test proves nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.measuring import machine, write_results
+
+
+def main(out: Path) -> None:
+    """Writes gpu-correctness.json; raises RuntimeError unless every test passed."""
+    command = [sys.executable, "-m", "pytest", "-q", "tests/kernels/gpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout[-4000:])
+    summary = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-500:]
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|error)", summary)}
+    failures = re.findall(r"^(?:FAILED|ERROR) (.+)$", done.stdout, re.MULTILINE)
+    write_results("gpu-correctness", {"machine": machine("cuda"), "counts": counts, "failures": failures}, out)
+    if done.returncode or not counts.get("passed"):
+        raise RuntimeError(f"expected every GPU test to pass; got {summary}; see the failures above")

@@ -1,0 +1,136 @@
+"""What every benchmark script shares: timing on a CPU or a GPU, the machine's name, results as JSON."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call: median and fastest of `calls`."""
+
+    median: float
+    fastest: float
+    calls: int
+
+
+def time_together(calls: dict[str, Callable[[], object]], device: str, seconds: float = 0.5) -> dict[str, Timing]:
+    """Every call once a round, so that a busy machine slows all alike; 3 to 200 rounds, `seconds` for each call.
+
+    On a GPU between events; a fill of 512 MB before each call empties the L2 cache and hides the launch behind itself.
+    """
+    for call in calls.values():
+        call()
+    timer = _GpuTimer() if device == "cuda" else _CpuTimer()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    rounds, stop = 0, time.perf_counter() + seconds * len(calls)
+    while rounds < 3 or (rounds < 200 and time.perf_counter() < stop):
+        rounds += 1
+        for name, call in calls.items():
+            times[name].append(timer.seconds(call))
+    return {name: Timing(statistics.median(each), min(each), len(each)) for name, each in times.items()}
+
+
+def time_call(call: Callable[[], object], device: str, seconds: float = 0.5) -> Timing:
+    """One call by itself, as `time_together`."""
+    return time_together({"call": call}, device, seconds)["call"]
+
+
+def copy_bandwidth(device: str, megabytes: int) -> float:
+    """Bytes a second, read plus written, of a plain copy between two buffers that no cache holds."""
+    source = torch.ones(megabytes * 2**20 // 4, device=device)
+    target = torch.empty_like(source)
+    timing = time_call(lambda: target.copy_(source), device)
+    return 2 * source.numel() * 4 / timing.median
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Where a number was measured: device, processor, threads, versions, time."""
+    packages = ("torch", "triton", "numpy", "accelerated-scan", "flash-linear-attention")
+    versions = {name: _version(name) for name in packages}
+    about = {
+        "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "versions": {name: version for name, version in versions.items() if version},
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if device == "cuda":
+        about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    return about
+
+
+def write_results(name: str, results: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Writes folder/NAME.json in one move and returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    unfinished = path.with_suffix(".json.tmp")
+    unfinished.write_text(json.dumps(results, indent=2, default=_plain) + "\n")
+    os.replace(unfinished, path)
+    return path
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+class _CpuTimer:
+    def seconds(self, call: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        call()
+        return time.perf_counter() - start
+
+
+class _GpuTimer:
+    def __init__(self) -> None:
+        self.fill = torch.empty(2**29, dtype=torch.int8, device="cuda")
+
+    def seconds(self, call: Callable[[], object]) -> float:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self.fill.zero_()
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3
+
+
+def _processor() -> str:
+    if CPU_INFO.exists():
+        for line in CPU_INFO.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Timing):
+        return asdict(value)
+    raise TypeError(f"expected a JSON value or a Timing; got {type(value).__name__}; convert it")

@@ -1,0 +1,124 @@
+"""The same recurrences computed by what else there is: eager torch, log-depth doubling, torch's and others' scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import deployrec_kernels as dk
+import torch
+import torch.nn.functional as F
+from deployrec_kernels.gru.torch_gru import torch_gru
+from torch import Tensor
+
+Recurrence = Callable[..., Tensor]
+"""Per-event inputs [B, T, ...] and parameters -> hidden [B, T, D], from a zero state."""
+
+
+def rivals(recurrence: str, device: str, time: int, dtype: torch.dtype) -> Iterator[tuple[str, Recurrence]]:
+    """(name, function) of everything installed that computes `recurrence` on this device; ours first."""
+    yield from {"linear_recurrence": _linear_rivals, "bd_lru": _bd_lru_rivals, "gru": _gru_rivals}[recurrence](
+        device, time, dtype
+    )
+
+
+def eager(a: Tensor, b: Tensor) -> Tensor:
+    """One multiply-add per step on slices, stacked at the end."""
+    state, states = torch.zeros_like(b[:, 0]), []
+    for a_t, b_t in zip(a.unbind(1), b.unbind(1), strict=True):
+        state = a_t * state + b_t
+        states.append(state)
+    return torch.stack(states, 1)
+
+
+def doubling(a: Tensor, b: Tensor) -> Tensor:
+    """Hillis and Steele: log2(T) passes over the whole tensor, any T."""
+    shift = 1
+    while shift < b.shape[1]:
+        b = torch.cat((b[:, :shift], torch.addcmul(b[:, shift:], a[:, shift:], b[:, :-shift])), 1)
+        a = torch.cat((a[:, :shift], a[:, shift:] * a[:, :-shift]), 1)
+        shift *= 2
+    return b
+
+
+def power_of_two(time: int) -> int:
+    return 1 << (time - 1).bit_length()
+
+
+def bd_lru_coefficients(x: Tensor, r: Tensor, i: Tensor, lambda_: Tensor) -> tuple[Tensor, Tensor]:
+    """RecBLR's gates as torch writes them: (alpha, beta x)."""
+    alpha = torch.exp(-F.softplus(lambda_) * torch.sigmoid(r))
+    return alpha, torch.sqrt((1 - alpha) * (1 + alpha) + 1e-8) * torch.sigmoid(i) * x
+
+
+def _linear_rivals(device: str, time: int, dtype: torch.dtype) -> Iterator[tuple[str, Recurrence]]:
+    yield "deployrec", lambda a, b: dk.linear_recurrence(a, b)[0]
+    yield "torch eager", eager
+    yield "torch doubling", doubling
+    if device == "cuda":
+        yield "torch.compile doubling", torch.compile(doubling, dynamic=False)
+    yield "torch associative_scan", _associative_scan(device)
+    if device == "cuda" and dtype == torch.float32:
+        yield from _accelerated_scan()
+    if device == "cuda":
+        yield from _flash_linear_attention()
+
+
+def _bd_lru_rivals(device: str, time: int, dtype: torch.dtype) -> Iterator[tuple[str, Recurrence]]:
+    yield "deployrec", lambda *inputs: dk.bd_lru(*inputs)[0]
+    yield "torch gates + deployrec scan", lambda *inputs: dk.linear_recurrence(*bd_lru_coefficients(*inputs))[0]
+    if device == "cuda":
+        compiled = torch.compile(bd_lru_coefficients, dynamic=False)
+        yield "compiled gates + deployrec scan", lambda *inputs: dk.linear_recurrence(*compiled(*inputs))[0]
+    for name, scan in _linear_rivals(device, time, dtype):
+        if name != "deployrec":
+            yield f"torch gates + {name}", lambda *inputs, scan=scan: scan(*bd_lru_coefficients(*inputs))
+
+
+def _gru_rivals(device: str, time: int, dtype: torch.dtype) -> Iterator[tuple[str, Recurrence]]:
+    yield "deployrec", lambda gates, weight: dk.gru(gates, weight)[0]
+    name = "cuDNN GRU" if device == "cuda" else "torch GRU"
+
+    def own_gru(gates: Tensor, weight: Tensor) -> Tensor:
+        lengths = torch.full((gates.shape[0],), time, device=gates.device)
+        state = gates.new_zeros(gates.shape[0], weight.shape[1])
+        return torch_gru(gates, weight, state, lengths)[0]
+
+    yield f"{name} + identity input product", own_gru
+
+
+def _associative_scan(device: str) -> Recurrence:
+    from torch._higher_order_ops import associative_scan
+
+    def combine(first: tuple[Tensor, Tensor], then: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return first[0] * then[0], then[0] * first[1] + then[1]
+
+    mode = "pointwise" if device == "cuda" else "generic"
+
+    def scan(a: Tensor, b: Tensor) -> Tensor:
+        return associative_scan(combine, (a, b), 1, combine_mode=mode)[1]
+
+    return torch.compile(scan, dynamic=False) if device == "cuda" else scan
+
+
+def _accelerated_scan() -> Iterator[tuple[str, Recurrence]]:
+    """float32, [B, D, T] with T a power of two: transposed and padded outside the timed kernel would be a favour."""
+    try:
+        from accelerated_scan.warp import scan
+    except (ImportError, OSError, RuntimeError):
+        return
+
+    def padded(a: Tensor, b: Tensor) -> Tensor:
+        time = a.shape[1]
+        room = (0, power_of_two(time) - time)
+        a, b = (F.pad(x.transpose(1, 2), room).contiguous() for x in (a, b))
+        return scan(a, b)[..., :time].transpose(1, 2)
+
+    yield "accelerated-scan (padded, transposed)", padded
+
+
+def _flash_linear_attention() -> Iterator[tuple[str, Recurrence]]:
+    try:
+        from fla.ops.hgrn import fused_recurrent_hgrn
+    except (ImportError, OSError, RuntimeError):
+        return
+    yield "flash-linear-attention hgrn", lambda a, b: fused_recurrent_hgrn(b, a.log())[0]

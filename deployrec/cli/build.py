@@ -1,0 +1,95 @@
+"""`deployrec build engine`: TensorRT plans of a bundle's graphs, and how to use them elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from deployrec.cli.console import out as console
+
+if TYPE_CHECKING:
+    from deployrec.export.engine import EngineReport
+
+app = typer.Typer(
+    help="Build what a bundle needs on the machine that serves.", no_args_is_help=True, rich_markup_mode="rich"
+)
+
+
+@app.callback()
+def group() -> None:
+    """Keeps `engine` a verb of its own."""
+
+
+@app.command()
+def engine(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    precision: Annotated[str, typer.Option(help="fp32, or fp16 for the products with weights.")] = "fp32",
+    max_batch: Annotated[int, typer.Option(help="Most users of one call.")] = 256,
+    max_history: Annotated[
+        int | None, typer.Option(help="Most events of one encode call; default: the bundle's.")
+    ] = None,
+    plugin: Annotated[
+        Path | None, typer.Option(help="libdeployrec_plugin.so; default: $DEPLOYREC_PLUGIN_LIBRARY.")
+    ] = None,
+) -> None:
+    """Build TensorRT plans for this machine's GPU and add them to the bundle.
+
+    examples:
+
+      deployrec build engine bundles/glintru --plugin plugins_trt/build/release/src/plugin/libdeployrec_plugin.so
+
+      deployrec build engine bundles/recblr --precision fp16 --max-batch 512 --max-history 200
+    """
+    from deployrec.export.engine import build_engines
+
+    report = build_engines(bundle, precision=precision, max_batch=max_batch, max_history=max_history, plugin=plugin)
+    print_report(report, plugin)
+
+
+def print_report(report: EngineReport, plugin: Path | None) -> None:
+    """Sizes and times, for fp16 the errors, then the lines for trtexec and Triton Inference Server."""
+    from deployrec.export.engine import plan_file
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("plan", "MiB", "seconds", "plugin layers"):
+        table.add_column(title, justify="left" if title == "plan" else "right")
+    for graph, built in report.record["graphs"].items():
+        table.add_row(
+            plan_file(graph), f"{built['bytes'] / 2**20:.1f}", f"{built['seconds']:.1f}", str(built["plugin_layers"])
+        )
+    console.print(table)
+    if report.record["parity"]:
+        worst = ", ".join(f"{name} {figure:.1e}" for name, figure in report.record["parity"].items())
+        console.print(f"Largest difference of the fp16 graphs from the float64 reference: {worst}.")
+    library = str(plugin or "$DEPLOYREC_PLUGIN_LIBRARY")
+    console.print("\nThe same with TensorRT's own tools:")
+    for line in (*trtexec_lines(report, library), triton_line(library)):
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def trtexec_lines(report: EngineReport, library: str) -> list[str]:
+    """Builds the encode plan by trtexec (a TensorRT 10 needs --stronglyTyped too), and times the one that was built."""
+    from deployrec.export.engine import plan_file
+
+    bundle, sizes = report.bundle, report.record["profile"]
+    inputs = bundle.manifest.graphs["encode"].inputs
+
+    def shapes(place: int) -> str:
+        texts = (
+            f"{t.name}:{'x'.join(str(sizes[a][place] if isinstance(a, str) else a) for a in t.shape)}" for t in inputs
+        )
+        return ",".join(texts)
+
+    build = (
+        f"trtexec --onnx={bundle.path / bundle.manifest.graphs['encode'].file} --saveEngine=encode.plan "
+        f"--dynamicPlugins={library} --minShapes={shapes(0)} --optShapes={shapes(1)} --maxShapes={shapes(2)}"
+    )
+    run = f"trtexec --loadEngine={bundle.path / plan_file('encode')} --dynamicPlugins={library} --shapes={shapes(1)}"
+    return [build, run]
+
+
+def triton_line(library: str) -> str:
+    return f'tritonserver --model-repository=REPOSITORY --backend-config=tensorrt,plugins="{library}"'

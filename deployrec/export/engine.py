@@ -1,0 +1,200 @@
+"""Builds TensorRT plans from a bundle's graphs and adds them to the bundle."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from deployrec.errors import ConfigError
+from deployrec.export.half import half_products
+from deployrec.export.onnx_ops import DOMAIN
+from deployrec.runtime.bundle import Bundle, seal, sha256_file
+from deployrec.runtime.files import atomic_write, canonical_json
+from deployrec.runtime.manifest import PARITY_CASES, Graph, Manifest
+from deployrec.runtime.parity import Comparison, ParityCases
+from deployrec.runtime.tensorrt_api import import_tensorrt, load_plugins, make_logger
+from deployrec.runtime.verify import compare_graphs
+
+FOLDER = "engine"
+RECORD = f"{FOLDER}/build.json"
+PRECISIONS = ("fp32", "fp16")
+# Sizes that the builder tunes for, where the profile allows them.
+TYPICAL = {"B": 32, "T": 200, "E": 64}
+LARGEST_BATCH = 256
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """What was built: bytes and seconds by graph, and for fp16 the comparisons with the float64 reference."""
+
+    bundle: Bundle
+    record: dict[str, Any]
+    comparisons: list[Comparison]
+
+
+def plan_file(graph: str) -> str:
+    """Name in the bundle of the plan of "step", "encode" or "score"."""
+    return f"{FOLDER}/{graph}.plan"
+
+
+def profile(manifest: Manifest, max_batch: int, max_history: int | None = None) -> dict[str, tuple[int, int, int]]:
+    """Smallest, typical and largest size of each dynamic axis; every graph's profile comes from this one table."""
+    largest = {"B": max_batch, "T": max_history or manifest.encode_chunk, "E": manifest.max_exclude}
+    for axis, size in largest.items():
+        if size < 1:
+            raise ConfigError(f"expected sizes of at least 1; got {size} for axis {axis}; raise it")
+    return {axis: (1, min(TYPICAL[axis], size), size) for axis, size in largest.items()}
+
+
+def build_engines(
+    path: str | Path,
+    *,
+    precision: str = "fp32",
+    max_batch: int = LARGEST_BATCH,
+    max_history: int | None = None,
+    plugin: str | Path | None = None,
+) -> EngineReport:
+    """Builds a plan of every graph of the bundle at `path` and seals them into it, in place of older ones.
+
+    precision: "fp16" runs the products with weights in half precision; max_history: events of one encode call (default:
+    the bundle's encode_chunk); plugin: path of libdeployrec_plugin.so. A plan runs on the kind of GPU and the TensorRT
+    version it was built with. Raises ConfigError where TensorRT, a GPU or the plugin library is missing, or a graph
+    cannot be built; the bundle is then as before.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"expected a precision of {' or '.join(PRECISIONS)}; got '{precision}'; name one of them")
+    bundle = Bundle.open(path)
+    sizes = profile(bundle.manifest, max_batch, max_history)
+    trt = import_tensorrt()
+    library = load_plugins(trt, plugin)
+    builder = PlanBuilder(trt)
+    # Inside the bundle's own folder, so that the last move is a rename.
+    with tempfile.TemporaryDirectory(prefix=f".{FOLDER}.", dir=bundle.path) as name:
+        folder = Path(name)
+        graphs = _write_graphs(bundle, precision, folder)
+        (folder / FOLDER).mkdir()
+        comparisons = _compare(bundle, folder) if precision == "fp16" else []
+        built = {}
+        for graph, source in graphs.items():
+            started = time.perf_counter()
+            plan, layers = builder.build(source, bundle.manifest.graphs[graph], bundle.manifest.bundle_id, sizes)
+            seconds = round(time.perf_counter() - started, 2)
+            atomic_write(folder / plan_file(graph), plan)
+            built[graph] = {"bytes": len(plan), "seconds": seconds, "plugin_layers": layers}
+        atomic_write(folder / FOLDER / "timing.cache", builder.cache)
+        record = {
+            "tensorrt": trt.__version__,
+            "device": _device(),
+            "precision": precision,
+            "profile": {axis: list(size) for axis, size in sizes.items()},
+            "plugin_sha256": sha256_file(library) if library else None,
+            "graphs": built,
+            "parity": _worst(comparisons),
+        }
+        atomic_write(folder / RECORD, canonical_json(record))
+        _replace(folder / FOLDER, bundle.path / FOLDER)
+    seal(bundle.path, bundle.manifest.document)
+    return EngineReport(Bundle.open(bundle.path), record, comparisons)
+
+
+class PlanBuilder:
+    """One builder and its timing cache for all graphs."""
+
+    def __init__(self, trt: Any) -> None:
+        self.trt = trt
+        self.log = make_logger(trt)
+        try:
+            self.builder = trt.Builder(self.log)
+        except TypeError:  # what the bindings raise when TensorRT hands them no builder
+            raise ConfigError(
+                f"expected a GPU that TensorRT can build for; got {self.log.take()}; build on the machine that serves"
+            ) from None
+        self.cache: bytes = b""
+
+    def build(
+        self, source: Path, signature: Graph, bundle_id: str, sizes: Mapping[str, tuple[int, int, int]]
+    ) -> tuple[bytes, int]:
+        """The plan, and how many plugin layers it has."""
+        trt = self.trt
+        network = self.builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        parser = trt.OnnxParser(network, self.log)
+        if not parser.parse_from_file(str(source)):
+            errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors)) or self.log.take()
+            raise ConfigError(
+                f"expected TensorRT to parse {source.name}; got {' '.join(errors.split())}; report this line"
+            )
+        layers = _plugin_layers(trt, network, source)
+        network.name = bundle_id
+        config = self.builder.create_builder_config()
+        cache = config.create_timing_cache(self.cache)
+        config.set_timing_cache(cache, ignore_mismatch=False)
+        dynamic = self.builder.create_optimization_profile()
+        for tensor in signature.inputs:
+            shapes = [tuple(sizes[a][i] if isinstance(a, str) else a for a in tensor.shape) for i in range(3)]
+            dynamic.set_shape(tensor.name, *shapes)
+        config.add_optimization_profile(dynamic)
+        plan = self.builder.build_serialized_network(network, config)
+        if plan is None:
+            raise ConfigError(
+                f"expected TensorRT to build {source.name}; got {self.log.take()}; free memory or lower --max-batch"
+            )
+        self.cache = bytes(config.get_timing_cache().serialize())
+        return bytes(plan), layers
+
+
+def _plugin_layers(trt: Any, network: Any, source: Path) -> int:
+    """Counts the plugin layers; without the plugin the parser imports the nodes' bodies, silently, as slow loops."""
+    nodes = [node.op_type for node in onnx.load(source, load_external_data=False).graph.node if node.domain == DOMAIN]
+    types = [network.get_layer(i).type for i in range(network.num_layers)]
+    found = types.count(trt.LayerType.PLUGIN_V3)
+    if found != len(nodes):
+        raise ConfigError(
+            f"expected {len(nodes)} plugin layers in {source.name}; got {found} and a loop; load libdeployrec_plugin.so"
+        )
+    return found
+
+
+def _write_graphs(bundle: Bundle, precision: str, folder: Path) -> dict[str, Path]:
+    """The graphs to parse: the bundle's own, or copies in `folder` with their products in fp16."""
+    files = {name: bundle.file(graph.file) for name, graph in bundle.manifest.graphs.items()}
+    if precision == "fp32":
+        return files
+    for name, path in files.items():
+        onnx.save_model(half_products(onnx.load(path)), folder / path.name)
+        files[name] = folder / path.name
+    return files
+
+
+def _compare(bundle: Bundle, folder: Path) -> list[Comparison]:
+    """The graphs in `folder`, run by ONNX Runtime, against the bundle's float64 reference."""
+    cases = ParityCases.load(bundle.file(PARITY_CASES))
+    files = {graph.file: bundle.manifest.files[graph.file] for graph in bundle.manifest.graphs.values()}
+    return compare_graphs(Bundle(folder, replace(bundle.manifest, files=files)), cases)
+
+
+def _worst(comparisons: list[Comparison]) -> dict[str, float]:
+    """The largest figure of each quantity: state relative to its size, top-k in scores."""
+    return {row.quantity: max(r.figure for r in comparisons if r.quantity == row.quantity) for row in comparisons}
+
+
+def _replace(new: Path, old: Path) -> None:
+    if old.exists():
+        old.rename(new.with_name("replaced"))
+        new.rename(old)
+        shutil.rmtree(new.with_name("replaced"))
+    else:
+        new.rename(old)
+
+
+def _device() -> str | None:
+    """The GPU that the plans are for, as torch names it; None where TensorRT builds without one."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

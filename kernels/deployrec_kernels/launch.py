@@ -1,0 +1,118 @@
+"""How a launch shares rows among programs: tile sizes, chunks for few channels, and what kernels need of a tensor."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FEW_PROGRAMS = 128
+"""Below this many warps (16k channels) a GPU idles; long rows are then cut into chunks."""
+LONG_ROW = 256
+"""Rows up to this length are walked faster than three launches take."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How the programs of a launch share the rows; kernels take `*rows` and `**config`.
+
+    grid: programs along rows (times chunks), and along channels.  chunk: events of a chunk, 0 = whole rows.
+    chunks: per padded row.  slots: [B + 1] int64, each packed row's first chunk (it may own one more than it fills).
+    """
+
+    grid: tuple[int, int]
+    chunk: int
+    chunks: int
+    slots: Tensor | None
+    rows: tuple[Any, ...]
+    config: dict[str, Any]
+
+    @property
+    def few_warps(self) -> bool:
+        """Whether a GPU's multiprocessors get so few warps that each may use what it likes."""
+        return self.grid[0] * self.grid[1] < 1024
+
+    def stages(self, itemsize: int) -> int:
+        """Tiles in the pipeline: few warps must prefetch further ahead, and so must many that move small elements."""
+        if self.few_warps:
+            return 4
+        return 2 if itemsize >= 4 else 3
+
+
+def has_triton() -> bool:
+    """Whether the Triton compiler is installed; without it CUDA tensors take the stepwise path."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def fits_on_chip(dtype: torch.dtype, channels: int) -> bool:
+    """Whether a GRU's three recurrent [D, D] matrices stay in the registers of one block of a GPU."""
+    return channels <= {torch.float32: 64, torch.bfloat16: 128, torch.float16: 128}.get(dtype, 0)
+
+
+def device_of(x: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Makes the tensor's GPU the current one, where kernels are launched."""
+    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
+
+
+def plan(
+    x: Tensor,
+    state: Tensor,
+    lengths: Tensor,
+    cu_seqlens: Tensor | None,
+    chunk: int | None = None,
+    elements: int = 1024,
+) -> Walk:
+    """Whole rows where they fill a GPU or are short, chunks otherwise.
+
+    x: one input, [B, T, ...] or packed [total, ...]; state: [B, D].
+    chunk: forces chunks of that many events, 0 whole rows.  elements: of a [time, channels] tile, 32 to 1 of each lane.
+    """
+    batch, channels = state.shape
+    packed = cu_seqlens is not None
+    block_t, block_d = _tile(channels, elements)
+    blocks = math.ceil(channels / block_d)
+    time = x.shape[0] // max(1, batch) if packed else x.shape[1]
+    if chunk is None:
+        chunk = _chunk_size(time) if batch * blocks < FEW_PROGRAMS and time > LONG_ROW else 0
+    programs, chunks, slots = batch, 1, None
+    if chunk and cu_seqlens is not None:
+        programs = x.shape[0] // chunk + batch
+        slots = cu_seqlens // chunk + torch.arange(batch + 1, device=cu_seqlens.device)
+    elif chunk:
+        chunks = math.ceil(time / chunk)
+        programs = batch * chunks
+    return Walk(
+        grid=(programs, blocks),
+        chunk=chunk,
+        chunks=chunks,
+        slots=slots,
+        rows=(lengths.contiguous(), cu_seqlens, slots, 0 if packed else time, batch, chunks),
+        config={"D": channels, "BLOCK_T": block_t, "BLOCK_D": block_d, "CHUNK": chunk, "PACKED": packed},
+    )
+
+
+def events(x: Tensor) -> tuple[Tensor, int]:
+    """x and the elements from one event to the next; copied only where one stride cannot reach every event.
+
+    Halves of a projection ([B, T, 2D] split in two) are read in place.
+    """
+    rows_follow = x.dim() == 2 or x.stride(0) == x.shape[1] * x.stride(1)
+    if x.stride(-1) == 1 and rows_follow:
+        return x, x.stride(-2)
+    return x.contiguous(), x.shape[-1]
+
+
+def _chunk_size(time: int) -> int:
+    """Near sqrt(T / 2): walking a chunk twice then takes as long as walking the chunks' carries once."""
+    return max(32, min(1024, 1 << round(math.log2(math.sqrt(time / 2)))))
+
+
+def _tile(channels: int, elements: int) -> tuple[int, int]:
+    """(BLOCK_T, BLOCK_D): 128 channels for wide layers; narrow ones take more time steps, so that loads fill a warp."""
+    block_d = min(128, 1 << (channels - 1).bit_length())
+    return min(64, elements // block_d), block_d

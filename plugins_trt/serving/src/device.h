@@ -1,0 +1,71 @@
+// The seam to the machine: memory, copies and state moves in the order of one stream. CUDA has one, the tests have
+// another.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "deployrec/status.h"
+#include "state_move.h"
+
+namespace deployrec {
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // Make the calling thread use this device; every public call begins with it.
+  virtual Status select() = 0;
+
+  virtual Status allocate(size_t bytes, void** memory) = 0;       // on the device
+  virtual Status allocate_host(size_t bytes, void** memory) = 0;  // that copies can run from while the host goes on
+  virtual void free(void* memory) = 0;
+  virtual void free_host(void* memory) = 0;
+
+  // Each takes its turn on the stream.
+  virtual Status upload(void* to, const void* from, size_t bytes) = 0;
+  virtual Status download(void* to, const void* from, size_t bytes) = 0;
+  virtual Status fill_zero(void* memory, size_t bytes) = 0;
+  virtual Status gather(const StateMove& move) = 0;
+  virtual Status scatter(const StateMove& move) = 0;
+  virtual Status wait() = 0;
+
+  // Does what `work` puts on the stream. With the same key it is the same work on the same memory, and the device may
+  // replay what it recorded before.
+  virtual Status repeat(int64_t key, const std::function<Status()>& work) = 0;
+};
+
+// Memory that is freed with its owner.
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  ~DeviceMemory() { reset(); }
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+
+  Status allocate(std::shared_ptr<Device> device, size_t bytes, bool on_host = false) {
+    reset();
+    Status status = on_host ? device->allocate_host(bytes, &memory_) : device->allocate(bytes, &memory_);
+    device_ = std::move(device);
+    on_host_ = on_host;
+    return status;
+  }
+  template <class Value>
+  Value* as() const {
+    return static_cast<Value*>(memory_);
+  }
+
+ private:
+  void reset() {
+    if (memory_ == nullptr) return;
+    on_host_ ? device_->free_host(memory_) : device_->free(memory_);
+    memory_ = nullptr;
+  }
+  std::shared_ptr<Device> device_;
+  void* memory_ = nullptr;
+  bool on_host_ = false;
+};
+
+}  // namespace deployrec

@@ -1,0 +1,107 @@
+"""The verbs `train` and `evaluate`: what they print, and what they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from deployrec.cli.evaluate import evaluate
+from deployrec.cli.train import train
+from deployrec.errors import ConfigError, DeployrecError, RunError
+from deployrec.training.module import TrainingModule
+
+app = typer.Typer()
+app.command()(train)
+app.command()(evaluate)
+
+QUICK = ["dim=16", "tokens=400", "epochs=2", "warmup_steps=5", "learning_rate=0.01", "window=12"]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A CSV with columns of other names: 40 users who walk round a ring of 15 items."""
+    lines = ["who,what,when"]
+    for user in range(40):
+        lines += [f"u{user},film-{(user + step) % 15},{step}" for step in range(8 + user % 20)]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def invoke(*arguments: object, fails: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == fails, result.output
+    return result.output
+
+
+def train_on(log: Path, runs: Path, *more: object, fails: int = 0) -> str:
+    columns = ["--user", "who", "--item", "what", "--time", "when"]
+    settings = [part for setting in QUICK for part in ("--set", setting)]
+    return invoke("train", "--model", "recblr", "--data", log, *columns, "--out", runs, *settings, *more, fails=fails)
+
+
+def test_train_then_evaluate(log: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    printed = train_on(log, runs, "--seed", 7)
+    (run,) = (runs / "recblr").iterdir()
+    assert "40 users, 15 items" in printed
+    assert f"next: deployrec export --model recblr --run {run}" in printed
+    figures = invoke("evaluate", "--model", "recblr", "--runs", runs)
+    assert str(run) in figures
+    trained = [line for line in printed.splitlines() if "masked" in line]
+    assert [line for line in figures.splitlines() if "masked" in line] == trained
+    assert len(trained) == 10
+    assert "users beyond 12 events" in figures
+    moved = log.rename(tmp_path / "moved.csv")
+    again = invoke("evaluate", run, "--data", moved, "--split", "validation")
+    assert "validation" in again
+    moved.write_text(moved.read_text() + "u0,film-3,999\n")
+    with pytest.raises(RunError, match="expected the data of"):
+        invoke("evaluate", run, "--data", moved)
+
+
+def test_an_interrupted_training_says_how_to_go_on(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "runs"
+    validate = TrainingModule.on_validation_epoch_start
+
+    def interrupt(self: TrainingModule) -> None:
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        validate(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingModule, "on_validation_epoch_start", interrupt)
+        printed = train_on(log, runs, fails=130)
+    (run,) = (runs / "recblr").iterdir()
+    assert f"to go on: deployrec train --resume {run}" in printed
+    assert f"{run} was interrupted; to finish it: deployrec train --resume {run}" in train_on(log, runs)
+    resumed = invoke("train", "--resume", run)
+    assert f"resuming {run}" in resumed
+    assert f"run {run} " in resumed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["train", "--model", "glintrou"], ConfigError, "got 'glintrou'"),
+        (["train", "--data", "nowhere.csv"], DeployrecError, "nowhere.csv"),
+        (["train", "--preset", "slow"], ConfigError, "expected a preset out of quick, full"),
+        (["train", "--set", "depth=3"], ConfigError, "got 'depth'"),
+        (["train", "--resume", "nowhere"], RunError, "expected a run folder"),
+        (["evaluate", "nowhere"], RunError, "expected a run folder"),
+        (["evaluate", "--model", "glintru", "--runs", "nowhere"], RunError, "deployrec train --model glintru"),
+        (["evaluate", "--split", "train"], ConfigError, "expected a split out of test, validation"),
+    ],
+)
+def test_mistakes_get_one_line(arguments: list[str], error: type[Exception], message: str, tmp_path: Path) -> None:
+    if arguments[0] == "train":
+        arguments = [*arguments, "--out", str(tmp_path)]
+    with pytest.raises(error, match=message) as caught:
+        invoke(*arguments)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,166 @@
+"""`deployrec build engine` with a real builder (TensorRT for RTX, no GPU): what it parses, builds and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deployrec.runtime.bundle import Bundle
+from deployrec.runtime.recommender import Recommender
+
+PLUGIN_LAYERS = {"glintru": 1, "recblr": 2}
+
+
+def python(environment: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs Python in the builder's environment with this process's import path."""
+    paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, *(str(argument) for argument in arguments)]
+    return subprocess.run(command, env={**environment, **paths}, capture_output=True, text=True, check=False)
+
+
+def copied(bundle: Path, to: Path) -> Path:
+    shutil.copytree(bundle, to)
+    return to
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("key", PLUGIN_LAYERS)
+def test_all_graphs_are_built_with_the_plugin_in_encode_alone(
+    key: str,
+    precision: str,
+    bundle_of: Callable[[str], Path],
+    builder_environment: dict[str, str],
+    plugin: Path,
+    tmp_path: Path,
+) -> None:
+    path = copied(bundle_of(key), tmp_path / "bundle")
+    before = Bundle.open(path).manifest
+    options = ("--precision", precision, "--max-batch", "64", "--max-history", "300", "--plugin", plugin)
+    run = python(builder_environment, "-m", "deployrec", "build", "engine", path, *options)
+    assert run.returncode == 0, run.stderr
+    assert f"--dynamicPlugins={plugin}" in run.stdout
+    assert "--maxShapes=item_ids:64x300,lengths:64,exclude_items:64x512," in run.stdout
+    assert "tritonserver" in run.stdout
+
+    bundle = Bundle.open(path)  # checks the digest of every plan
+    assert bundle.manifest.bundle_id == before.bundle_id
+    assert not bundle.stray_files()
+    record = json.loads(bundle.file("engine/build.json").read_text())
+    layers = {graph: built["plugin_layers"] for graph, built in record["graphs"].items()}
+    assert layers == {"step": 0, "encode": PLUGIN_LAYERS[key], "score": 0}
+    assert record["profile"] == {"B": [1, 32, 64], "T": [1, 200, 300], "E": [1, 64, 512]}
+    for graph in layers:
+        assert bundle.file(f"engine/{graph}.plan").stat().st_size == record["graphs"][graph]["bytes"] > 0
+    if precision == "fp16":  # half a unit of fp16 is 5e-4; a bundle's states and scores are of order one
+        assert 0 < record["parity"]["user"] < 2e-2
+        assert 0 < record["parity"]["state"] < 2e-2
+    else:
+        assert record["parity"] == {}
+
+
+@pytest.mark.slow
+def test_building_again_replaces_the_plans(
+    bundle_of: Callable[[str], Path], builder_environment: dict[str, str], plugin: Path, tmp_path: Path
+) -> None:
+    path = copied(bundle_of("recblr"), tmp_path / "bundle")
+    for largest in ("4", "8"):
+        options = ("--max-batch", largest, "--plugin", plugin)
+        assert python(builder_environment, "-m", "deployrec", "build", "engine", path, *options).returncode == 0
+    record = json.loads(Bundle.open(path).file("engine/build.json").read_text())
+    assert record["profile"]["B"] == [1, 8, 8]
+    assert not [child for child in path.iterdir() if child.name.startswith(".")]
+
+
+@pytest.mark.slow
+def test_a_network_without_the_plugin_is_refused_and_not_built_as_a_loop(
+    bundle_of: Callable[[str], Path], builder_environment: dict[str, str]
+) -> None:
+    script = (
+        "import sys\n"
+        "from deployrec.export import engine\n"
+        "from deployrec.runtime.bundle import Bundle\n"
+        "from deployrec.runtime.tensorrt_api import import_tensorrt\n"
+        "bundle = Bundle.open(sys.argv[1])\n"
+        "graph = bundle.manifest.graphs['encode']\n"
+        "sizes = engine.profile(bundle.manifest, 4)\n"
+        "engine.PlanBuilder(import_tensorrt()).build(bundle.file(graph.file), graph, 'id', sizes)\n"
+    )
+    run = python(builder_environment, "-c", script, bundle_of("glintru"))
+    assert run.returncode == 1
+    assert "expected 1 plugin layers in encode.onnx; got 0 and a loop; load libdeployrec_plugin.so" in run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["none", "missing", "no library", "another library", "no precision", "no batch"])
+def test_refusals_are_one_line_and_leave_the_bundle_alone(
+    kind: str, bundle_of: Callable[[str], Path], builder_environment: dict[str, str], plugin: Path, tmp_path: Path
+) -> None:
+    path = copied(bundle_of("recblr"), tmp_path / "bundle")
+    before = sorted((file.name, file.read_bytes()) for file in path.iterdir())
+    text = tmp_path / "text.so"
+    text.write_text("no library")
+    other = Path(builder_environment["LD_LIBRARY_PATH"].split(os.pathsep)[0]) / "libnvinfer_plugin.so.11"
+    options, wanted = {
+        "none": ((), "expected the plugin library libdeployrec_plugin.so; got none;"),
+        "missing": (("--plugin", tmp_path / "absent.so"), "got no such file; build plugins_trt first"),
+        "no library": (("--plugin", text), f"expected {text} to"),
+        "another library": (("--plugin", other), f"expected {other} to"),
+        "no precision": (
+            ("--plugin", plugin, "--precision", "int4"),
+            "expected a precision of fp32 or fp16; got 'int4'",
+        ),
+        "no batch": (("--plugin", plugin, "--max-batch", "0"), "expected sizes of at least 1; got 0 for axis B"),
+    }[kind]
+    environment = {key: value for key, value in builder_environment.items() if key != "DEPLOYREC_PLUGIN_LIBRARY"}
+    run = python(environment, "-m", "deployrec", "build", "engine", path, *options)
+    assert run.returncode == 2
+    (line,) = run.stderr.splitlines()
+    assert wanted in line
+    assert sorted((file.name, file.read_bytes()) for file in path.iterdir()) == before
+
+
+def test_without_tensorrt_the_error_says_what_to_install(bundle_of: Callable[[str], Path]) -> None:
+    script = (
+        "import sys\n"
+        "sys.modules['tensorrt'] = sys.modules['tensorrt_bindings'] = None\n"
+        "sys.argv = ['deployrec', 'build', 'engine', sys.argv[1]]\n"
+        "from deployrec.cli.main import main\n"
+        "main()\n"
+    )
+    run = python(dict(os.environ), "-c", script, bundle_of("recblr"))
+    assert run.returncode == 2
+    (line,) = run.stderr.splitlines()
+    assert "expected the TensorRT Python package; got " in line
+    assert "install deployrec[tensorrt]" in line
+
+
+def test_backend_without_plans_says_how_to_build_them(bundle_of: Callable[[str], Path]) -> None:
+    from deployrec.errors import BundleError
+
+    with pytest.raises(
+        BundleError, match=r"expected TensorRT plans in .*; got none of .*; run `deployrec build engine"
+    ):
+        Recommender.load(bundle_of("recblr"), backend="tensorrt")
+
+
+@pytest.mark.slow
+def test_backend_without_a_gpu_says_so(
+    bundle_of: Callable[[str], Path], builder_environment: dict[str, str], plugin: Path, tmp_path: Path
+) -> None:
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("this machine has a GPU")
+    path = copied(bundle_of("recblr"), tmp_path / "bundle")
+    assert python(builder_environment, "-m", "deployrec", "build", "engine", path, "--plugin", plugin).returncode == 0
+    script = (
+        "import sys\nfrom deployrec.runtime import Recommender\nRecommender.load(sys.argv[1], backend='tensorrt')\n"
+    )
+    run = python(builder_environment, "-c", script, path)
+    assert "ConfigError: expected a GPU for TensorRT; got no CUDA driver" in run.stderr

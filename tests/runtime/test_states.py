@@ -1,0 +1,215 @@
+"""Stored users: saved and loaded bit for bit, refused when they are another bundle's or broken."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deployrec.errors import DataError, StaleStateError
+from deployrec.runtime import Bundle, Recommender
+from deployrec.runtime.states import Observation, UserStore, event_hash
+
+KINDS = ["gru", "window", "encode-only"]
+EVENTS = [
+    ("ann", "i1", "a", 1.5),
+    ("bob", "i2", None, None),
+    ("ann", "i3", "b", 2.5),
+    ("zoë\n'", "i9", "ü", 3.0),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_loaded_users_go_on_as_if_never_saved(twin_bundle: Callable[..., Bundle], tmp_path: Path, kind: str) -> None:
+    kept, loaded = (Recommender.load(twin_bundle(kind=kind).path) for _ in range(2))
+    kept.observe_many([*EVENTS, ("gone", "i4")])
+    kept.forget("gone")
+    kept.save_states(tmp_path / "states.npz")
+    loaded.observe("someone else", "i1")
+    loaded.load_states(tmp_path / "states.npz")
+    assert len(loaded.store) == 3
+    assert loaded.user("someone else") is None
+    assert loaded.user("gone") is None
+    for recommender in (kept, loaded):
+        assert not recommender.observe("ann", "i3", "b")
+        assert recommender.observe_many([("new", "i5"), *(("bob", f"i{row}") for row in range(1, 13))]) == 13
+    for user in ("ann", "bob", "zoë\n'", "new"):
+        before, after = kept.user(user), loaded.user(user)
+        for name in ("num_events", "last_event_id", "last_time", "seen"):
+            assert getattr(before, name) == getattr(after, name)
+        np.testing.assert_array_equal(before.user_vector, after.user_vector)
+        for name, tensor in before.state.items():
+            np.testing.assert_array_equal(tensor, after.state[name])
+        assert kept.recommend(user) == loaded.recommend(user)
+
+
+def test_no_users_can_be_saved_too(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+    recommender = Recommender.load(twin_bundle().path)
+    recommender.save_states(tmp_path / "states.npz")
+    recommender.load_states(tmp_path / "states.npz")
+    assert recommender.observe("ann", "i1")
+
+
+def test_states_of_another_bundle_are_refused_or_encoded_again(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    old, new, reference = (Recommender.load(twin_bundle(seed=seed).path) for seed in (0, 1, 1))
+    old.observe_many(EVENTS)
+    old.save_states(tmp_path / "states.npz")
+    new.observe("here", "i1")
+    with pytest.raises(StaleStateError, match=old.manifest.bundle_id[:12]):
+        new.load_states(tmp_path / "states.npz")
+    assert new.user("here").num_events == 1
+    histories = {"ann": ["i1", "i3"], "bob": ["i2", "unknown"], "zoë\n'": []}
+    new.load_states(tmp_path / "states.npz", history=histories.__getitem__)
+    assert new.user("here") is None
+    assert not new.observe("ann", "i3", "b")
+    assert (new.user("ann").last_event_id, new.user("ann").last_time) == ("b", 2.5)
+    assert new.unknown_items == 1
+    assert new.user("zoë\n'").num_events == 0
+    reference.observe_many([("ann", "i1"), ("ann", "i3"), ("bob", "i2")])
+    for user in ("ann", "bob"):
+        np.testing.assert_allclose(new.user(user).user_vector, reference.user(user).user_vector, atol=1e-6)
+
+
+def test_broken_files_are_one_line_and_change_nothing(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+    recommender = Recommender.load(twin_bundle().path)
+    recommender.observe_many(EVENTS)
+    path = tmp_path / "states.npz"
+    recommender.save_states(path)
+    content = path.read_bytes()
+    for broken in (b"", content[: len(content) // 2], content[:-30], b"PK" + content):
+        path.write_bytes(broken)
+        with pytest.raises(DataError, match=r"expected saved states in .*states\.npz; got .*; name a file"):
+            recommender.load_states(path)
+    with pytest.raises(DataError, match="no such file"):
+        recommender.load_states(tmp_path / "none.npz")
+    assert recommender.user("ann").num_events == 2
+
+
+def test_a_flipped_byte_of_any_array_is_refused(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+    recommender = Recommender.load(twin_bundle().path)
+    recommender.observe_many(EVENTS)
+    path = tmp_path / "states.npz"
+    recommender.save_states(path)
+    content = path.read_bytes()
+    for member in zipfile.ZipFile(path).infolist():
+        # Past the local header, the name and its zip64 field: in the array itself.
+        at = member.header_offset + 30 + len(member.filename) + 20 + member.file_size - 1
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(DataError):
+            recommender.load_states(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("user", lambda array: array[:, :2]),
+        ("state.0.conv", lambda array: array.astype(np.float64)),
+        ("seen", lambda array: np.full_like(array, 31)),
+        ("num_seen", lambda array: np.full_like(array, -1)),
+        ("num_events", None),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, name: str, change: Callable | None
+) -> None:
+    recommender = Recommender.load(twin_bundle().path)
+    recommender.observe_many(EVENTS)
+    recommender.save_states(tmp_path / "states.npz")
+    with np.load(tmp_path / "states.npz") as file:
+        arrays = dict(file)
+    array = arrays.pop(name)
+    np.savez(tmp_path / "edited.npz", **arrays, **({name: change(array)} if change else {}))
+    with pytest.raises(DataError, match=f"expected '{name}'"):
+        recommender.load_states(tmp_path / "edited.npz")
+
+
+@pytest.mark.parametrize("users", [["ann", "ann", "bob"], ["ann", "bob"], 3])
+def test_users_that_do_not_match_the_arrays_are_refused(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, users: object
+) -> None:
+    recommender = Recommender.load(twin_bundle().path)
+    recommender.observe_many(EVENTS)
+    recommender.save_states(tmp_path / "states.npz")
+    with np.load(tmp_path / "states.npz") as file:
+        arrays = dict(file)
+    arrays["users"] = np.frombuffer(json.dumps(users).encode(), np.uint8)
+    np.savez(tmp_path / "states.npz", **arrays)
+    with pytest.raises(DataError, match="expected saved states"):
+        recommender.load_states(tmp_path / "states.npz")
+
+
+def test_a_full_disk_leaves_the_old_file(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommender = Recommender.load(twin_bundle().path)
+    recommender.observe_many(EVENTS)
+    recommender.save_states(tmp_path / "states.npz")
+    before = (tmp_path / "states.npz").read_bytes()
+    recommender.observe("bob", "i5")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match="No space left"):
+        recommender.save_states(tmp_path / "states.npz")
+    assert (tmp_path / "states.npz").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["states.npz"]
+
+
+@given(rows=st.lists(st.integers(1, 30), min_size=1, max_size=60), cuts=st.lists(st.integers(0, 60), max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_seen_and_window_do_not_depend_on_how_events_arrive(
+    twin_bundle: Callable[..., Bundle], rows: list[int], cuts: list[int]
+) -> None:
+    manifest = twin_bundle().manifest
+    whole, parts = UserStore(manifest, window=6), UserStore(manifest, window=6)
+    commit(whole, rows)
+    edges = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
+    for start, end in itertools.pairwise(edges):
+        commit(parts, rows[start:end])
+    newest = list(dict.fromkeys(reversed(rows)))[: manifest.max_exclude]
+    for store in (whole, parts):
+        slot = store.slot("ann")
+        assert store.seen(slot).tolist() == newest[::-1]
+        assert store.window(slot).tolist() == rows[-6:]
+        assert store.arrays["num_events"][slot] == len(rows)
+
+
+def test_a_forgotten_slot_is_used_again(twin_bundle: Callable[..., Bundle]) -> None:
+    store = UserStore(twin_bundle().manifest)
+    for user in ("ann", "bob", "cat"):
+        commit(store, [1, 2], user)
+    size = store.bytes
+    assert store.forget("bob")
+    assert store.slot("dan") == 1
+    assert store.seen(1).size == 0
+    assert not store.applied(1, event_hash("1"))
+    assert np.isnan(store.arrays["last_time"][1])
+    assert not any(array[1].any() for name, array in store.arrays.items() if name != "last_time")
+    assert store.bytes == size
+
+
+def test_arrays_double(twin_bundle: Callable[..., Bundle]) -> None:
+    store = UserStore(twin_bundle().manifest)
+    sizes = set()
+    for user in range(1000):
+        store.slot(str(user))
+        sizes.add(len(store.arrays["user"]))
+    assert sizes == {64, 128, 256, 512, 1024}
+
+
+def commit(store: UserStore, rows: list[int], user: str = "ann") -> None:
+    state = {name: np.ones((1, *store.arrays[f"state.{name}"].shape[1:]), np.float32) for name in store.state_names}
+    read = [Observation(row, str(row), event_hash(str(row))) for row in rows]
+    store.commit([store.slot(user)], [read], np.ones((1, 4), np.float32), state)
