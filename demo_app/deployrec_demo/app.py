@@ -12,7 +12,7 @@ look.style()
 try:
     resources.engine()
     pages = [
-        st.Page(live.page, title="Live", url_path="live", default=True),
+        st.Page(live.page, title="Live", default=True),
         st.Page(lab.page, title="Latency lab", url_path="lab"),
         st.Page(bundle_page.page, title="Bundle", url_path="bundle"),
     ]

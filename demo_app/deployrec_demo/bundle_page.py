@@ -44,11 +44,17 @@ def _summary(engine: Engine, certificate: list[dict[str, Any]]) -> None:
     rows = [
         ["bundle", f"<code>{manifest.bundle_id[:16]}</code> of {escape(manifest.created[:10])}"],
         ["model", f"{escape(manifest.model['key'])}, {escape(_pairs(manifest.model['config']))}"],
-        ["data", f"{escape(manifest.data['name'])}: {manifest.data['num_users']:,} users, {manifest.num_items:,} items, "
-                 f"{manifest.data['num_events']:,} events"],  # fmt: skip
+        [
+            "data",
+            f"{escape(manifest.data['name'])}: {manifest.data['num_users']:,} users, {manifest.num_items:,} items, "
+            f"{manifest.data['num_events']:,} events",
+        ],
         ["training", escape(training)],
-        ["requests", f"up to {manifest.top_k} items, without a user's newest {manifest.max_exclude} seen ones; "
-                     f"histories in chunks of {manifest.encode_chunk} events"],  # fmt: skip
+        [
+            "requests",
+            f"up to {manifest.top_k} items, without a user's newest {manifest.max_exclude} seen ones; "
+            f"histories in chunks of {manifest.encode_chunk} events",
+        ],
         ["versions", escape(_pairs(manifest.versions))],
     ]
     look.table(["", ""], rows)
@@ -72,7 +78,12 @@ def _state(engine: Engine) -> None:
 def _files(engine: Engine) -> None:
     st.markdown("#### Files")
     rows = [
-        [escape(name), look.size(file.bytes), f"<code>{file.sha256[:8]}</code>", '<span class="good">as exported</span>']
+        [
+            escape(name),
+            look.size(file.bytes),
+            f"<code>{file.sha256[:8]}</code>",
+            '<span class="good">as exported</span>',
+        ]
         for name, file in engine.manifest.files.items()
     ]
     look.table(["file", "size", "sha256", ""], rows, numbers=(1,))
@@ -93,8 +104,13 @@ def _certificate(engine: Engine, certificate: list[dict[str, Any]]) -> None:
     look.table(
         ["quantity", "worst in", "error", "limit", ""],
         [
-            [escape(row["quantity"]), f"{escape(row['comparison'])}, {escape(row['case'])}", f"{row['figure']:.1e}",
-             f"{row['limit']:.1e}", _verdict(row["passed"])]  # fmt: skip
+            [
+                escape(row["quantity"]),
+                f"{escape(row['comparison'])}, {escape(row['case'])}",
+                f"{row['figure']:.1e}",
+                f"{row['limit']:.1e}",
+                _verdict(row["passed"]),
+            ]
             for _, row in sorted(worst.items())
         ],
         numbers=(2, 3),
@@ -103,21 +119,34 @@ def _certificate(engine: Engine, certificate: list[dict[str, Any]]) -> None:
         with st.spinner("Comparing the graphs with the certificate's answers ..."), engine.lock:
             report = verify(engine.bundle.path)
         failed = sum(not row.passed for row in report.comparisons)
-        said = f"Live: {len(engine.manifest.files)} files as exported; {len(report.comparisons) - failed:,} of {len(report.comparisons):,} comparisons hold on this machine."
-        (st.error if failed else st.success)(said)
+        count = len(report.comparisons)
+        (st.error if failed else st.success)(
+            f"Live: {len(engine.manifest.files)} files as exported; {count - failed:,} of {count:,} comparisons hold "
+            "on this machine."
+        )
     with st.expander(f"All {len(certificate):,} comparisons"):
-        st.dataframe(certificate, hide_index=True, column_order=["comparison", "case", "quantity", "figure", "limit", "passed"],
-                     column_config={name: st.column_config.NumberColumn(format="%.1e") for name in ("figure", "limit")})  # fmt: skip
+        st.dataframe(
+            certificate,
+            hide_index=True,
+            column_order=["comparison", "case", "quantity", "figure", "limit", "passed"],
+            column_config={name: st.column_config.NumberColumn(format="%.1e") for name in ("figure", "limit")},
+        )
 
 
 def _graphs(engine: Engine) -> None:
     st.markdown("#### Graphs")
     names = [name for name in GRAPHS if name in engine.manifest.graphs]
-    name = st.segmented_control("Graph", names, default=names[0], required=True, key="graph", label_visibility="collapsed")
+    name = st.segmented_control(
+        "Graph", names, default=names[0], required=True, key="graph", label_visibility="collapsed"
+    )
     picture = read_picture(engine.bundle.file(engine.manifest.graphs[name].file))
-    st.caption(f"{engine.manifest.graphs[name].file}: {picture.nodes} operators, opset {engine.manifest.opset}; grouped by "
-               "module, state in colour.")  # fmt: skip
-    st.graphviz_chart(dot(picture, st.context.theme.type == "dark"), width="content", alt=f"the {name} graph by modules")
+    st.caption(
+        f"{engine.manifest.graphs[name].file}: {picture.nodes} operators, opset {engine.manifest.opset}; grouped by "
+        "module, state in colour."
+    )
+    st.graphviz_chart(
+        dot(picture, st.context.theme.type == "dark"), width="content", alt=f"the {name} graph by modules"
+    )
 
 
 def _verdict(passed: bool) -> str:

@@ -82,7 +82,7 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def latency_lines(lines: Mapping[tuple[str, str, str], Sequence[Cell]], percentile: str) -> go.Figure:
-    """Milliseconds against events, by (label, mode, backend): steps in cool colours, re-encodes in warm ones, a dash per backend."""
+    """Milliseconds against events, by (label, mode, backend): steps in cool colours, re-encodes in warm ones."""
     labels = list(dict.fromkeys(label for label, _, _ in lines))
     backends = list(dict.fromkeys(backend for _, _, backend in lines))
     figure = go.Figure()

@@ -43,7 +43,7 @@ class Engine:
         return {tensor.name: np.zeros((1, *tensor.shape), np.float32) for tensor in self.manifest.state.tensors}
 
     def can_step(self, events: int) -> bool:
-        """Whether the state of a user with `events` events in all, the new one included, may be carried on by a step."""
+        """Whether a step may carry on the state of a user with `events` events in all, the new one included."""
         return "step" in self.manifest.graphs and (not self.window or events <= self.window)
 
     def step(self, row: int, exclude: np.ndarray, state: State) -> Output:

@@ -1,4 +1,4 @@
-"""An ONNX graph as a picture that can be read: operators grouped by the module they belong to, modules by their layer."""
+"""An ONNX graph as a picture that can be read: operators grouped by module, modules by layer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import onnx
 
 SCORING = "scores and top-k"
 INTAKE = "events"
+End = tuple[str, str] | str
+"""A box by its key, or a tensor by its name."""
 OPERATORS = 3
 """Kinds of operators that a box names; the others are counted."""
 
@@ -26,10 +28,10 @@ class Box:
 
 @dataclass(frozen=True)
 class Picture:
-    """Boxes by key in the order of the graph, links between boxes or graph inputs and outputs, and how many nodes there are."""
+    """Boxes by key in the graph's order, links between them and the graph's inputs and outputs, the number of nodes."""
 
     boxes: dict[tuple[str, str], Box]
-    links: list[tuple[object, object]]
+    links: list[tuple[End, End]]
     inputs: list[str]
     outputs: list[str]
     nodes: int
@@ -43,7 +45,7 @@ def read_picture(path: str | Path) -> Picture:
     producer = {name: place for place, node in enumerate(nodes) for name in node.output if name}
     keys = _modules(nodes, producer, set(inputs))
     boxes: dict[tuple[str, str], Box] = {}
-    links: dict[tuple[object, object], None] = {}
+    links: dict[tuple[End, End], None] = {}
     for node, key in zip(nodes, keys, strict=True):
         boxes.setdefault(key, Box(*key)).operators[node.op_type] += 1
     for node, key in zip(nodes, keys, strict=True):
@@ -59,12 +61,15 @@ def read_picture(path: str | Path) -> Picture:
 
 def dot(picture: Picture, dark: bool) -> str:
     """Graphviz text: a frame for each layer, a box for each module, state in the accent colour."""
-    ink, line, fill, state = ("#dfe7e7", "#4a585c", "#1a2124", "#12403c") if dark else ("#1b2326", "#b9c3c3", "#f1f3f2", "#d5f0ec")
-    names = {key: f"b{place}" for place, key in enumerate(picture.boxes)}
+    ink, line, fill, state = (
+        ("#dfe7e7", "#4a585c", "#1a2124", "#12403c") if dark else ("#1b2326", "#b9c3c3", "#f1f3f2", "#d5f0ec")
+    )
+    names: dict[End, str] = {key: f"b{place}" for place, key in enumerate(picture.boxes)}
     names |= {name: f"t{place}" for place, name in enumerate([*picture.inputs, *picture.outputs])}
     lines = [
         "digraph {",
-        f'bgcolor=transparent; rankdir=TB; nodesep=.18; ranksep=.28; fontname="sans-serif"; fontcolor="{ink}"; fontsize=11',
+        "bgcolor=transparent; rankdir=TB; nodesep=.18; ranksep=.28",
+        f'fontname="sans-serif"; fontcolor="{ink}"; fontsize=11',
         f'node [shape=box, style="rounded,filled", fontname="sans-serif", fontsize=10, margin=".1,.05", height=.3,'
         f' color="{line}", fillcolor="{fill}", fontcolor="{ink}"]',
         f'edge [color="{line}", arrowsize=.5]',
@@ -91,7 +96,7 @@ def _label(box: Box) -> str:
 
 
 def _modules(nodes: list[onnx.NodeProto], producer: dict[str, int], inputs: set[str]) -> list[tuple[str, str]]:
-    """The module of each node: the one whose weights or state it reads, else that of what it reads, else of its reader."""
+    """Each node's module: the one whose weights or state it reads, else that of what it reads, else of its reader."""
     last = next((place for place, node in enumerate(nodes) if "user" in node.output), -1)
     keys: list[tuple[str, str] | None] = [None] * len(nodes)
     for place, node in enumerate(nodes):
@@ -107,7 +112,11 @@ def _modules(nodes: list[onnx.NodeProto], producer: dict[str, int], inputs: set[
             keys[place] = own[0] if own else known[0] if known else None
     for place in range(len(nodes) - 1, -1, -1):
         if keys[place] is None:
-            readers = [keys[n] for n, node in enumerate(nodes) if set(node.output) and set(nodes[place].output) & set(node.input)]
+            readers = [
+                keys[n]
+                for n, node in enumerate(nodes)
+                if set(node.output) and set(nodes[place].output) & set(node.input)
+            ]
             keys[place] = next((key for key in readers if key), (INTAKE, INTAKE))
     return [key or (INTAKE, INTAKE) for key in keys]
 

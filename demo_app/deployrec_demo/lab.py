@@ -1,4 +1,4 @@
-"""The latency lab: measure on this machine from the page, or look at what was recorded; every number says which it is."""
+"""The latency lab: measure on this machine from the page, or look at what was recorded; each number says which."""
 
 from __future__ import annotations
 
@@ -33,17 +33,25 @@ def page() -> None:
     absent = bench_run.absent_backends()
     if not kinds:
         st.caption("Nothing measured yet: the chart of latency against history length appears here.")
-        look.table(["not on this machine", ""], [[escape(n), escape(why)] for n, why in absent.items()], off=range(len(absent)))
+        look.table(
+            ["not on this machine", ""], [[escape(n), escape(why)] for n, why in absent.items()], off=range(len(absent))
+        )
         return
     kind = kinds[0]
     if len(kinds) > 1:
-        kind = st.segmented_control("Numbers", kinds, default=kind, required=True, format_func=str.capitalize, key="kind")
+        kind = st.segmented_control(
+            "Numbers", kinds, default=kind, required=True, format_func=str.capitalize, key="kind"
+        )
     report = reports[kind]
     assert report is not None
     label = f"{kind.capitalize()}: {_origin(report)}"
     _figures(report, kind)
     _history(report, label)
-    _axes(report, label, {**dict.fromkeys(absent, "not in this recording"), **_skipped(report)} if kind == "recorded" else absent)
+    _axes(
+        report,
+        label,
+        {**dict.fromkeys(absent, "not in this recording"), **_skipped(report)} if kind == "recorded" else absent,
+    )
     _download(report, kind)
 
 
@@ -102,7 +110,9 @@ def _figures(report: BenchmarkReport, kind: str) -> None:
     even = break_even(step, encode)
     if even is not None:
         first = even <= min(again)
-        st.markdown("A step is faster from the first event on." if first else f"A step is faster from {even:.0f} events on.")
+        st.markdown(
+            "A step is faster from the first event on." if first else f"A step is faster from {even:.0f} events on."
+        )
 
 
 def _history(report: BenchmarkReport, label: str) -> None:
@@ -118,7 +128,9 @@ def _history(report: BenchmarkReport, label: str) -> None:
     }
     st.markdown("**One user's latency against the length of the history**")
     st.plotly_chart(latency_lines(lines, chosen), config={"displayModeBar": False}, key="lines")
-    st.caption(f"{label}. Both axes logarithmic; {report.config.base_batch} user, {_threads(report.config.base_threads)}.")
+    st.caption(
+        f"{label}. Both axes logarithmic; {report.config.base_batch} user, {_threads(report.config.base_threads)}."
+    )
 
 
 def _axes(report: BenchmarkReport, label: str, absent: dict[str, str]) -> None:
@@ -130,7 +142,11 @@ def _axes(report: BenchmarkReport, label: str, absent: dict[str, str]) -> None:
         batch = st.select_slider("Users per batch", batches, key="batch") if len(batches) > 1 else batches[0]
     with right:
         own = report.subjects[0].num_items
-        size = st.select_slider("Items in the catalogue", sizes, value=own, key="catalogue") if len(sizes) > 1 else sizes[0]
+        size = (
+            st.select_slider("Items in the catalogue", sizes, value=own, key="catalogue")
+            if len(sizes) > 1
+            else sizes[0]
+        )
     config = report.config
     cells = [
         cell
@@ -145,6 +161,8 @@ def _axes(report: BenchmarkReport, label: str, absent: dict[str, str]) -> None:
     off = tuple(range(len(rows), len(rows) + len(absent)))
     rows += [[f"{escape(name)}: {escape(reason)}", "", "", "", ""] for name, reason in absent.items()]
     look.table(["", "p50", "p95", "p99", "users/s"], rows, numbers=(1, 2, 3, 4), off=off)
+    if len(batches) == len(sizes) == 1:
+        st.caption("Measure all axes to move the batch and the catalogue too.")
     st.caption(f"{label}. History of {config.base_history:,} events, {_threads(config.base_threads)}.")
 
 
@@ -172,7 +190,9 @@ def _download(report: BenchmarkReport, kind: str) -> None:
 
 def _origin(report: BenchmarkReport) -> str:
     machine = report.machine
-    place = f"{machine.get('processor')}, {machine.get('cores')} cores" + (f", {machine['gpu']}" if machine.get("gpu") else "")
+    place = f"{machine.get('processor')}, {machine.get('cores')} cores" + (
+        f", {machine['gpu']}" if machine.get("gpu") else ""
+    )
     return f"{place}, {report.created[:16].replace('T', ' ')} UTC" + (", stopped early" if report.cancelled else "")
 
 

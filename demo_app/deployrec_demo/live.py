@@ -35,6 +35,7 @@ def page() -> None:
     st.caption(f"Live: answered on the server in {look.duration(took)}.")
     if visit.previous is None:
         st.caption("Click an item: what the click costs by each way, and what it changes in the state, appears here.")
+        resources.late_torch(engine.manifest.bundle_id, engine)  # begins to load while the visitor looks
     else:
         _ways(engine)
         _change(engine, visit)
@@ -69,10 +70,9 @@ def _headline(engine: Engine) -> None:
 def _history(engine: Engine, visit: Visit) -> None:
     newest = list(visit.rows[-STRIP:])
     parts = [f'<span class="more">{len(visit.rows) - len(newest):,} earlier</span>'] if len(visit.rows) > STRIP else []
-    parts += [
-        f'<span class="{"new" if visit.clicked and place == len(newest) - 1 else ""}">{escape(engine.shelf.titles[row])}</span>'
-        for place, row in enumerate(newest)
-    ]
+    for place, row in enumerate(newest, 1):
+        kind = "new" if visit.clicked and place == len(newest) else ""
+        parts.append(f'<span class="{kind}">{escape(engine.shelf.titles[row])}</span>')
     if visit.unknown:
         parts.append(f'<span class="skipped">{visit.unknown} unknown, skipped</span>')
     parts = parts or ['<span class="more">No history yet: pick something below, or start as a real user.</span>']
@@ -111,7 +111,7 @@ def _search(engine: Engine, shown: list[Place]) -> None:
     if not found:
         st.caption("Nothing has all of these words and genres.")
     elif idle:
-        st.caption("A popular one of each genre." if kinds else "Popular items.")
+        st.caption("Popular items of every genre." if kinds else "Popular items.")
 
 
 def _item(label: str, engine: Engine, row: int, key: str) -> None:
@@ -126,7 +126,7 @@ def _details(engine: Engine, row: int) -> str:
 
 def _arrow(place: Place, visit: Visit) -> str:
     if visit.previous is None or place.rose == 0:
-        return ":gray[–]"
+        return ":gray[=]"
     if place.rose is None:
         return ":blue[new]"
     return f":green[▲{place.rose}]" if place.rose > 0 else f":red[▼{-place.rose}]"
@@ -156,8 +156,10 @@ def _ways_table(engine: Engine) -> None:
         agrees = '<span class="good">same</span>' if way.agrees else '<span class="bad">differs</span>'
         rows.append([name, look.duration(way.seconds), f"{way.difference:.0e}" if way.difference else "0", agrees])
     look.table(["way", "latency", "max. difference", "top-10"], rows, numbers=(1, 2), off=tuple(off))
-    st.caption(f"Live: medians of up to {max(way.calls for way in ways)} calls just now, one thread. Difference: of the "
-               "user vector, from the first way.")  # fmt: skip
+    st.caption(
+        f"Live: medians of up to {max(way.calls for way in ways)} calls just now, one thread. Difference: of the user "
+        "vector, from the first way."
+    )
     if late.found != LOADING and st.session_state.pop("torch_awaited", False):
         st.rerun()
     if late.found == LOADING:
@@ -170,8 +172,8 @@ def _change(engine: Engine, visit: Visit) -> None:
         return
     st.markdown("#### What the click changed in the state")
     st.caption(
-        f"{engine.manifest.state.floats:,} numbers, {look.size(engine.manifest.state.bytes)}, are all that is kept of the "
-        f"{len(visit.rows):,} events. Green went up, orange down; each strip has its own scale."
+        f"{engine.manifest.state.floats:,} numbers, {look.size(engine.manifest.state.bytes)}, are all that is kept of "
+        f"the {len(visit.rows):,} events. Green went up, orange down; each strip has its own scale."
     )
     st.plotly_chart(state_strips(moved), config={"displayModeBar": False}, key="strips")
 

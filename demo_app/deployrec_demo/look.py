@@ -28,7 +28,8 @@ THEME = {
 
 STYLES = """<style>
 .block-container {max-width: 1180px; padding-top: 1.6rem; padding-bottom: 4rem}
-.figures {display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .6rem 2rem; margin: .2rem 0 .4rem}
+.figures {display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .6rem 2rem;
+  margin: .2rem 0 .4rem}
 .figures b {display: block; font-size: 1.9rem; font-weight: 600; letter-spacing: -.02em; line-height: 1.2;
   font-variant-numeric: tabular-nums}
 .figures span {font-size: .84rem; opacity: .72}
@@ -49,7 +50,8 @@ STYLES = """<style>
 .brand {font-size: 1.3rem; font-weight: 650; letter-spacing: -.02em; margin-right: .5rem}
 .table {width: 100%; border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums}
 .table th {text-align: left; font-weight: 500; opacity: .7; font-size: .8rem}
-.table th, .table td {padding: .34rem 1.2rem .34rem 0; border-bottom: 1px solid rgba(128, 140, 140, .2); vertical-align: top}
+.table th, .table td {padding: .34rem 1.2rem .34rem 0; border-bottom: 1px solid rgba(128, 140, 140, .2);
+  vertical-align: top}
 .table th:last-child, .table td:last-child {padding-right: 0}
 .table td {overflow-wrap: break-word}
 .table td.n, .table th.n {text-align: right; white-space: nowrap}
@@ -82,7 +84,7 @@ def figures(*shown: tuple[str, str]) -> None:
 
 
 def table(header: list[str], rows: list[list[str]], numbers: tuple[int, ...] = (), off: Collection[int] = ()) -> None:
-    """A plain table that wraps instead of scrolling; cells are HTML, columns `numbers` stand right, rows `off` are grey."""
+    """A table that wraps instead of scrolling; cells are HTML, columns `numbers` stand right, rows `off` are grey."""
 
     def line(cells: list[str], tag: str) -> str:
         return "".join(
@@ -101,10 +103,8 @@ def markdown(text: str) -> str:
 
 def duration(seconds: float) -> str:
     """Three figures with a fitting unit: 71.2 µs, 1.53 ms, 2.10 s."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            break
-    value = seconds / size
+    unit, factor = ("s", 1.0) if seconds >= 1 else ("ms", 1e3) if seconds >= 1e-3 else ("µs", 1e6)
+    value = seconds * factor
     return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 

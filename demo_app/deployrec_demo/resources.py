@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from deployrec_demo.timing import median_seconds
 from deployrec_demo.engine import Engine
 from deployrec_demo.session import NOTHING
+from deployrec_demo.timing import median_seconds
 from deployrec_demo.torch_twin import LateTorch
 
 BUNDLE = "DEPLOYREC_DEMO_BUNDLE"

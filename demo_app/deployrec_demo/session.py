@@ -14,7 +14,7 @@ NOTHING = np.zeros((1, 1), np.int64)
 
 @dataclass(frozen=True)
 class Visit:
-    """A user after `rows` (item rows, oldest first): user vector [1, D], None without events, and state tensors [1, ...].
+    """A user after `rows` (item rows, oldest first): user vector [1, D], None without events; state tensors [1, ...].
 
     `unknown` counts events that were skipped because the catalogue does not know their item.
     """
@@ -33,7 +33,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Place:
-    """One line of the list: rank from 1, and how many places it rose since the click before (None: it was not there)."""
+    """One line of the list: rank from 1, and how many places it rose since the moment before (None: not there)."""
 
     rank: int
     row: int

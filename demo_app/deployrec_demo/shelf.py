@@ -40,13 +40,13 @@ class Shelf:
         return found[:most]
 
     def assortment(self, without: Collection[int], most: int = 8) -> list[int]:
-        """The most popular item of each kind, largest kinds first, leaving out `without`; just popular ones without kinds."""
+        """The most popular item of each kind, largest kinds first, then other popular ones; none of `without`."""
         sizes = Counter(kind for kinds in self.kinds for kind in kinds)
         left = [row for row in self.popular if row not in without]
         chosen: list[int] = []
         for kind, _ in sizes.most_common(most):
             chosen += [row for row in left if kind in self.kinds[row] and row not in chosen][:1]
-        return chosen or left[:most]
+        return (chosen + [row for row in left if row not in chosen])[:most]
 
     @classmethod
     def read(cls, path: str | Path) -> Shelf:
@@ -69,7 +69,7 @@ class Shelf:
 
 
 def _kinds(values: Sequence[str]) -> list[frozenset[str]]:
-    """Each value's parts by whichever separator leaves the fewest distinct ones; none at all where those are too many."""
+    """Each value's parts by the separator that leaves the fewest distinct ones; none where those are too many."""
     splits = [
         [frozenset(filter(None, (part.strip() for part in re.split(separator, value)))) for value in values]
         for separator in (r"[|;,]", r"[|;,\s]")

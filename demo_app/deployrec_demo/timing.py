@@ -1,4 +1,4 @@
-"""Medians of a few calls. `deployrec.benchmark` measures with more care, but it imports torch, which the first page must not."""
+"""Medians of a few calls, without `deployrec.benchmark`, which imports torch: the first page must not wait for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bundle's model in torch, from weights.safetensors: what the graphs are compared with. Needs torch, imported late."""
+"""The bundle's model in torch, from weights.safetensors, for the graphs to be compared with; torch is imported late."""
 
 from __future__ import annotations
 

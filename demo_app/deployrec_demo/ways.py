@@ -1,4 +1,4 @@
-"""The same click by every way there is: a step, the whole history again, and torch; what each costs and whether they agree."""
+"""The same click as a step, as the whole history again, and in torch: what each costs and whether they agree."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deployrec_demo.timing import median_seconds
 from deployrec.runtime.backend import Output
 from deployrec.runtime.parity import TIE_FACTOR, Answer, topk_figure
 from deployrec_demo.engine import Engine
 from deployrec_demo.session import Visit, excluded
+from deployrec_demo.timing import median_seconds
 from deployrec_demo.torch_twin import TorchTwin
 
 BUDGET, SLOW = 0.012, 0.04
@@ -24,7 +24,7 @@ SHOWN = 10
 class Way:
     """One way of reading the click: median latency in seconds, then the comparison with the first way of the list.
 
-    `difference` is the largest one in the user vector and `agrees` says whether the top-10 is the same up to ties; a way
+    `difference` is the largest one in the user vector; `agrees` says whether the top-10 is the same up to ties. A way
     that cannot be taken has a `reason` instead.
     """
 

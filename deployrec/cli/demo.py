@@ -23,8 +23,12 @@ def demo(
     bundle: Annotated[
         Path | None, typer.Argument(help=f"Bundle folder; default: bundles/{QUICK_MODEL}, exported first if need be.")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port of the page; default: the first free one from 8501 on.")] = None,
-    address: Annotated[str, typer.Option(help="Who may open the page: localhost, or 0.0.0.0 for the network.")] = "localhost",
+    port: Annotated[
+        int | None, typer.Option(help="Port of the page; default: the first free one from 8501 on.")
+    ] = None,
+    address: Annotated[
+        str, typer.Option(help="Who may open the page: localhost, or 0.0.0.0 for the network.")
+    ] = "localhost",
     headless: Annotated[bool, typer.Option("--headless", help="Open no browser.")] = False,
 ) -> None:
     """Show a bundle in the browser: live recommendations, latencies measured here, and the bundle's certificate.

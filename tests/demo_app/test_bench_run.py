@@ -2,9 +2,7 @@
 
 import shutil
 
-import pytest
-
-benchmark = pytest.importorskip("deployrec.benchmark")
+from deployrec import benchmark
 from deployrec_demo import bench_run
 
 TINY = benchmark.BenchmarkConfig(

@@ -1,16 +1,18 @@
 """The figures hold the numbers that they are given."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("plotly")
+from deployrec import benchmark
 from deployrec_demo import charts
 
 
 @settings(max_examples=25)
-@given(shape=st.lists(st.integers(1, 130), min_size=1, max_size=3).filter(lambda s: np.prod(s) < 60_000), seed=st.integers(0, 99))
+@given(
+    shape=st.lists(st.integers(1, 130), min_size=1, max_size=3).filter(lambda s: np.prod(s) < 60_000),
+    seed=st.integers(0, 99),
+)
 def test_a_strip_keeps_the_largest_change(shape, seed):
     tensor = np.random.default_rng(seed).standard_normal(shape)
     strip = charts._strip(tensor)
@@ -32,7 +34,6 @@ def test_state_strips_name_every_tensor_and_its_largest_move():
 
 
 def test_latency_lines_are_milliseconds_of_the_percentile():
-    benchmark = pytest.importorskip("deployrec.benchmark")
     latency = benchmark.Latency(p50=0.001, p95=0.002, p99=0.003, mean=0.001, calls=9)
     cells = [benchmark.Cell("m", "step", "onnxruntime", 1, history, 30, 1, latency) for history in (10, 100)]
     figure = charts.latency_lines({("m", "step", "onnxruntime"): cells, ("m", "encode", "torch"): []}, "p95")

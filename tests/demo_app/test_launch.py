@@ -6,10 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
-
-pytest.importorskip("streamlit")
 from streamlit import config
+from typer.testing import CliRunner
 
 import deployrec.cli.demo as verb
 from deployrec.cli.main import app

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("streamlit")
 from deployrec_demo.look import duration, markdown, size
 
 UNITS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}

@@ -2,12 +2,10 @@
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("streamlit")
-pytest.importorskip("plotly")
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
@@ -28,7 +26,9 @@ def opened(bundle_of, monkeypatch):
         bundle = bundle or bundle_of("recblr")
         monkeypatch.setenv(resources.BUNDLE, str(bundle))
         st.cache_resource.clear()
-        monkeypatch.setattr(resources.LateTorch, "__init__", lambda self, bundle: setattr(self, "found", TorchTwin(bundle)))
+        monkeypatch.setattr(
+            resources.LateTorch, "__init__", lambda self, bundle: setattr(self, "found", TorchTwin(bundle))
+        )
         if page is None:
             return AppTest.from_file(str(APP), default_timeout=WAIT).run()
         return AppTest.from_string(f"from deployrec_demo import {page}\n{page}.page()", default_timeout=WAIT).run()
@@ -55,7 +55,7 @@ def test_three_clicks_move_the_list_and_show_what_they_cost(opened):
         app.button(key="row-place-3").click().run()
         assert not app.exception
         lists.append(titles(app))
-    assert all(before != after for before, after in zip(lists, lists[1:], strict=False))
+    assert all(before != after for before, after in pairwise(lists))
     shown = text(app)
     assert "Next for this user" in shown
     assert "all 3 events again, torch" in shown
@@ -131,9 +131,33 @@ def test_a_broken_bundle_is_one_clear_message(opened, bundle_of, tmp_path):
     assert "no such folder" in gone.error[0].value
 
 
+@pytest.mark.parametrize("kind", ["gru", "window", "encode-only"])
+def test_every_kind_of_model_has_its_pages(opened, twin_engine, monkeypatch, kind):
+    bundle = twin_engine(kind)[1].bundle.path
+    app = opened(page="bundle_page", bundle=bundle)
+    assert not app.exception
+    assert ("None: every request reads" in text(app)) == (kind == "encode-only")
+    reason = "no such model"
+    monkeypatch.setattr(resources.LateTorch, "__init__", lambda self, bundle: setattr(self, "found", reason))
+    app = AppTest.from_file(str(APP), default_timeout=WAIT).run()
+    for _ in range(7):
+        app.button(key="row-found-2").click().run()
+        assert not app.exception
+    shown = text(app)
+    assert reason in shown
+    again = {"gru": "all 7 events", "window": "newest 6 events", "encode-only": "newest 6 events"}[kind]
+    assert f"{again} again, ONNX Runtime" in shown
+    assert ("this model keeps no state" in shown) == (kind == "encode-only")
+    assert ("reads its window again" in shown) == (kind == "window")
+    assert ("one step: event in, top-10 out" in shown) == (kind != "encode-only")
+    assert len(app.get("plotly_chart")) == (kind != "encode-only")
+
+
 def test_torch_that_is_missing_is_named(opened, monkeypatch):
     app = opened()
-    monkeypatch.setattr(resources.LateTorch, "__init__", lambda self, bundle: setattr(self, "found", "torch is not installed"))
+    monkeypatch.setattr(
+        resources.LateTorch, "__init__", lambda self, bundle: setattr(self, "found", "torch is not installed")
+    )
     st.cache_resource.clear()
     app.button(key="row-place-1").click().run()
     assert "torch is not installed" in text(app)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from deployrec_demo.shelf import Shelf
 
-TITLES = ["Winter Bridge", "The Winter Garden", "Garden of Glass", "Bridge", "A, \"quoted\" [title]"]
+TITLES = ["Winter Bridge", "The Winter Garden", "Garden of Glass", "Bridge", 'A, "quoted" [title]']
 GENRES = ["Drama Crime", "Drama", "Comedy", "", "Crime"]
 YEARS = ["1990", "2001", "1990", "2016", ""]
 
@@ -64,6 +64,7 @@ def test_no_genre_column_no_kinds(tmp_path):
 
 def test_assortment_takes_one_of_each_kind_and_leaves_out_what_is_shown(tmp_path):
     shelf = shelf_of(tmp_path)
-    assert set(shelf.assortment(set())) == {2, 5, 3}
+    assert set(shelf.assortment(set())[:3]) == {2, 5, 3}
+    assert shelf.assortment(set())[3:] == [4, 1]
     assert shelf.assortment({5}, most=9).count(1) == 1
     assert 5 not in shelf.assortment({5})
