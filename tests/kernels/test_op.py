@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.kernels.cases import GRU, LINEAR_RECURRENCE, PACKING, RECURRENCES, Recurrence, randn
+from tests.kernels.cases import BD_LRU, GRU, LINEAR_RECURRENCE, PACKING, RECURRENCES, Recurrence, randn
 
 
 class Module(torch.nn.Module):
@@ -99,6 +99,8 @@ def test_mixed_dtypes_are_promoted_and_the_state_is_float32() -> None:
     assert hidden.dtype == final.dtype == torch.float32
     hidden, final = LINEAR_RECURRENCE.op(a.bfloat16(), b)
     assert (hidden.dtype, final.dtype) == (torch.bfloat16, torch.float32)
+    hidden, _ = BD_LRU.op(b, a, b, torch.zeros(4))
+    assert hidden.dtype == torch.float32
 
 
 @pytest.mark.parametrize("recurrence", PACKING, ids=str)
