@@ -65,9 +65,11 @@ def test_gru(shape: tuple[int, int, int], precision: str, dtype: torch.dtype, to
         torch.set_float32_matmul_precision(before)
 
 
-@pytest.mark.parametrize(("width", "dtype"), [(128, BF16), (96, torch.float32), (200, BF16)])
-def test_gru_widths_on_and_off_chip(width: int, dtype: torch.dtype) -> None:
-    check(GRU, (20, 50, width), dtype, "cuda", 5e-3 if dtype == torch.float32 else 2e-2)
+@pytest.mark.parametrize(
+    ("width", "dtype", "tolerance"), [(128, BF16, 2e-2), (96, torch.float32, 5e-3), (200, BF16, 5e-2)]
+)
+def test_gru_widths_on_and_off_chip(width: int, dtype: torch.dtype, tolerance: float) -> None:
+    check(GRU, (20, 50, width), dtype, "cuda", tolerance)
 
 
 @pytest.mark.parametrize("recurrence", PACKING, ids=str)
