@@ -32,7 +32,7 @@ class Timing:
 
 
 def time_together(calls: dict[str, Callable[[], object]], device: str, seconds: float = 0.5) -> dict[str, Timing]:
-    """Every call once a round, so that a busy machine slows all alike; 3 to 200 rounds, `seconds` for each call.
+    """Every call once a round, so that a busy machine slows all alike; 5 to 200 rounds, `seconds` for each call.
 
     On a GPU between events; a fill of 512 MB before each call empties the L2 cache and hides the launch behind itself.
     """
@@ -41,7 +41,7 @@ def time_together(calls: dict[str, Callable[[], object]], device: str, seconds: 
     timer = _GpuTimer() if device == "cuda" else _CpuTimer()
     times: dict[str, list[float]] = {name: [] for name in calls}
     rounds, stop = 0, time.perf_counter() + seconds * len(calls)
-    while rounds < 3 or (rounds < 200 and time.perf_counter() < stop):
+    while rounds < 5 or (rounds < 200 and time.perf_counter() < stop):
         rounds += 1
         for name, call in calls.items():
             times[name].append(timer.seconds(call))
