@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from deployrec.files import atomic_write
+
 RESULTS = Path(__file__).parent / "results"
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -82,9 +84,7 @@ def write_results(name: str, results: dict[str, Any], folder: Path = RESULTS) ->
     """Writes folder/NAME.json in one move and returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    unfinished = path.with_suffix(".json.tmp")
-    unfinished.write_text(json.dumps(results, indent=2, default=_plain) + "\n")
-    os.replace(unfinished, path)
+    atomic_write(path, json.dumps(results, indent=2, default=_plain) + "\n")
     return path
 
 

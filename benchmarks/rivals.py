@@ -30,6 +30,15 @@ def eager(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack(states, 1)
 
 
+def eager_slicing(a: Tensor, b: Tensor) -> Tensor:
+    """As written first: x[:, t] in a loop. The gradient of every slice is a full tensor of zeros around it."""
+    state, states = torch.zeros_like(b[:, 0]), []
+    for t in range(b.shape[1]):
+        state = a[:, t] * state + b[:, t]
+        states.append(state)
+    return torch.stack(states, 1)
+
+
 def doubling(a: Tensor, b: Tensor) -> Tensor:
     """Hillis and Steele: log2(T) passes over the whole tensor, any T."""
     shift = 1
@@ -52,7 +61,9 @@ def bd_lru_coefficients(x: Tensor, r: Tensor, i: Tensor, lambda_: Tensor) -> tup
 
 def _linear_rivals(device: str, time: int, dtype: torch.dtype) -> Iterator[tuple[str, Recurrence]]:
     yield "deployrec", lambda a, b: dk.linear_recurrence(a, b)[0]
-    yield "torch eager", eager
+    yield "torch eager, unbound once", eager
+    if time <= 200:
+        yield "torch eager, slicing", eager_slicing
     yield "torch doubling", doubling
     if device == "cuda":
         yield "torch.compile doubling", torch.compile(doubling, dynamic=False)
@@ -70,7 +81,7 @@ def _bd_lru_rivals(device: str, time: int, dtype: torch.dtype) -> Iterator[tuple
         compiled = torch.compile(bd_lru_coefficients, dynamic=False)
         yield "compiled gates + deployrec scan", lambda *inputs: dk.linear_recurrence(*compiled(*inputs))[0]
     for name, scan in _linear_rivals(device, time, dtype):
-        if name != "deployrec":
+        if name not in ("deployrec", "torch eager, slicing"):
             yield f"torch gates + {name}", lambda *inputs, scan=scan: scan(*bd_lru_coefficients(*inputs))
 
 

@@ -178,7 +178,7 @@ def _row(cell: Cell) -> list[str]:
 
 
 def _download(report: BenchmarkReport, kind: str) -> None:
-    from deployrec.runtime.files import canonical_json
+    from deployrec.files import canonical_json
 
     data = canonical_json(report.to_dict())
     st.download_button(f"Download the {kind} numbers as JSON", data, f"latency-{kind}.json", "application/json",

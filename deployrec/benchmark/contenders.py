@@ -105,7 +105,9 @@ class TorchContender:
         self.step_graph: Callable[..., tuple[Tensor, ...]] = StepGraph(model, manifest.top_k)
         self.encode_graph: Callable[..., tuple[Tensor, ...]] = EncodeGraph(model, manifest.top_k)
         if backend == "torch.compile":
-            self.step_graph, self.encode_graph = map(torch.compile, (self.step_graph, self.encode_graph))
+            self.step_graph, self.encode_graph = (
+                torch.compile(graph, dynamic=True) for graph in (self.step_graph, self.encode_graph)
+            )
 
     def bytes(self, point: Point) -> int:
         return working_bytes(self.manifest, self.mode, point) + table_bytes(self.manifest)

@@ -26,10 +26,12 @@ class Slope:
 class Finding:
     """A model's step against the same model reading the history again, each on the backend that is fastest for it.
 
-    step, encode: seconds (p50) by history length; break_even: see `break_even`; slope: of the step.
+    step, encode: seconds (p50) by history length; break_even: see `break_even`; slope: of the step. Both look only at
+    histories that the state still holds: beyond `window` (None: no limit) a step reads the newest events again.
     """
 
     label: str
+    window: int | None
     step: dict[int, float]
     encode: dict[int, float]
     break_even: float | None
@@ -46,8 +48,11 @@ def findings(report: BenchmarkReport) -> list[Finding]:
     for subject in report.subjects:
         step, encode = (report.fastest("history", subject.label, mode) for mode in (STEP, ENCODE))
         if step and encode:
-            flat = [cell for cell in step if cell.backend == step[0].backend]
-            found.append(Finding(subject.label, medians(step), medians(encode), break_even(step, encode), slope(flat)))
+            window = subject.exact_up_to
+            held = [cell for cell in step if window is None or cell.history < window]
+            flat = [cell for cell in held if cell.backend == step[0].backend]
+            crossing = break_even(held, encode)
+            found.append(Finding(subject.label, window, medians(step), medians(encode), crossing, slope(flat)))
     return found
 
 

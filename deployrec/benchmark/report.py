@@ -11,7 +11,7 @@ from typing import Any
 from deployrec.benchmark.config import AXES, BenchmarkConfig
 from deployrec.benchmark.timing import Latency
 from deployrec.errors import DataError
-from deployrec.runtime.files import atomic_write, canonical_json, first_line
+from deployrec.files import atomic_write, canonical_json, first_line
 
 SCHEMA_VERSION = 1
 STEP, ENCODE = "step", "encode"

@@ -23,8 +23,8 @@ from deployrec.benchmark.stages import stages_of
 from deployrec.benchmark.timing import Latency
 from deployrec.data import Dataset, load_dataset
 from deployrec.errors import ConfigError
+from deployrec.files import first_line
 from deployrec.runtime.bundle import Bundle
-from deployrec.runtime.files import first_line
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what comes next) before every turn."""

@@ -47,16 +47,25 @@ def sentence(finding: Finding) -> str:
     """What the fastest backends' curves say about one model."""
     first, last = min(finding.step), max(finding.step)
     text = (
-        f"{finding.label}: a step takes {milliseconds(finding.step[first])} ms after {first:,} events and "
+        f"{finding.label}: a step takes {milliseconds(finding.step[first])} ms after {times(first, 'event')} and "
         f"{milliseconds(finding.step[last])} ms after {last:,}"
     )
-    if finding.slope and first < last:
-        text += " (no growth beyond the noise)" if finding.slope.inside_noise else ""
+    if finding.window and last >= finding.window:
+        text += f", where it reads the newest {finding.window:,} again"
+    elif finding.slope and finding.slope.inside_noise:
+        text += ", no growth beyond the noise"
     common = [length for length in (200, 2000) if length in finding.step and length in finding.encode]
-    text += "".join(f"; reading {length:,} events again takes {finding.speedup(length):,.0f}x" for length in common)
+    text += "".join(
+        f"; reading {length:,} events again takes {finding.speedup(length):,.0f}x as long" for length in common
+    )
     if finding.break_even is None:
         return f"{text}; a step never pays."
-    return f"{text}; a step pays from {finding.break_even:,.0f} event{'s' * (round(finding.break_even) != 1)} on."
+    return f"{text}; a step pays from {times(round(finding.break_even), 'event')} on."
+
+
+def times(number: int, what: str) -> str:
+    """ "1 event", "2,000 events"."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def milliseconds(seconds: float) -> str:
@@ -114,7 +123,7 @@ def _base(report: BenchmarkReport, axis: str) -> str:
     base = {
         "history": f"history {config.base_history:,}",
         "batch": f"batch {config.base_batch}",
-        "threads": f"{config.base_threads} thread{'s' * (config.base_threads > 1)}",
+        "threads": times(config.base_threads, "thread"),
     }
     return "".join(f", {text}" for name, text in base.items() if name != axis)
 

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from deployrec.cli.console import out as console
+from deployrec.files import canonical_json
 from deployrec.runtime.bundle import Bundle
-from deployrec.runtime.files import canonical_json
 from deployrec.runtime.manifest import PARITY, GraphTensor, Manifest
 
 
@@ -35,6 +35,9 @@ def info(
         return
     manifest = opened.manifest
     console.print(_summary(opened))
+    if rows := _metrics(manifest):
+        console.print("\n[bold]test metrics[/], all items ranked")
+        console.print(_table(*rows))
     console.print(f"\n[bold]state of one user[/]: {_state_line(manifest)}")
     console.print(_table(*([t.name, " x ".join(map(str, t.shape))] for t in manifest.state.tensors)))
     console.print("\n[bold]graphs[/]")
@@ -59,10 +62,19 @@ def _summary(bundle: Bundle) -> Table:
         ),
         ("data", _pairs(data)),
         ("training", _pairs({name: value for name, value in training.items() if name != "metrics"})),
-        ("metrics", _pairs(training.get("metrics") or {})),
         ("versions", _pairs(manifest.versions)),
         ("certificate", _certificate(bundle)),
     )
+
+
+def _metrics(manifest: Manifest) -> list[list[str]]:
+    """HR@10 and NDCG@10 of every scorer, with seen items excluded (as served) and ranked too."""
+    test = (manifest.training.get("metrics") or {}).get("test", {}).get("rows", {})
+    rows = [
+        [name, *(f"{figures[kind][metric]:.4f}" for kind in ("masked", "unmasked") for metric in ("hr@10", "ndcg@10"))]
+        for name, figures in test.items()
+    ]
+    return [["", "masked HR@10", "NDCG@10", "unmasked HR@10", "NDCG@10"], *rows] if rows else []
 
 
 def _state_line(manifest: Manifest) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import polars as pl
 
 from deployrec.errors import DataError
+from deployrec.files import atomic_file
 
 FIRST_COLUMNS = ["item_id", "title", "popularity"]
 
@@ -18,18 +17,8 @@ def write_items(items: pl.DataFrame, path: str | Path) -> None:
 
     Text is always quoted, so that an id like "007" or an empty one stays what it is.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            items.write_csv(file, quote_style="non_numeric")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_file(path) as file:
+        items.write_csv(file, quote_style="non_numeric")
 
 
 def read_items(path: str | Path) -> pl.DataFrame:

@@ -21,9 +21,9 @@ from deployrec.errors import BundleError, ConfigError, ParityError
 from deployrec.export.graphs import write_graphs
 from deployrec.export.onnx_ops import OPSET
 from deployrec.export.parity import choose_histories, compare_torch, reference_cases
+from deployrec.files import atomic_write, canonical_json
 from deployrec.models import SequentialRecommender
 from deployrec.runtime.bundle import Bundle, seal
-from deployrec.runtime.files import atomic_write, canonical_json
 from deployrec.runtime.manifest import ITEMS, MANIFEST, PARITY, PARITY_CASES, WEIGHTS
 from deployrec.runtime.parity import Comparison
 from deployrec.runtime.verify import compare_graphs

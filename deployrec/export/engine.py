@@ -15,8 +15,8 @@ import onnx
 from deployrec.errors import ConfigError
 from deployrec.export.half import half_products
 from deployrec.export.onnx_ops import DOMAIN
-from deployrec.runtime.bundle import Bundle, seal, sha256_file
-from deployrec.runtime.files import atomic_write, canonical_json
+from deployrec.files import atomic_write, canonical_json, sha256_file
+from deployrec.runtime.bundle import Bundle, seal
 from deployrec.runtime.manifest import PARITY_CASES, Graph, Manifest
 from deployrec.runtime.parity import Comparison, ParityCases
 from deployrec.runtime.tensorrt_api import import_tensorrt, load_plugins, make_logger

@@ -1,4 +1,4 @@
-"""GRU4Rec: a plain GRU over item embeddings (Hidasi et al., ICLR 2016), as RecBole has it: no biases, one projection."""
+"""GRU4Rec: a GRU over item embeddings (Hidasi et al., ICLR 2016), as RecBole has it: no biases, one projection."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from deployrec.errors import BundleError
-from deployrec.runtime.files import atomic_write, canonical_json, first_line, sha256_file
+from deployrec.files import atomic_write, canonical_json, first_line, sha256_file
 from deployrec.runtime.manifest import MANIFEST, SCHEMA_VERSION, Manifest, bundle_id, manifest_digest
 
-__all__ = ["Bundle", "Manifest", "bundle_id", "canonical_json", "seal", "sha256_file"]
+__all__ = ["Bundle", "Manifest", "bundle_id", "seal"]
 
 
 @dataclass(frozen=True)

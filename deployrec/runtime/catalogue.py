@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deployrec.errors import BundleError
-from deployrec.runtime.files import first_line
+from deployrec.files import first_line
 
 COLUMNS = ["item_id", "title", "popularity"]
 

@@ -67,9 +67,7 @@ class CudaStream:
     def _call(self, function: str, *arguments: Any) -> None:
         code = getattr(self._driver, function)(*arguments)
         if code != 0:
-            raise ConfigError(
-                f"expected the CUDA driver to do {function}; got error {code}; free device memory"
-            )
+            raise ConfigError(f"expected the CUDA driver to do {function}; got error {code}; free device memory")
 
 
 class DeviceBuffer:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from deployrec.errors import BundleError
-from deployrec.runtime.files import sha256_json
+from deployrec.files import sha256_json
 from deployrec.state import StateSpec
 
 SCHEMA_VERSION = 1

@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime
 
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
+from deployrec.files import first_line
 from deployrec.runtime.backend import Output, State
 from deployrec.runtime.bundle import Bundle
-from deployrec.runtime.files import first_line
 from deployrec.runtime.manifest import Graph, Manifest
 from deployrec.runtime.providers import onnxruntime_providers
 

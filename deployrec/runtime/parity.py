@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from deployrec.errors import BundleError
-from deployrec.runtime.files import atomic_file, first_line
+from deployrec.files import atomic_file, first_line
 
 USER_ATOL = 1e-5
 STATE_RTOL = 1e-4

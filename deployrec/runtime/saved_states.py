@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deployrec.errors import DataError
-from deployrec.runtime.files import atomic_file, first_line
+from deployrec.files import atomic_file, first_line
 
 TEXTS = ("bundle_id", "users", "last_event_id")
 

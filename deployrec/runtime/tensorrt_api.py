@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deployrec.errors import ConfigError
-from deployrec.runtime.files import first_line
+from deployrec.files import first_line
 
 PLUGIN_VARIABLE = "DEPLOYREC_PLUGIN_LIBRARY"
 PLUGINS = ("LinearRecurrence", "GRURecurrence")

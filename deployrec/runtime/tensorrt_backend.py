@@ -91,9 +91,7 @@ class _Plan:
                 f"expected TensorRT {trt.__version__} to load {path}; got {log.take()}; build it here again"
             )
         if self.engine.name != bundle.manifest.bundle_id:
-            raise BundleError(
-                f"expected {path} to be of this bundle; got a plan of another; build it again"
-            )
+            raise BundleError(f"expected {path} to be of this bundle; got a plan of another; build it again")
         self.context = self.engine.create_execution_context()
         self.buffers: dict[str, DeviceBuffer] = {}
         largest = {t.name: self.engine.get_tensor_profile_shape(t.name, 0)[2] for t in self.signature.inputs}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 import deployrec
 from deployrec.data import Dataset, load_dataset, write_items
 from deployrec.errors import RunError
+from deployrec.files import atomic_write
 from deployrec.models import SequentialRecommender, build_model
 from deployrec.training.config import TrainingConfig
 
@@ -174,16 +174,16 @@ class Run:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         run = Run(self.path, {**self.record, **facts, "metrics": dict(metrics), "finished": True})
         try:
-            _replace(self.path / WEIGHTS_FILE, lambda to: safetensors.torch.save_file(weights, to))
+            atomic_write(self.path / WEIGHTS_FILE, safetensors.torch.save(weights))
             run._write_record()
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             raise cannot_write(self.path, error) from error
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         return run
 
     def _write_record(self) -> None:
         text = json.dumps(self.record, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        _replace(self.path / RUN_FILE, lambda to: to.write_text(text, encoding="utf-8"))
+        atomic_write(self.path / RUN_FILE, text)
 
 
 def newest_finished(root: str | Path, model: str) -> Run | None:
@@ -218,13 +218,3 @@ def _new_folder(parent: Path) -> Path:
             return path
         except FileExistsError:
             time.sleep(0.2)
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes to a temporary name and renames, so that `path` is never half-written."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

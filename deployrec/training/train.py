@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import warnings
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from deployrec.data import Dataset, leave_one_out
 from deployrec.errors import RunError
+from deployrec.files import atomic_file
 from deployrec.models import build_model
 from deployrec.training.baselines import item_counts
 from deployrec.training.config import TrainingConfig, apply_settings
@@ -147,15 +147,12 @@ class WholeCheckpoints(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(checkpoint, temporary)
-            os.replace(temporary, path)
+            with atomic_file(path) as file:
+                torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             raise cannot_write(path.parent, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         try:

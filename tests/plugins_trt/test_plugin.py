@@ -18,6 +18,10 @@ def test_recurrences_agree_with_float64(cpu_build: Path) -> None:
     assert "ok" in toolchain.checked(cpu_build / "tests" / "drive_enqueue", library)
 
 
+def test_the_cuda_kernel_emulated_on_the_cpu_agrees_with_float64(cpu_build: Path) -> None:
+    assert "ok" in toolchain.checked(cpu_build / "tests" / "emulate_gru")
+
+
 def test_protocol(cpu_build: Path) -> None:
     toolchain.headers(11)
     library = cpu_build / "src" / "plugin" / "libdeployrec_plugin_cpu.so"

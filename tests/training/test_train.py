@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -112,16 +113,34 @@ def test_a_loss_that_is_not_finite_ends_in_one_line(data: DataSource, tmp_path: 
     assert newest_finished(tmp_path, "recblr") is None
 
 
-def test_nothing_but_our_lines_is_printed(data: DataSource, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_best_epoch_is_kept(data: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "deployrec.training.module.learning_rate", lambda config, step, progress: 0.01 if progress < 0.5 else 1.0
+    )
+    run = run_of(data, tmp_path, "ema=0")
+    assert run.record["best_epoch"] == 2
+    assert run.record["epochs"] == 4
+    assert run.metrics["validation"]["rows"]["windowed"]["unmasked"]["hr@10"] > 0.6
+
+
+def test_nothing_but_our_lines_is_printed(
+    data: DataSource, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notices: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", notices.append)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [handler])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         training.train("recblr", data, root=tmp_path, settings=[*QUICK, "epochs=2"], console=Console(width=200))
     out, err = capfd.readouterr()
-    lines = [line for line in out.splitlines() if line.startswith("epoch")]
-    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    lines = out.splitlines()
+    assert [line.split("  ")[0] for line in lines[:2]] == ["epoch 1/2", "epoch 2/2"]
     assert "left" in lines[0]
-    assert out.splitlines()[2].startswith("tiny, test")
+    assert lines[2].startswith("tiny, test")
     assert err == ""
+    assert notices == []
 
 
 def test_runs_are_found_by_age_and_state(data: DataSource, tmp_path: Path, cycles: Dataset) -> None:
@@ -152,7 +171,7 @@ def test_a_full_disk_is_one_line(data: DataSource, tmp_path: Path, monkeypatch: 
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for place in ("torch.save", "deployrec.training.runs.write_items", "safetensors.torch.save_file"):
+    for place in ("torch.save", "deployrec.training.runs.write_items", "deployrec.training.runs.atomic_write"):
         with monkeypatch.context() as patch:
             patch.setattr(place, full)
             with pytest.raises(RunError, match="got 'No space left on device'; make room"):

@@ -16,11 +16,17 @@ constexpr int kRowsPerPass = kSlices;
 // Steps by which the gates' cache lines are asked for ahead of their use.
 constexpr int kPrefetchSteps = 4;
 
-// Floats from one row of h to the next. The eight extra ones put four rows' same column into different banks.
-__host__ __device__ inline int state_stride(int dim) { return count_chunks(dim) * kChunkColumns + 8; }
+// Chunks that a lane reads of each row of h: those of dim, or all that a fixed loop goes over.
+template <class Weights>
+__host__ __device__ int chunks_read(int dim) {
+  return Weights::kCount > 0 ? Weights::kCount : count_chunks(dim);
+}
 
-__host__ inline size_t state_bytes(int dim, int rows) {
-  return sizeof(float) * 2 * static_cast<size_t>(rows) * static_cast<size_t>(state_stride(dim));
+// Floats from one row of h to the next. The eight extra ones put four rows' same column into different banks.
+__host__ __device__ inline int state_stride(int chunks) { return chunks * kChunkColumns + 8; }
+
+size_t state_bytes(int chunks, int rows) {
+  return sizeof(float) * 2 * static_cast<size_t>(rows) * static_cast<size_t>(state_stride(chunks));
 }
 
 // Sums four lanes' partial products of four rows; lane `slice` is left with those of row `slice`.
@@ -42,12 +48,20 @@ __device__ __forceinline__ Gates sum_slices(const Gates* rows, int slice) {
   return total;
 }
 
+__device__ __forceinline__ void prefetch(const void* address) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+#else
+  static_cast<void>(address);
+#endif
+}
+
 template <class Element>
 __device__ __forceinline__ void prefetch_gates(const GruArgs<Element>& args, int64_t row, int64_t t, int unit) {
   const Element* address = args.gates + (row * args.time + t) * 3 * args.dim + unit;
   DEPLOYREC_UNROLL
   for (int gate = 0; gate < 3; ++gate) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(address + static_cast<int64_t>(gate) * args.dim));
+    prefetch(address + static_cast<int64_t>(gate) * args.dim);
   }
 }
 
@@ -65,7 +79,8 @@ __global__ void __launch_bounds__(Weights::kCount > 0 ? 256 : kMostThreads, Weig
     gru_kernel(GruArgs<Element> args) {
   constexpr int kRows = kPasses * kRowsPerPass;
   extern __shared__ __align__(16) unsigned char shared[];
-  const int stride = state_stride(args.dim);
+  const int chunks = chunks_read<Weights>(args.dim);
+  const int stride = state_stride(chunks);
   float* state = reinterpret_cast<float*>(shared);  // [2][kRows][stride]: read one, write the other
   const int slice = static_cast<int>(threadIdx.x) % kSlices;
   const int first_unit = static_cast<int>(threadIdx.x) / kSlices;
@@ -108,7 +123,7 @@ __global__ void __launch_bounds__(Weights::kCount > 0 ? 256 : kMostThreads, Weig
           add_products(sums, weight, now + quad_column(chunk, slice), stride);
         }
       } else {
-        for (int chunk = 0; chunk < count_chunks(args.dim); ++chunk) {
+        for (int chunk = 0; chunk < chunks; ++chunk) {
           weights.get(args, chunk, unit, slice, weight);
           add_products(sums, weight, now + quad_column(chunk, slice), stride);
         }
@@ -147,13 +162,17 @@ const char* launch(const GruArgs<Element>& args, size_t weight_bytes, cudaStream
   const int64_t blocks = (args.batch + kRows - 1) / kRows;
   if (blocks > 2147483647) return "the batch is too large for one launch";
   const int threads = min(padded_units(args.dim) * kSlices, kMostThreads);
-  const size_t bytes = state_bytes(args.dim, kRows) + weight_bytes;
+  const size_t bytes = state_bytes(chunks_read<Weights>(args.dim), kRows) + weight_bytes;
   auto* kernel = gru_kernel<Element, Weights, kPasses>;
   cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (error != cudaSuccess) return cudaGetErrorString(error);
-  kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), bytes, stream>>>(args);
-  error = cudaGetLastError();
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = bytes;
+  config.stream = stream;
+  error = cudaLaunchKernelEx(&config, kernel, args);
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
@@ -180,7 +199,7 @@ const char* select(const GruArgs<Element>& args, cudaStream_t stream) {
   if (args.dim <= 32) return launch_rows<2, Element, InRegisters<Element, 2>>(args, 0, 2 * one_pass_rows, stream);
   if (args.dim <= 64) return launch_rows<2, Element, InRegisters<Element, 4>>(args, 0, 2 * one_pass_rows, stream);
   const auto fits = [&](int passes, size_t weights) {
-    return weights + state_bytes(args.dim, passes * kRowsPerPass) <= static_cast<size_t>(most_shared);
+    return weights + state_bytes(count_chunks(args.dim), passes * kRowsPerPass) <= static_cast<size_t>(most_shared);
   };
   const size_t weight_bytes = shared_weight_bytes<Element>(args.dim, kMostThreads);
   if (fits(4, weight_bytes))

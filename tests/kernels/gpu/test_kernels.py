@@ -56,9 +56,7 @@ def test_chunks(recurrence: Recurrence, shape: tuple[int, int, int, int], packed
     ids=["f32", "tf32", "bf16"],
 )
 @pytest.mark.parametrize("shape", [*GRUS, *LARGE_GRUS], ids=shape_id)
-def test_gru(
-    shape: tuple[int, int, int], precision: str, dtype: torch.dtype, tolerance: float, packed: bool
-) -> None:
+def test_gru(shape: tuple[int, int, int], precision: str, dtype: torch.dtype, tolerance: float, packed: bool) -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     try:

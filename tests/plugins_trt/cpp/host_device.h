@@ -55,26 +55,26 @@ class HostDevice final : public Device {
   }
 };
 
-// State "0.hidden" [2]: h = h / 2 + (item, item^2 / 64); "1.last" [1]: the last item. Recommends the k items from
-// 1 + floor(h_0) on, modulo the catalogue, that are not excluded, scored by h_1. fp16 holds all of it exactly for a
-// while.
+// State "0.hidden" [2]: h = h / 2 + (item, item^2 / 64); "1.trace" [1]: s = s / 4 + item. Recommends the k items from
+// 1 + floor(h_0) on, modulo the catalogue, that are not excluded, scored by h_1 + s.
 class ToyModel {
  public:
   static constexpr int64_t kItems = 50;
   static constexpr int64_t kBest = 3;
 
-  static void step(int64_t item, float* hidden, float* last) {
+  static void step(int64_t item, float* hidden, float* trace) {
     hidden[0] = 0.5F * hidden[0] + static_cast<float>(item);
     hidden[1] = 0.5F * hidden[1] + static_cast<float>(item * item) / 64.0F;
-    last[0] = static_cast<float>(item);
+    trace[0] = 0.25F * trace[0] + static_cast<float>(item);
   }
-  static void recommend(const float* hidden, const int64_t* exclude, int64_t excluded, int64_t* items, float* scores) {
+  static void recommend(const float* hidden, const float* trace, const int64_t* exclude, int64_t excluded,
+                        int64_t* items, float* scores) {
     int64_t item = static_cast<int64_t>(hidden[0]) % kItems;
     for (int64_t found = 0; found < kBest;) {
       item = item % kItems + 1;
       if (std::find(exclude, exclude + excluded, item) != exclude + excluded) continue;
       items[found] = item;
-      scores[found++] = hidden[1];
+      scores[found++] = hidden[1] + trace[0];
     }
   }
 };
@@ -83,7 +83,7 @@ class ToyRunner final : public Runner {
  public:
   // max_time 0 makes it a step engine.
   ToyRunner(int64_t max_batch, int64_t max_time, const char* bundle_id = "toy") {
-    shape_ = {bundle_id, {{"0.hidden", 2}, {"1.last", 1}}, max_batch, max_time, 4, ToyModel::kBest, 2};
+    shape_ = {bundle_id, {{"0.hidden", 2}, {"1.trace", 1}}, max_batch, max_time, 4, ToyModel::kBest, 2};
   }
   const EngineShape& shape() const override { return shape_; }
 
@@ -91,16 +91,16 @@ class ToyRunner final : public Runner {
     CHECK(batch <= shape_.max_batch && time <= std::max<int64_t>(1, shape_.max_time));
     for (int64_t row = 0; row < batch; ++row) {
       float* hidden = memory.present[0] + 2 * row;
-      float* last = memory.present[1] + row;
+      float* trace = memory.present[1] + row;
       std::copy_n(memory.past[0] + 2 * row, 2, hidden);
-      std::copy_n(memory.past[1] + row, 1, last);
+      std::copy_n(memory.past[1] + row, 1, trace);
       const int64_t steps = shape_.max_time > 0 ? memory.lengths[row] : 1;
       for (int64_t t = 0; t < steps; ++t) {
         const int64_t item = memory.items[row * time + t];
         CHECK(item >= 0 && item <= ToyModel::kItems);
-        ToyModel::step(item, hidden, last);
+        ToyModel::step(item, hidden, trace);
       }
-      ToyModel::recommend(hidden, memory.exclude + row * memory.exclude_width, memory.exclude_width,
+      ToyModel::recommend(hidden, trace, memory.exclude + row * memory.exclude_width, memory.exclude_width,
                           memory.topk_items + row * ToyModel::kBest, memory.topk_scores + row * ToyModel::kBest);
       std::copy_n(hidden, 2, memory.user + 2 * row);
     }

@@ -1,9 +1,11 @@
 // The serving library's logic on host memory with a toy engine: slots, waves, batches, checks, stretches, saved states.
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <random>
+#include <utility>
 
 #include "batching.h"
 #include "host_device.h"
@@ -26,25 +28,28 @@ struct World {
   }
 };
 
+// The items and scores of one row.
+using Row = std::pair<std::vector<int64_t>, std::vector<float>>;
+
 // One user at a time, straight through the model.
 struct Reference {
   std::map<int64_t, std::vector<float>> states;
 
-  std::vector<int64_t> step(const Event& event) {
+  Row step(const Event& event) {
     std::vector<float>& state = states.emplace(event.user, std::vector<float>(3)).first->second;
     ToyModel::step(event.item, state.data(), state.data() + 2);
-    std::vector<int64_t> items(ToyModel::kBest);
-    std::vector<float> scores(ToyModel::kBest);
+    Row row{std::vector<int64_t>(ToyModel::kBest), std::vector<float>(ToyModel::kBest)};
     const auto kept = static_cast<int64_t>(std::min<size_t>(4, event.exclude_count));
-    ToyModel::recommend(state.data(), event.exclude + static_cast<int64_t>(event.exclude_count) - kept, kept,
-                        items.data(), scores.data());
-    return items;
+    const int64_t* exclude = event.exclude + static_cast<int64_t>(event.exclude_count) - kept;
+    ToyModel::recommend(state.data(), state.data() + 2, exclude, kept, row.first.data(), row.second.data());
+    return row;
   }
 };
 
-std::vector<int64_t> answer(const Recommendations& best, size_t row) {
-  const auto first = best.items.begin() + static_cast<int64_t>(row) * best.k;
-  return {first, first + best.k};
+Row answer(const Recommendations& best, size_t row) {
+  const auto first = static_cast<int64_t>(row) * best.k;
+  return {{best.items.begin() + first, best.items.begin() + first + best.k},
+          {best.scores.begin() + first, best.scores.begin() + first + best.k}};
 }
 
 void test_slots() {
@@ -97,7 +102,7 @@ void test_half_storage_rounds() {
     const Event event{1, item, nullptr, 0};
     CHECK(run_step(*world.step, ToyModel::kItems, &event, 1, &best).ok());
     reference.step(event);
-    const float exact = reference.states[1][1];
+    const float exact = reference.states[1][1] + reference.states[1][2];
     CHECK(std::abs(best.scores[0] - exact) <= 2e-3F * exact);
   }
 }
@@ -119,7 +124,7 @@ void test_encode_equals_steps() {
     CHECK(run_encode(*world.encode, ToyModel::kItems, histories.data(), histories.size(), &best).ok());
     for (size_t i = 0; i < histories.size(); ++i) {
       if (!histories[i].resume) reference.states[histories[i].user] = std::vector<float>(3);
-      std::vector<int64_t> expected(ToyModel::kBest);  // of an empty history: nothing
+      Row expected{std::vector<int64_t>(ToyModel::kBest), std::vector<float>(ToyModel::kBest, -INFINITY)};  // of none
       for (const int64_t item : items[i]) expected = reference.step({histories[i].user, item, nullptr, 0});
       CHECK(answer(best, i) == expected);
     }

@@ -1,0 +1,83 @@
+"""The TensorRT plugins' CUDA kernels: against float64, under compute-sanitizer, then their bandwidth and cuDNN's time.
+
+Builds plugins_trt's drivers (or takes the folder that DEPLOYREC_DRIVERS names) and runs them; no TensorRT is needed:
+without its headers the kernels are driven directly instead of through the plugins' enqueue.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SOURCE = Path(__file__).parents[2] / "plugins_trt"
+GRU_SHAPES = ((2048, 200, 64), (2048, 200, 128), (256, 200, 64), (1, 200, 64), (1, 200, 128))
+WARM_UPS, RUNS = 5, 40
+
+
+def run(results_dir: Path) -> dict[str, Any]:
+    """Writes plugin.json into `results_dir` and returns it; raises CalledProcessError if a check fails."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(os.environ["DEPLOYREC_DRIVERS"]) if "DEPLOYREC_DRIVERS" in os.environ else build(Path(scratch))
+        command = driver(folder)
+        sanitizer = sanitize(command)
+        measured = subprocess.run([*command, "--measure"], check=True, capture_output=True, text=True).stdout
+    result: dict[str, Any] = next(json.loads(line) for line in measured.splitlines() if line.startswith("{"))
+    result |= {"driver": Path(command[0]).name, "compute_sanitizer": sanitizer, "cudnn_gru": cudnn_times()}
+    (results_dir / "plugin.json").write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def build(folder: Path) -> Path:
+    """Builds the drivers for this machine's GPU."""
+    options = ("-DCMAKE_BUILD_TYPE=Release", "-DDEPLOYREC_TESTS=ON", "-DCMAKE_CUDA_ARCHITECTURES=native")
+    subprocess.run(["cmake", "-S", SOURCE, "-B", folder, "-G", "Ninja", *options], check=True)
+    subprocess.run(["cmake", "--build", folder], check=True)
+    return folder
+
+
+def driver(folder: Path) -> list[str]:
+    """The command that drives the plugins' enqueue, or the kernels where there is no plugin."""
+    enqueue, library = folder / "tests" / "drive_enqueue", folder / "src" / "plugin" / "libdeployrec_plugin.so"
+    return [str(enqueue), str(library)] if enqueue.exists() else [str(folder / "tests" / "drive_kernels")]
+
+
+def sanitize(command: list[str]) -> str:
+    """Checks every access of the kernels; returns what was run, or why nothing was."""
+    if shutil.which("compute-sanitizer") is None:
+        return "not found"
+    for tool in ("memcheck", "racecheck"):
+        subprocess.run(["compute-sanitizer", "--tool", tool, "--error-exitcode", "3", *command], check=True)
+    return "memcheck, racecheck: no error"
+
+
+def cudnn_times() -> list[dict[str, Any]]:
+    """Milliseconds of torch's GRU (cuDNN) with inputs as wide as its state; it includes the input product."""
+    rows = []
+    for batch, time, dim in GRU_SHAPES:
+        for dtype in (torch.float32, torch.bfloat16):
+            gru = torch.nn.GRU(dim, dim, bias=False, batch_first=True, device="cuda", dtype=dtype).eval()
+            gru.flatten_parameters()
+            inputs = torch.randn(batch, time, dim, device="cuda", dtype=dtype)
+            with torch.inference_mode():
+                milliseconds = median_milliseconds(gru, inputs)
+            rows.append({"shape": [batch, time, dim], "type": str(dtype).removeprefix("torch."), "ms": milliseconds})
+    return rows
+
+
+def median_milliseconds(call: torch.nn.Module, inputs: torch.Tensor) -> float:
+    times = []
+    for _ in range(WARM_UPS + RUNS):
+        start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        call(inputs)
+        stop.record()
+        stop.synchronize()
+        times.append(start.elapsed_time(stop))
+    return sorted(times[WARM_UPS:])[RUNS // 2]

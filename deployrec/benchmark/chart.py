@@ -1,0 +1,41 @@
+"""The README's chart: latency against history length, a line for each model and way. Needs the extra `bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deployrec.benchmark.report import ENCODE, STEP, BenchmarkReport
+
+LINES = {STEP: "-", ENCODE: "--"}
+WAYS = {STEP: "one step", ENCODE: "history read again"}
+
+
+def write_chart(report: BenchmarkReport, path: str | Path) -> None:
+    """Writes the median latency along the history axis, each way on its fastest backend, to an SVG file."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams |= {"svg.hashsalt": "deployrec", "svg.fonttype": "none", "font.family": "sans-serif"}
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    labels = list(dict.fromkeys(cell.label for cell in report.cells))
+    for place, label in enumerate(labels):
+        for mode, style in LINES.items():
+            cells = report.fastest("history", label, mode)
+            if len(cells) > 1:
+                x = [cell.history for cell in cells]
+                y = [cell.latency.p50 * 1e3 for cell in cells]
+                axes.plot(x, y, style, color=f"C{place}", marker="o", markersize=3, label=f"{label}, {WAYS[mode]}")
+    config = report.config
+    axes.set(xscale="log", yscale="log", xlabel="events in the user's history", ylabel="milliseconds (median)")
+    axes.set_title(
+        f"One recommendation, {report.subjects[0].num_items:,} items, batch {config.base_batch}, "
+        f"{config.base_threads} thread, {report.machine['processor']}, {report.created[:10]}",
+        fontsize=9,
+    )
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    # The date would make every file differ; the report holds it.
+    figure.savefig(path, format="svg", metadata={"Date": None})
+    plt.close(figure)

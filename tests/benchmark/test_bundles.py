@@ -1,0 +1,64 @@
+"""Bundles made for timing compute what their models compute, over any catalogue, and rivals are made once."""
+
+import numpy as np
+import pytest
+import torch
+
+from deployrec.benchmark import bundles
+from deployrec.benchmark.bundles import random_bundle, resized_bundle, rival_bundle, torch_model
+from deployrec.errors import ConfigError
+from deployrec.export.graphs import StepGraph
+from deployrec.runtime.backend import load_backend
+from deployrec.runtime.bundle import Bundle
+
+
+def answers(bundle):
+    """(ONNX Runtime's, torch's) top-k and user vector after one step of a batch of two."""
+    items, exclude = np.array([3, 7]), np.array([[1, 0], [2, 9]])
+    state = {t.name: np.zeros((2, *t.shape), np.float32) for t in bundle.manifest.state.tensors}
+    found = load_backend("onnxruntime", bundle).step(items, exclude, state)
+    graph = StepGraph(torch_model(bundle), bundle.manifest.top_k)
+    with torch.inference_mode():
+        past = [torch.from_numpy(tensor) for tensor in state.values()]
+        best, scores, user, *_ = graph(torch.from_numpy(items), torch.from_numpy(exclude), past)
+    return (found.topk_items, found.topk_scores, found.user), (best.numpy(), scores.numpy(), user.numpy())
+
+
+@pytest.mark.parametrize("num_items", [21, 480, 5000])
+@pytest.mark.parametrize("key", ["recblr", "sasrec"])
+def test_a_resized_bundle_is_the_model_with_another_table(bundle_of, tmp_path, key, num_items):
+    resized = resized_bundle(Bundle.open(bundle_of(key)), num_items, tmp_path / "resized")
+    Bundle.open(resized.path)
+    assert resized.manifest.num_items == num_items
+    (items, scores, user), (best, expected, vector) = answers(resized)
+    assert items.max() <= num_items
+    np.testing.assert_allclose(user, vector, atol=1e-5)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    assert (items == best).mean() > 0.9
+
+
+def test_a_bundles_model_in_torch_is_its_own(bundle_of):
+    (items, scores, user), (best, expected, vector) = answers(Bundle.open(bundle_of("recblr")))
+    np.testing.assert_allclose(user, vector, atol=1e-5)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    assert (items == best).mean() > 0.9
+
+
+def test_a_rival_is_exported_once_and_again_when_it_is_broken(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = []
+    monkeypatch.setattr(bundles, "random_bundle", lambda *a, **k: made.append(a) or random_bundle(*a, **k, dim=8))
+    first = rival_bundle("gru4rec", 30)
+    assert rival_bundle("gru4rec", 30).manifest.bundle_id == first.manifest.bundle_id
+    assert len(made) == 1
+    (first.path / "items.bin").write_bytes(b"")
+    rival_bundle("gru4rec", 30)
+    assert len(made) == 2
+    assert len(list(first.path.parent.iterdir())) == 1
+
+
+def test_an_unknown_rival_is_one_clear_line_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"expected a model out of .*; got 'abacus'"):
+        rival_bundle("abacus", 30)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -1,0 +1,50 @@
+"""Turns are interleaved, every timer gets its calls, and a stop is a stop."""
+
+import numpy as np
+import pytest
+
+from deployrec.benchmark.race import MIN_CALLS, race
+
+
+class Recorder:
+    """Timers that log their turns and pretend that a call takes `cost` seconds."""
+
+    def __init__(self, *costs):
+        self.turns = []
+        self.timers = [lambda number, i=i, cost=cost: self._run(i, number, cost) for i, cost in enumerate(costs)]
+
+    def _run(self, index, number, cost):
+        self.turns.append(index)
+        return np.full(number, cost)
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+def test_a_slow_timer_gets_the_fewest_calls_and_a_quick_one_its_time(rounds):
+    recorder = Recorder(10.0, 1e-3)
+    slow, quick = race(recorder.timers, seconds=1.0, rounds=rounds, seed=0)
+    assert MIN_CALLS <= len(slow) <= 2 * MIN_CALLS
+    assert quick.sum() == pytest.approx(1.0, rel=0.2)
+
+
+def test_each_round_gives_every_timer_one_turn():
+    recorder = Recorder(0.01, 0.01, 0.01)
+    race(recorder.timers, seconds=1.0, rounds=4, seed=3)
+    rounds = np.array(recorder.turns[-12:]).reshape(4, 3)
+    assert [sorted(row) for row in rounds.tolist()] == [[0, 1, 2]] * 4
+    assert len({tuple(row) for row in rounds.tolist()}) > 1
+
+
+@pytest.mark.parametrize("allowed", range(7))
+def test_after_a_no_nothing_runs(allowed):
+    recorder = Recorder(0.2, 0.2)
+    asked = []
+    found = race(
+        recorder.timers,
+        seconds=1.0,
+        rounds=2,
+        seed=0,
+        before=lambda index: asked.append(index) or len(asked) <= allowed,
+    )
+    assert len(asked) == min(allowed + 1, 6)
+    measured = max(0, allowed - 2)
+    assert sum(len(times) > 0 for times in found) == min(2, measured)

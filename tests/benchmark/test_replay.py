@@ -1,0 +1,41 @@
+"""Replayed sessions are real ones, the same for the same seed, and fit any catalogue."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployrec.benchmark import Point
+from deployrec.benchmark.replay import Replay, spread
+
+
+@given(history=st.integers(1, 60), batch=st.integers(1, 5), seed=st.integers(0, 9))
+def test_sessions_are_stretches_of_users_histories(sample, history, batch, seed):
+    point = Point(batch, history, sample.num_items, 1)
+    drawn = Replay(sample, seed).sessions(point, 10)
+    again = Replay(sample, seed).sessions(point, 10)
+    assert all(np.array_equal(a, b) for a, b in zip(drawn, again, strict=True))
+    for row in np.column_stack([drawn.history, drawn.item]):
+        assert any(
+            np.array_equal(row, window)
+            for user in range(sample.num_users)
+            if len(sample.history(user)) >= len(row) and row[0] in (own := sample.history(user))
+            for window in np.lib.stride_tricks.sliding_window_view(own, len(row))
+        )
+    assert np.array_equal(drawn.exclude[:, -1], drawn.item)
+    assert drawn.exclude.shape == (batch, min(10, history + 1))
+
+
+def test_histories_longer_than_any_user_are_glued_and_numbers_differ(sample):
+    point = Point(2, 2000, sample.num_items, 1)
+    first, second = (Replay(sample, 0).sessions(point, 512, number) for number in (0, 1))
+    assert first.history.shape == (2, 2000)
+    assert first.exclude.shape == (2, 512)
+    assert not np.array_equal(first.history, second.history)
+
+
+@given(num_items=st.integers(1, 500), catalogue=st.integers(1, 5000))
+def test_rows_stay_in_the_catalogue_and_apart_where_they_can(num_items, catalogue):
+    rows = spread(np.arange(1, num_items + 1), num_items, catalogue)
+    assert rows.min() >= 1
+    assert rows.max() <= catalogue
+    assert len(np.unique(rows)) == min(num_items, catalogue)
