@@ -57,7 +57,7 @@ def _summary(engine: Engine, certificate: list[dict[str, Any]]) -> None:
         ],
         ["versions", escape(_pairs(manifest.versions))],
     ]
-    look.table(["", ""], rows)
+    look.table(["", ""], [row for row in rows if row[1]])
 
 
 def _state(engine: Engine) -> None:

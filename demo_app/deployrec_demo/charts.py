@@ -62,8 +62,13 @@ def state_strips(change: State) -> go.Figure:
 
 
 def _strip(tensor: np.ndarray) -> np.ndarray:
-    """The tensor as lines of its last axis, thinned to MOST_CELLS; each cell keeps its largest change, sign and all."""
+    """The tensor as lines of its last axis, lying on its longer side, thinned to MOST_CELLS.
+
+    A cell that stands for several keeps the largest change of them, sign and all.
+    """
     lines = tensor.reshape(prod(tensor.shape[:-1]), tensor.shape[-1])
+    if len(lines) > lines.shape[1]:
+        lines = lines.T
     for axis, most in enumerate(MOST_CELLS):
         factor = -(-lines.shape[axis] // most)
         if factor > 1:

@@ -45,8 +45,10 @@ def test_operators_without_weights_belong_to_what_they_read():
             node("Shape", ["x"], ["s"]),
             node("MatMul", ["x", "model.layers.0.gate.weight"], ["a"]),
             node("Sigmoid", ["a"], ["b"]),
-            node("Mul", ["b", "past.0.hidden"], ["present.0.hidden"]),
-            node("Add", ["present.0.hidden", "s"], ["user"]),
+            node("Mul", ["b", "past.0.hidden"], ["h"]),
+            node("Identity", ["h"], ["present.0.hidden"]),
+            node("Add", ["a", "h"], ["sum"]),
+            node("Add", ["sum", "s"], ["user"]),
             node("TopK", ["user", "k"], ["topk_scores", "topk_items"]),
         ],
         "g",
@@ -58,4 +60,4 @@ def test_operators_without_weights_belong_to_what_they_read():
     producer = {name: place for place, one in enumerate(graph.node) for name in one.output}
     gate, hidden = ("layer 0", "gate"), ("layer 0", "hidden")
     keys = _modules(list(graph.node), producer, {"x", "past.0.hidden"})
-    assert keys == [hidden, gate, gate, hidden, hidden, (SCORING, SCORING)]
+    assert keys == [hidden, gate, gate, hidden, hidden, hidden, hidden, (SCORING, SCORING)]
