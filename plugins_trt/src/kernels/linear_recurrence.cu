@@ -8,16 +8,10 @@ namespace {
 
 // One warp a block: the few thousand warps of a typical batch then spread evenly over the multiprocessors.
 constexpr int kBlock = 32;
-// Warps that a batch of 2048 x 128 fp32 channels brings per multiprocessor of the largest devices (132 of capability 9.0,
-// 148 of 10.0): the registers must allow all of them at once. 16-bit elements put twice the channels into a thread.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-constexpr int kWarps = 14;
-#else
-constexpr int kWarps = 16;
-#endif
+// Warps that a batch of 2048 x 128 channels brings per multiprocessor of the largest devices: the registers must allow
+// all of them at once. 16-bit elements put twice the channels into a thread.
 template <class Element>
-constexpr int kResident = sizeof(Element) == 4 ? kWarps : kWarps / 2;
-
+constexpr int kResident = sizeof(Element) == 4 ? 16 : 8;
 // A grid's first axis; longer ones never fit the memory of a device.
 constexpr int64_t kMostBlocks = 2147483647;
 
