@@ -10,8 +10,8 @@ import pytest
 import toolchain
 from test_plugin import assert_symbols
 
-# One element type's slack: a spill of a register or two is not what makes a kernel slow.
-SPILL_BYTES = 16
+# ptxas 13.0 puts seven registers of one kernel on the stack for capability 10.0; its loop reloads a single one.
+SPILL_BYTES = 32
 
 
 @pytest.mark.slow

@@ -16,8 +16,10 @@
 
 #if defined(__CUDA_ARCH__)
 #define DEPLOYREC_UNROLL _Pragma("unroll")
+#define DEPLOYREC_NO_UNROLL _Pragma("unroll 1")
 #else
 #define DEPLOYREC_UNROLL
+#define DEPLOYREC_NO_UNROLL
 #endif
 
 namespace deployrec {

@@ -201,9 +201,10 @@ const char* select(const GruArgs<Element>& args, cudaStream_t stream) {
   const auto fits = [&](int passes, size_t weights) {
     return weights + state_bytes(count_chunks(args.dim), passes * kRowsPerPass) <= static_cast<size_t>(most_shared);
   };
-  const size_t weight_bytes = shared_weight_bytes<Element>(args.dim, kMostThreads);
-  if (fits(4, weight_bytes))
+  const size_t weight_bytes = shared_weight_bytes<Element>(args.dim);
+  if (args.dim <= kMostThreads / kSlices && fits(4, weight_bytes)) {
     return launch_rows<4, Element, InShared<Element>>(args, weight_bytes, one_pass_rows, stream);
+  }
   if (fits(4, 0)) return launch_rows<4, Element, InGlobal<Element>>(args, 0, one_pass_rows, stream);
   if (fits(1, 0)) return launch<Element, InGlobal<Element>, 1>(args, 0, stream);
   return "the state is too wide for this device's shared memory";

@@ -45,38 +45,39 @@ struct Tile {
   Pack<Element, kWidth> a[kTile] = {};
   Pack<Element, kWidth> b[kTile] = {};
 
-  // Starts loading the steps [t, t + kTile) of a place, as far as it has them.
-  DEPLOYREC_HD void load(const LinearRecurrenceArgs<Element>& args, const ThreadPlace& place, int64_t t) {
-    const int64_t first = (place.row * args.time + t) * args.dim + place.channel;
+  // Starts loading the `steps` next steps, at most kTile, the first of which lies at `at`.
+  DEPLOYREC_HD void load(const LinearRecurrenceArgs<Element>& args, int64_t at, int64_t steps) {
     DEPLOYREC_UNROLL
-    for (int i = 0; i < kTile; ++i) {
-      if (t + i >= place.end) continue;
-      a[i] = load_streaming<Element, kWidth>(args.a + first + i * args.dim);
-      b[i] = load_streaming<Element, kWidth>(args.b + first + i * args.dim);
+    for (int i = 0; i < kTile; ++i, at += args.dim) {
+      if (i >= steps) continue;
+      a[i] = load_streaming<Element, kWidth>(args.a + at);
+      b[i] = load_streaming<Element, kWidth>(args.b + at);
     }
   }
 
   template <class Visit>
-  DEPLOYREC_HD void visit(const ThreadPlace& place, int64_t t, Visit& visitor) const {
+  DEPLOYREC_HD void visit(int64_t dim, int64_t at, int64_t steps, Visit& visitor) const {
     DEPLOYREC_UNROLL
-    for (int i = 0; i < kTile; ++i) {
-      if (t + i < place.end) visitor(t + i, a[i], b[i]);
+    for (int i = 0; i < kTile; ++i, at += dim) {
+      if (i < steps) visitor(at, a[i], b[i]);
     }
   }
 };
 
-// Calls visitor(t, a_t, b_t) for every step of the place, in order. Two tiles take turns, so that a load is waited for
-// only one tile later: copying one into the other would wait at once.
+// Calls visitor(at, a_t, b_t) for every step of the place, in order; `at` is the step's index in the sequences. Two
+// tiles take turns, so that a load is waited for only one tile later: copying one into the other would wait at once.
 template <int kWidth, class Element, class Visit>
 DEPLOYREC_HD void for_each_step(const LinearRecurrenceArgs<Element>& args, const ThreadPlace& place, Visit visitor) {
   Tile<Element, kWidth> even;
   Tile<Element, kWidth> odd;
-  even.load(args, place, place.begin);
-  for (int64_t t = place.begin; t < place.end; t += 2 * kTile) {
-    odd.load(args, place, t + kTile);
-    even.visit(place, t, visitor);
-    even.load(args, place, t + 2 * kTile);
-    odd.visit(place, t + kTile, visitor);
+  const int64_t tile = kTile * args.dim;
+  int64_t at = (place.row * args.time + place.begin) * args.dim + place.channel;
+  even.load(args, at, place.end - place.begin);
+  for (int64_t left = place.end - place.begin; left > 0; left -= 2 * kTile, at += 2 * tile) {
+    odd.load(args, at + tile, left - kTile);
+    even.visit(args.dim, at, left, visitor);
+    even.load(args, at + 2 * tile, left - 2 * kTile);
+    odd.visit(args.dim, at + tile, left - kTile, visitor);
   }
 }
 
@@ -117,20 +118,20 @@ DEPLOYREC_HD void walk_chunk(const LinearRecurrenceArgs<Element>& args, int64_t 
   float state[kWidth];
   DEPLOYREC_UNROLL
   for (int i = 0; i < kWidth; ++i) state[i] = args.initial_state[place.row * args.dim + place.channel + i];
-  for (int64_t chunk = 0; chunk < place.chunk; ++chunk) {
+  DEPLOYREC_NO_UNROLL  // unrolled, it takes the registers that the tiles need
+      for (int64_t chunk = 0; chunk < place.chunk; ++chunk) {
     const int64_t pair = (place.row * args.plan.chunks + chunk) * args.dim + place.channel;
     DEPLOYREC_UNROLL
     for (int i = 0; i < kWidth; ++i) state[i] = fmaf(args.chunk_decay[pair + i], state[i], args.chunk_state[pair + i]);
   }
-  Element* hidden = args.hidden + place.row * args.time * args.dim + place.channel;
-  for_each_step<kWidth>(args, place, [&](int64_t t, const auto& a, const auto& b) {
+  for_each_step<kWidth>(args, place, [&](int64_t at, const auto& a, const auto& b) {
     Pack<Element, kWidth> out;
     DEPLOYREC_UNROLL
     for (int i = 0; i < kWidth; ++i) {
       state[i] = fmaf(to_float(a.lane[i]), state[i], to_float(b.lane[i]));
       out.lane[i] = from_float<Element>(state[i]);
     }
-    store_streaming<Element, kWidth>(hidden + t * args.dim, out);
+    store_streaming<Element, kWidth>(args.hidden + at, out);
   });
   if (place.chunk + 1 < args.plan.chunks) return;
   DEPLOYREC_UNROLL

@@ -74,7 +74,7 @@ void run_grid(const cudaLaunchConfig_t& config, Work work) {
     Block current(threads);
     block = &current;
     std::fill_n(shared_memory, shared_size, static_cast<unsigned char>(0xff));  // NaN, until it is written
-    __asan_poison_memory_region(shared_memory + config.dynamicSmemBytes, shared_size - config.dynamicSmemBytes);
+    ASAN_POISON_MEMORY_REGION(shared_memory + config.dynamicSmemBytes, shared_size - config.dynamicSmemBytes);
     std::vector<std::thread> running;
     for (unsigned t = 0; t < threads; ++t) {
       running.emplace_back([&, t] {
@@ -84,7 +84,7 @@ void run_grid(const cudaLaunchConfig_t& config, Work work) {
       });
     }
     for (std::thread& each : running) each.join();
-    __asan_unpoison_memory_region(shared_memory, shared_size);
+    ASAN_UNPOISON_MEMORY_REGION(shared_memory, shared_size);
   }
 }
 
