@@ -1,4 +1,4 @@
-"""The README's chart: latency against history length, a line for each model and way. Needs the extra `bench`."""
+"""The README's chart: latency against history length, a line for each model and way. Needs the extra `benchmarks`."""
 
 from __future__ import annotations
 

@@ -39,3 +39,6 @@ def test_rows_stay_in_the_catalogue_and_apart_where_they_can(num_items, catalogu
     assert rows.min() >= 1
     assert rows.max() <= catalogue
     assert len(np.unique(rows)) == min(num_items, catalogue)
+    if catalogue >= num_items:
+        gaps = np.diff([*rows, catalogue + 1])
+        assert gaps.max() - gaps.min() <= 1

@@ -30,9 +30,9 @@ def test_straight_lines_cross_where_they_cross(places, per_event, fixed):
 
 
 def test_the_last_of_several_crossings_counts():
-    step = curve("step", [(1, 2.0), (10, 2.0), (20, 2.0), (30, 2.0)])
-    encode = curve("encode", [(1, 3.0), (10, 1.0), (20, 3.0), (30, 4.0)])
-    assert break_even(step, encode) == pytest.approx(15)
+    step = curve("step", [(t, 2.0) for t in (1, 10, 20, 30, 40)])
+    encode = curve("encode", [(1, 1.0), (10, 3.0), (20, 1.0), (30, 3.0), (40, 4.0)])
+    assert break_even(step, encode) == pytest.approx(25)
 
 
 def test_only_lengths_that_both_have_are_compared():
