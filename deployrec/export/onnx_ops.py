@@ -46,9 +46,12 @@ def _linear_recurrence(a: Any, b: Any, initial_state: Any, lengths: Any, cu_seql
 
 def _bd_lru(x: Any, r: Any, i: Any, lambda_: Any, initial_state: Any, lengths: Any, cu_seqlens: Any = None) -> Any:
     one = op.Constant(value_float=1.0)
-    alpha = op.Exp(op.Neg(op.Mul(op.Softplus(lambda_), op.Sigmoid(r))))
-    square = op.Add(op.Mul(op.Sub(one, alpha), op.Add(one, alpha)), op.Constant(value_float=1e-8))
-    beta = op.Mul(op.Sqrt(square), op.Sigmoid(i))
+    rate = op.Mul(op.Softplus(lambda_), op.Sigmoid(r))
+    alpha = op.Exp(op.Neg(rate))
+    # 1 - alpha^2 = tanh(rate) (1 + alpha^2) keeps the digits that 1 - alpha loses where alpha is nearly 1. Sum, because
+    # the exporter's optimiser takes an Add of 1e-8 for an Add of zero and drops it.
+    square = op.Mul(op.Tanh(rate), op.Add(one, op.Mul(alpha, alpha)))
+    beta = op.Mul(op.Sqrt(op.Sum(square, op.Constant(value_float=1e-8))), op.Sigmoid(i))
     return _linear_recurrence(alpha, op.Mul(beta, x), initial_state, lengths)
 
 

@@ -210,8 +210,8 @@ class GLINTRU(SequentialRecommender):
 
 
 def unit(x: Tensor) -> Tensor:
-    """x [..., dh] at length 1; the floor inside the root keeps a zero vector's gradient finite."""
-    return x * torch.rsqrt((x * x).sum(-1, keepdim=True) + 1e-12)
+    """x [..., dh] at length 1; the floor inside the root keeps a zero vector and its gradient finite."""
+    return x * torch.rsqrt((x * x).sum(-1, keepdim=True).clamp(min=1e-12))
 
 
 def mask_padding(x: Tensor, lengths: Tensor) -> Tensor:

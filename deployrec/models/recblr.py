@@ -64,8 +64,11 @@ class BDLRULayer(nn.Module):
         c, conv = self.conv.step(u, conv)
         c = F.silu(c)
         r, i = self.gates(c).chunk(2, dim=-1)
-        alpha = torch.exp(-F.softplus(self.decay) * torch.sigmoid(r))
-        beta = torch.sqrt((1 - alpha) * (1 + alpha) + 1e-8) * torch.sigmoid(i)
+        rate = F.softplus(self.decay) * torch.sigmoid(r)
+        alpha = torch.exp(-rate)
+        # 1 - alpha^2 = tanh(rate) (1 + alpha^2) keeps the digits that 1 - alpha loses where alpha is nearly 1; the
+        # root is that of the sum with 1e-8, written so that the exporter cannot take the 1e-8 for a zero and drop it.
+        beta = 1e-4 * torch.sqrt(1e8 * torch.tanh(rate) * (1 + alpha * alpha) + 1) * torch.sigmoid(i)
         hidden = alpha * hidden + beta * c
         return self.mix(x, z, hidden), conv, hidden
 

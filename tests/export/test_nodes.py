@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployrec.export.graphs import to_onnx
+from deployrec.models.recblr import BDLRULayer, RecBLRConfig
 from deployrec.runtime.manifest import Graph, GraphTensor
 
 D = 4
@@ -34,7 +35,7 @@ class Gated(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.decay = torch.nn.Parameter(torch.linspace(-3, 1, D))
+        self.decay = torch.nn.Parameter(torch.linspace(-25, 1, D))  # at -25, beta is the root of its 1e-8 alone
 
     def forward(self, x, r, i, initial_state, lengths):
         return bd_lru(x, r, i, self.decay, initial_state, lengths)
@@ -104,6 +105,22 @@ def test_body_equals_float64_torch(exported, name, data, batch, time, seed):
     np.testing.assert_allclose(final, want[1], atol=2e-6, rtol=0)
     for row, length in enumerate(lengths.tolist()):
         np.testing.assert_allclose(hidden[row, :length], want[0][row, :length], atol=2e-6, rtol=0)
+
+
+def test_the_step_keeps_the_constant_under_the_root():
+    layer = BDLRULayer(RecBLRConfig(dim=D, expansion=1)).eval()
+    with torch.no_grad():
+        layer.decay.fill_(-25)
+    shapes = {"x": ("B", D), "conv": ("B", 3, D), "hidden": ("B", D)}
+    tensors = tuple(GraphTensor(name, "float32", shape) for name, shape in shapes.items())
+    layer.forward = layer.step
+    outputs = tuple(GraphTensor(f"present.{name}", "float32", shape) for name, shape in shapes.items())
+    session = onnxruntime.InferenceSession(to_onnx(layer, Graph("", tensors, outputs)).SerializeToString())
+    feed = {"x": torch.randn(2, D), "conv": torch.randn(2, 3, D), "hidden": torch.zeros(2, D)}
+    hidden = session.run(["present.hidden"], {name: tensor.numpy() for name, tensor in feed.items()})[0]
+    want = layer.double().step(*(tensor.double() for tensor in feed.values()))[2].detach().numpy()
+    np.testing.assert_allclose(hidden, want, rtol=1e-4)
+    assert abs(want).max() > 1e-6
 
 
 def test_an_axis_that_the_exporter_fixes_is_refused():
