@@ -16,13 +16,15 @@ from typing import Any
 
 import torch
 
+from benchmarks.measuring import machine, write_results
+
 SOURCE = Path(__file__).parents[2] / "plugins_trt"
 GRU_SHAPES = ((2048, 200, 64), (2048, 200, 128), (256, 200, 64), (1, 200, 64), (1, 200, 128))
 WARM_UPS, RUNS = 5, 40
 
 
-def run(results_dir: Path) -> dict[str, Any]:
-    """Writes plugin.json into `results_dir` and returns it; raises CalledProcessError if a check fails."""
+def main(out: Path) -> None:
+    """Writes gpu-plugin.json; raises CalledProcessError if a check fails."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(os.environ["DEPLOYREC_DRIVERS"]) if "DEPLOYREC_DRIVERS" in os.environ else build(Path(scratch))
         command = driver(folder)
@@ -30,8 +32,7 @@ def run(results_dir: Path) -> dict[str, Any]:
         measured = subprocess.run([*command, "--measure"], check=True, capture_output=True, text=True).stdout
     result: dict[str, Any] = next(json.loads(line) for line in measured.splitlines() if line.startswith("{"))
     result |= {"driver": Path(command[0]).name, "compute_sanitizer": sanitizer, "cudnn_gru": cudnn_times()}
-    (results_dir / "plugin.json").write_text(json.dumps(result, indent=2) + "\n")
-    return result
+    write_results("gpu-plugin", {"machine": machine("cuda"), **result}, out)
 
 
 def build(folder: Path) -> Path:
