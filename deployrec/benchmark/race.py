@@ -19,31 +19,46 @@ def race(
     rounds: int,
     seed: int,
     before: Callable[[int], bool] = lambda index: True,
+    failed: Callable[[int, Exception], None],
 ) -> list[np.ndarray]:
     """Seconds of every timed call of each timer, over `rounds` rounds in random order; each warms up first.
 
     A timer gets about `seconds` in all, but MIN_CALLS calls at least. `before(index)` is asked before each warm-up and
-    each turn; once it says False the race ends with what there is.
+    each turn; once it says False the race ends with what there is. A timer that raises leaves the race with what it
+    has, after `failed(index, error)`.
     """
     found: list[list[np.ndarray]] = [[] for _ in timers]
-    turn = np.ones(len(timers), int)
+    turns: dict[int, int] = {}
     for index, timer in enumerate(timers):
         if not before(index):
             return _joined(found)
-        # A compiler's first call says nothing about the second.
-        quickest = min(timer(1)[0], timer(1)[0])
-        turn[index] = int(np.clip(seconds / rounds / quickest, -(-MIN_CALLS // rounds), MOST_CALLS))
-        if turn[index] > 1:
-            timer(min(turn[index], 20))
+        try:
+            turns[index] = _warm_up(timer, seconds / rounds, -(-MIN_CALLS // rounds))
+        except Exception as error:
+            failed(index, error)
     rng = np.random.default_rng(seed)
     for _ in range(rounds):
-        for index in rng.permutation(len(timers)):
-            if not before(int(index)):
+        for index in rng.permutation(len(timers)).tolist():
+            if not before(index):
                 return _joined(found)
             times = found[index]
-            if sum(map(len, times)) < MIN_CALLS or sum(map(np.sum, times)) < seconds:
-                times.append(timers[index](int(turn[index])))
+            if index in turns and (sum(map(len, times)) < MIN_CALLS or sum(map(np.sum, times)) < seconds):
+                try:
+                    times.append(timers[index](turns[index]))
+                except Exception as error:
+                    failed(index, error)
+                    del turns[index]
     return _joined(found)
+
+
+def _warm_up(timer: Timer, seconds: float, least: int) -> int:
+    """How many calls fill `seconds`, at least `least`, once the timer is warm."""
+    # A compiler's first call says nothing about the second.
+    quickest = min(timer(1)[0], timer(1)[0])
+    calls = max(least, min(MOST_CALLS, int(seconds / quickest)))
+    if calls > 1:
+        timer(min(calls, 20))
+    return calls
 
 
 def _joined(found: list[list[np.ndarray]]) -> list[np.ndarray]:

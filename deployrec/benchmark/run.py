@@ -141,7 +141,7 @@ class _Run:
                 timers.append(contender.prepare(point, self.sessions(contender, point)))
                 ready.append((contender, point))
             except Exception as error:  # a backend may fail in any way of its own; the others still race
-                self.skipped[what] = Skipped(what, f"{type(error).__name__}: {first_line(error)}")
+                self.fail((contender, point), error)
 
         def before(index: int) -> bool:
             with suppress(_StoppedError):
@@ -149,12 +149,21 @@ class _Run:
             return not self.stopped
 
         found = race(
-            timers, seconds=self.config.seconds, rounds=self.config.rounds, seed=self.config.seed, before=before
+            timers,
+            seconds=self.config.seconds,
+            rounds=self.config.rounds,
+            seed=self.config.seed,
+            before=before,
+            failed=lambda index, error: self.fail(ready[index], error),
         )
         for (contender, point), times in zip(ready, found, strict=True):
             self.times.setdefault((contender.label, contender.mode, contender.backend, point), []).append(times)
         if self.stopped:
             raise _StoppedError
+
+    def fail(self, job: Job, error: Exception) -> None:
+        what = describe(*job)
+        self.skipped[what] = Skipped(what, f"{type(error).__name__}: {first_line(error)}")
 
     def sessions(self, contender: Contender, point: Point) -> list[Sessions]:
         replay = Replay(self.dataset, self.config.seed)

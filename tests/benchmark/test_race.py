@@ -18,17 +18,21 @@ class Recorder:
         return np.full(number, cost)
 
 
+def never(index, error):
+    raise error
+
+
 @pytest.mark.parametrize("rounds", [1, 2, 5])
 def test_a_slow_timer_gets_the_fewest_calls_and_a_quick_one_its_time(rounds):
     recorder = Recorder(10.0, 1e-3)
-    slow, quick = race(recorder.timers, seconds=1.0, rounds=rounds, seed=0)
+    slow, quick = race(recorder.timers, seconds=1.0, rounds=rounds, seed=0, failed=never)
     assert MIN_CALLS <= len(slow) <= 2 * MIN_CALLS
     assert quick.sum() == pytest.approx(1.0, rel=0.2)
 
 
 def test_each_round_gives_every_timer_one_turn():
     recorder = Recorder(0.01, 0.01, 0.01)
-    race(recorder.timers, seconds=1.0, rounds=4, seed=3)
+    race(recorder.timers, seconds=1.0, rounds=4, seed=3, failed=never)
     rounds = np.array(recorder.turns[-12:]).reshape(4, 3)
     assert [sorted(row) for row in rounds.tolist()] == [[0, 1, 2]] * 4
     assert len({tuple(row) for row in rounds.tolist()}) > 1
@@ -38,13 +42,43 @@ def test_each_round_gives_every_timer_one_turn():
 def test_after_a_no_nothing_runs(allowed):
     recorder = Recorder(0.2, 0.2)
     asked = []
-    found = race(
-        recorder.timers,
-        seconds=1.0,
-        rounds=2,
-        seed=0,
-        before=lambda index: asked.append(index) or len(asked) <= allowed,
-    )
+
+    def before(index):
+        asked.append(index)
+        return len(asked) <= allowed
+
+    found = race(recorder.timers, seconds=1.0, rounds=2, seed=0, before=before, failed=never)
     assert len(asked) == min(allowed + 1, 6)
     measured = max(0, allowed - 2)
     assert sum(len(times) > 0 for times in found) == min(2, measured)
+
+
+@pytest.mark.parametrize("good", [0, 1, 4, 6])
+def test_a_timer_that_breaks_leaves_and_the_others_go_on(good):
+    calls, failures = [], []
+
+    def breaks(number):
+        calls.append(number)
+        if len(calls) > good:
+            raise RuntimeError("worn out")
+        return np.full(number, 0.01)
+
+    def failed(index, error):
+        failures.append((index, str(error)))
+
+    found = race([breaks, Recorder(0.01).timers[0]], seconds=1.0, rounds=5, seed=0, failed=failed)
+    assert failures == [(0, "worn out")]
+    assert len(calls) == good + 1
+    assert len(found[0]) == sum(calls[3:good])
+    assert len(found[1]) == 100
+
+
+def test_turns_are_plain_integers_that_json_knows():
+    kinds = set()
+
+    def timer(number):
+        kinds.add(type(number))
+        return np.full(number, 0.01)
+
+    race([timer], seconds=1.0, rounds=2, seed=0, failed=never)
+    assert kinds == {int}
