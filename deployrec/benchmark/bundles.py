@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,7 @@ from safetensors.torch import load_file, save_file
 import deployrec
 from deployrec.data import write_items
 from deployrec.errors import BundleError
-from deployrec.export.bundle import ENCODE_CHUNK, MAX_EXCLUDE
 from deployrec.export.graphs import write_graphs
-from deployrec.export.onnx_ops import OPSET
 from deployrec.models import SequentialRecommender, build_model
 from deployrec.runtime.bundle import Bundle, seal
 from deployrec.runtime.manifest import ITEM_TABLE, ITEMS, WEIGHTS
@@ -41,20 +38,8 @@ def random_bundle(key: str, num_items: int, folder: Path, *, seed: int = 0, top_
     _write_catalogue(num_items, folder)
     top_k = min(top_k, num_items)
     graphs = write_graphs(model, folder, top_k)
-    document = {
-        "created": "",
-        "model": {"key": key, "config": model.config_dict(), "num_items": num_items, "dim": model.config.dim},
-        "state": model.state_spec.to_dict(),
-        "graphs": {name: asdict(graph) for name, graph in graphs.items()},
-        "opset": OPSET,
-        "top_k": top_k,
-        "max_exclude": MAX_EXCLUDE,
-        "encode_chunk": ENCODE_CHUNK,
-        "data": {"name": "none", "digest": "", "num_users": 0, "num_items": num_items, "num_events": 0},
-        "training": RANDOM,
-        "versions": {},
-    }
-    seal(folder, document)
+    data = {"name": "none", "digest": "", "num_users": 0, "num_items": num_items, "num_events": 0}
+    seal(folder, describe(model, graphs, top_k, data, RANDOM))
     return Bundle.open(folder)
 
 

@@ -56,6 +56,16 @@ class Dataset:
         """M."""
         return len(self.events)
 
+    def summary(self) -> dict[str, str | int]:
+        """What runs and bundles record of the data: name, digest, num_users, num_items, num_events."""
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "num_users": self.num_users,
+            "num_items": self.num_items,
+            "num_events": self.num_events,
+        }
+
     def history(self, user: int) -> Int64Array:
         """All item rows of user number `user`, oldest first: a read-only view."""
         return self.events[self.offsets[user] : self.offsets[user + 1]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from deployrec.export.parity import choose_histories, compare_torch, reference_c
 from deployrec.files import atomic_write, canonical_json
 from deployrec.models import SequentialRecommender
 from deployrec.runtime.bundle import Bundle, seal
-from deployrec.runtime.manifest import ITEMS, MANIFEST, PARITY, PARITY_CASES, WEIGHTS
+from deployrec.runtime.manifest import ITEMS, MANIFEST, PARITY, PARITY_CASES, WEIGHTS, Graph
 from deployrec.runtime.parity import Comparison
 from deployrec.runtime.verify import compare_graphs
 
@@ -71,36 +71,41 @@ def export_bundle(
         graphs = write_graphs(model, folder, top_k)
         cases = reference_cases(model, choose_histories(dataset, _edges(window)), top_k, MAX_EXCLUDE)
         cases.save(folder / PARITY_CASES)
-        document = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model": {
-                "key": model.key,
-                "config": model.config_dict(),
-                "num_items": model.num_items,
-                "dim": model.config.dim,
-            },
-            "state": model.state_spec.to_dict(),
-            "graphs": {name: asdict(graph) for name, graph in graphs.items()},
-            "opset": OPSET,
-            "top_k": top_k,
-            "max_exclude": MAX_EXCLUDE,
-            "encode_chunk": ENCODE_CHUNK,
-            "data": {
-                "name": dataset.name,
-                "digest": dataset.digest,
-                "num_users": dataset.num_users,
-                "num_items": dataset.num_items,
-                "num_events": dataset.num_events,
-            },
-            "training": training or {},
-            "versions": _versions(),
-        }
+        document = describe(model, graphs, top_k, data=dataset.summary(), training=training or {})
         seal(folder, document)
         comparisons = compare_torch(model, cases, top_k) + compare_graphs(Bundle.open(folder), cases)
         _certify(comparisons, folder, out)
         seal(folder, document)
         _move(folder, out)
     return ExportReport(Bundle.open(out), comparisons)
+
+
+def describe(
+    model: SequentialRecommender,
+    graphs: Mapping[str, Graph],
+    top_k: int,
+    data: dict[str, Any],
+    training: dict[str, Any],
+) -> dict[str, Any]:
+    """The manifest's content, but for what `seal` adds: digests and bundle_id."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {
+            "key": model.key,
+            "config": model.config_dict(),
+            "num_items": model.num_items,
+            "dim": model.config.dim,
+        },
+        "state": model.state_spec.to_dict(),
+        "graphs": {name: asdict(graph) for name, graph in graphs.items()},
+        "opset": OPSET,
+        "top_k": top_k,
+        "max_exclude": MAX_EXCLUDE,
+        "encode_chunk": ENCODE_CHUNK,
+        "data": data,
+        "training": training,
+        "versions": _versions(),
+    }
 
 
 def check_target(out: Path, force: bool) -> None:

@@ -62,14 +62,7 @@ class Run:
         record = {
             "schema": SCHEMA,
             "model": {"key": model.key, "config": model.config_dict()},
-            "data": {
-                **asdict(data),
-                "name": dataset.name,
-                "digest": dataset.digest,
-                "num_users": dataset.num_users,
-                "num_items": dataset.num_items,
-                "num_events": dataset.num_events,
-            },
+            "data": {**asdict(data), **dataset.summary()},
             "preset": preset,
             "seed": training.seed,
             "training": training.to_dict(),
