@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 import deployrec
 from deployrec.data import write_items
 from deployrec.errors import BundleError
+from deployrec.export.bundle import describe
 from deployrec.export.graphs import write_graphs
 from deployrec.models import SequentialRecommender, build_model
 from deployrec.runtime.bundle import Bundle, seal
