@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from deployrec.benchmark.replay import Sessions
 
 RECBOLE = {"RecBole SASRec": "SASRec", "RecBole GRU4Rec": "GRU4Rec"}
+NO_REPLAY = "RePlay SASRec: no adapter in peers.py; its package installs a CUDA torch of several GB"
 TOP_K = 10
 LONGEST = {"SASRec": 200}
 """Models with learned positions read the newest so many events."""
@@ -32,8 +33,8 @@ LONGEST = {"SASRec": 200}
 def peers(folder: Path | None, num_items: int) -> tuple[list[Peer], list[str]]:
     """The peers whose environments are there and work, and one line about each that is not."""
     if folder is None:
-        return [], [f"{label}: no folder of environments was named (--peers)" for label in RECBOLE]
-    found, absent = [], []
+        return [], [NO_REPLAY] + [f"{label}: no folder of environments was named (--peers)" for label in RECBOLE]
+    found, absent = [], [NO_REPLAY]
     python = folder / "recbole" / "bin" / "python"
     for label, model in RECBOLE.items():
         try:

@@ -18,6 +18,8 @@ from deployrec.runtime.states import UserStore
 from deployrec.runtime.updates import window_of
 
 TORCH = ("torch", "torch.compile", "torch-cuda")
+RESIZABLE = ("onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda")
+"""Backends that compile nothing for their catalogue."""
 
 
 class Entry(NamedTuple):
@@ -74,7 +76,7 @@ def contenders_of(
     for entry in entries:
         modes = (STEP, ENCODE) if entry.subject.state_bytes else (ENCODE,)
         for name in config.backends or known:
-            if name not in (*TORCH[:1], "onnxruntime", "onnxruntime-cuda") and resized:
+            if resized and name not in RESIZABLE:
                 skipped.append(Skipped(f"{name} over other catalogues", "it would compile anew for each"))
             elif name.endswith("-cuda") and threads != config.base_threads:
                 skipped.append(Skipped(f"{name} with {threads} threads", "the work is on the GPU"))
@@ -82,7 +84,8 @@ def contenders_of(
                 try:
                     found += _open(entry, name, modes, threads)
                 except DeployrecError as error:
-                    skipped.append(Skipped(name, str(error)))
+                    # Reports travel; a path of this machine means nothing elsewhere.
+                    skipped.append(Skipped(name, str(error).replace(str(entry.bundle.path), "BUNDLE")))
     return found, skipped
 
 

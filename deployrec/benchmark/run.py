@@ -122,7 +122,9 @@ class _Run:
 
     def contenders(self, entries: list[Entry], threads: int, resized: bool = False) -> list[Contender]:
         found, absent = contenders_of(entries, self.config, threads, resized)
-        self.skipped |= {skipped.what: skipped for skipped in absent if skipped.what not in self.skipped}
+        for skipped in absent:
+            if skipped.what.partition(" ")[0] not in self.skipped:  # an absent backend is absent everywhere
+                self.skipped.setdefault(skipped.what, skipped)
         return found
 
     def race(self, jobs: list[Job]) -> None:
