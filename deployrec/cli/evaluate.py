@@ -32,6 +32,7 @@ def evaluate(
     """
     from deployrec.models import model_class
     from deployrec.training.device import device_of
+    from deployrec.training.evaluate import ceiling
     from deployrec.training.evaluate import evaluate as evaluate_model
     from deployrec.training.runs import DataSource, Run, newest_finished
 
@@ -49,6 +50,8 @@ def evaluate(
     console.print(f"evaluating {chosen.path} ({chosen.model_key}, {chosen.preset})", soft_wrap=True)
     report = evaluate_model(trained, dataset, window=chosen.training.window, split=split)
     console.print(report.table())
+    if chosen.source.is_sample and split == "test":
+        console.print(ceiling())
     ratio = report.streaming()
     if ratio is not None:
         safe = "safe to stream" if ratio >= SAFE_STREAMING else "streaming costs accuracy: raise carried_state"

@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from deployrec.data import Dataset, LeaveOneOut, SplitView, leave_one_out
+from deployrec.data.sample_ceiling import sample_ceiling
 from deployrec.errors import RunError
 from deployrec.models import SequentialRecommender
 from deployrec.training.baselines import Markov, Popularity
@@ -113,6 +114,12 @@ def evaluate_scorers(
         for masked, ranks in zip((True, False), rank_users(scorer, view), strict=True):
             rows.append(Row(scorer.name, masked, ranks.metrics(), ranks.metrics(long)))
     return Report(dataset.name, split, len(view), window, int(long.sum()), tuple(rows))
+
+
+def ceiling() -> str:
+    """What no model can beat on the sample's test items, in one line: its process is known."""
+    best = sample_ceiling()
+    return f"best possible on the sample: HR@{best.k} {best.hit_rate:.4f}, NDCG@{best.k} {best.ndcg:.4f}"
 
 
 def view_of(views: LeaveOneOut, split: str) -> SplitView:

@@ -34,8 +34,13 @@ class DataSource:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.source != "sample":
+        if not self.is_sample:
             object.__setattr__(self, "source", str(Path(self.source).absolute()))
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether this is the built-in data set, whose best possible figures are known."""
+        return self.source == "sample"
 
     def load(self) -> Dataset:
         return load_dataset(self.source, **self.options)

@@ -25,7 +25,7 @@ from deployrec.models import build_model
 from deployrec.training.baselines import item_counts
 from deployrec.training.config import TrainingConfig, apply_settings
 from deployrec.training.device import device_of
-from deployrec.training.evaluate import evaluate
+from deployrec.training.evaluate import ceiling, evaluate
 from deployrec.training.module import MONITOR, LeaveOneOutData, TrainingModule
 from deployrec.training.presets import preset_of
 from deployrec.training.progress import ShowProgress
@@ -128,6 +128,8 @@ def fit(run: Run, dataset: Dataset, console: Console | None = None) -> Run:
     }
     finished = run.finish(trained, {"validation": validation.to_dict(), "test": test.to_dict()}, facts)
     console.print(test.table())
+    if run.source.is_sample:
+        console.print(ceiling())
     return finished
 
 

@@ -10,8 +10,13 @@ from typer.testing import CliRunner
 
 from deployrec.cli.evaluate import evaluate
 from deployrec.cli.train import train
+from deployrec.data import Dataset
+from deployrec.data.sample_ceiling import sample_ceiling
 from deployrec.errors import ConfigError, DeployrecError, RunError
 from deployrec.training.module import TrainingModule
+from deployrec.training.runs import DataSource
+from deployrec.training.train import start
+from tests.support import random_model
 
 app = typer.Typer()
 app.command()(train)
@@ -105,3 +110,11 @@ def test_mistakes_get_one_line(arguments: list[str], error: type[Exception], mes
         invoke(*arguments)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_sample_is_held_against_what_is_possible(sample: Dataset, tmp_path: Path) -> None:
+    run, _ = start("recblr", DataSource("sample"), settings=["dim=16"], root=tmp_path, dataset=sample)
+    run.finish(random_model("recblr", sample), {}, {})
+    best = sample_ceiling()
+    assert f"best possible on the sample: HR@10 {best.hit_rate:.4f}" in invoke("evaluate", run.path)
+    assert "best possible" not in invoke("evaluate", run.path, "--split", "validation")
