@@ -87,7 +87,10 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def latency_lines(lines: Mapping[tuple[str, str, str], Sequence[Cell]], percentile: str) -> go.Figure:
-    """Milliseconds against events, by (label, mode, backend): steps in cool colours, re-encodes in warm ones."""
+    """Milliseconds against events, by (label, mode, backend): steps in cool colours, re-encodes in warm ones.
+
+    Lines of other backends than the first wait in the legend, one click away: two dozen at once tell nothing.
+    """
     labels = list(dict.fromkeys(label for label, _, _ in lines))
     backends = list(dict.fromkeys(backend for _, _, backend in lines))
     figure = go.Figure()
@@ -100,6 +103,7 @@ def latency_lines(lines: Mapping[tuple[str, str, str], Sequence[Cell]], percenti
             y=[1e3 * getattr(cell.latency, percentile) for cell in cells],
             name=f"{label} {'step' if mode == 'step' else 're-encode'}, {backend}",
             mode="lines+markers",
+            visible=True if backend == backends[0] else "legendonly",
             line={
                 "color": colours[labels.index(label) % len(colours)],
                 "dash": DASHES[backends.index(backend) % len(DASHES)],

@@ -129,7 +129,8 @@ def _history(report: BenchmarkReport, label: str) -> None:
     st.markdown("**One user's latency against the length of the history**")
     st.plotly_chart(latency_lines(lines, chosen), config={"displayModeBar": False}, key="lines")
     st.caption(
-        f"{label}. Both axes logarithmic; {report.config.base_batch} user, {_threads(report.config.base_threads)}."
+        f"{label}. Both axes logarithmic; {report.config.base_batch} user, {_threads(report.config.base_threads)}. "
+        "A click on a name shows or hides its line."
     )
 
 

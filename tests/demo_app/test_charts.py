@@ -40,3 +40,12 @@ def test_latency_lines_are_milliseconds_of_the_percentile():
     (line,) = figure.data
     assert list(line.x) == [10, 100]
     assert list(line.y) == [2.0, 2.0]
+
+
+def test_other_backends_wait_in_the_legend():
+    latency = benchmark.Latency(p50=0.001, p95=0.002, p99=0.003, mean=0.001, calls=9)
+    lines = {
+        ("m", "step", backend): [benchmark.Cell("m", "step", backend, 1, 10, 30, 1, latency)]
+        for backend in ("onnxruntime", "torch")
+    }
+    assert [line.visible for line in charts.latency_lines(lines, "p50").data] == [True, "legendonly"]
