@@ -35,6 +35,8 @@ FLAGS = (
 PAGES = ("", "lab", "bundle")
 PLACE = "[class*='st-key-row-place'] button"
 SECONDS = 120
+PICTURES = os.environ.get("DEPLOYREC_PICTURES")
+"""A folder that receives a picture of every page, width and scheme; kept out of the repository."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -117,6 +119,8 @@ def test_no_page_scrolls_sideways(demo, browser, width, scheme):
         )
         assert max(wide) == width
         assert not browser.find_elements(By.CSS_SELECTOR, "[data-testid=stException]")
+        if PICTURES:
+            _picture(browser, width, f"{page or 'live'}-{width}-{scheme}.png")
         ground = browser.execute_script("return getComputedStyle(document.querySelector('.stApp')).backgroundColor")
         assert (sum(int(part) for part in ground.strip("rgba()").split(",")[:3]) < 200) == (scheme == "dark")
 
@@ -130,6 +134,17 @@ def test_a_bundle_that_breaks_while_it_is_shown_is_one_message(demo, browser):
     said = _until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "[data-testid=stAlert]"))
     assert len(said) == 1
     assert said[0].text.startswith("expected ")
+
+
+def _picture(browser: webdriver.Chrome, width: int, name: str) -> None:
+    """The whole page as DEPLOYREC_PICTURES/NAME, once its figures have settled."""
+    time.sleep(3)
+    height = browser.execute_script("return document.querySelector('[data-testid=stMain]').scrollHeight")
+    size = {"width": width, "height": min(height, 4000), "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    Path(str(PICTURES)).mkdir(parents=True, exist_ok=True)
+    browser.save_screenshot(str(Path(str(PICTURES)) / name))
+    _resize(browser, width)
 
 
 def _places(browser: webdriver.Chrome, other_than: list[str] | None = None) -> list[str]:
