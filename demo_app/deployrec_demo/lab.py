@@ -126,7 +126,7 @@ def _history(report: BenchmarkReport, label: str) -> None:
         for mode in NAMES
         for backend in report.backends(subject.label, mode)
     }
-    st.markdown("**One user's latency against the length of the history**")
+    st.markdown("**One user's latency against the events in the history**")
     st.plotly_chart(latency_lines(lines, chosen), config={"displayModeBar": False}, key="lines")
     st.caption(
         f"{label}. Both axes logarithmic; {report.config.base_batch} user, {_threads(report.config.base_threads)}. "
