@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.measuring import RESULTS, machine, write_results
 
-SECTIONS = ["correctness", "kernels", "long_user", "scan_padding", "plugin", "training", "serving"]
+SECTIONS = ["correctness", "kernels", "long_user", "scan_padding", "plugin", "engines", "training", "serving"]
 """In running order."""
 
 

@@ -1,0 +1,67 @@
+"""Engines of both models, built and run by TensorRT for RTX, against the bundle's float64 answers and ONNX Runtime's.
+
+Needs TensorRT's headers, tensorrt-cu13-bindings and onnxruntime-ep-nv-tensorrt-rtx-cu13. Where the library refuses
+the GPU, its own message is the result. It is TensorRT for RTX, not the enterprise library.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.plugin import build
+from benchmarks.measuring import machine, write_results
+from deployrec.data import load_dataset
+from deployrec.export import export_bundle
+from deployrec.models import build_model
+from deployrec.runtime.tensorrt_api import PLUGIN_VARIABLE
+from tests.plugins_trt.rtx_environment import lay_out, missing
+
+
+def main(out: Path) -> None:
+    """Writes gpu-engines.json: per model, what each command printed and how it ended; or why none was run."""
+    reason, cases = missing(), []
+    if reason is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            drivers = Path(os.environ["DEPLOYREC_DRIVERS"]) if "DEPLOYREC_DRIVERS" in os.environ else None
+            drivers = drivers or build(Path(scratch) / "drivers")
+            libraries = Path(scratch) / "libraries"
+            libraries.mkdir()
+            plugin = drivers / "src" / "plugin" / "libdeployrec_plugin.so"
+            environment = {**lay_out(libraries), PLUGIN_VARIABLE: str(plugin)}
+            cases = [run_model(key, Path(scratch) / key, environment) for key in ("recblr", "glintru")]
+    write_results("gpu-engines", {"machine": machine("cuda"), "not_run": reason, "cases": cases}, out)
+    for case in cases:
+        print(case["model"], *(f"{name}: {line}" for name, line in case["last_line"].items()), sep="\n  ")
+
+
+def run_model(key: str, folder: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """Builds the plans, then holds them and ONNX Runtime's graphs against the same float64 answers."""
+    dataset = load_dataset("sample")
+    torch.manual_seed(0)
+    export_bundle(build_model(key, dataset.num_items, {"dim": 64}), dataset, folder)
+    commands = {
+        "build": ["build", "engine", str(folder)],
+        "tensorrt": ["verify", str(folder), "--backend", "tensorrt"],
+        "onnxruntime": ["verify", str(folder)],
+    }
+    ended = {name: call(arguments, environment) for name, arguments in commands.items()}
+    return {
+        "model": key,
+        "returncode": {name: done.returncode for name, done in ended.items()},
+        "last_line": {name: (done.stdout.strip().splitlines() or [""])[-1] for name, done in ended.items()},
+        "output": {name: done.stdout for name, done in ended.items()},
+    }
+
+
+def call(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "deployrec", *arguments]
+    return subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
