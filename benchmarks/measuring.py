@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from deployrec.files import atomic_write
+from deployrec.machine import processor_name
 
 RESULTS = Path(__file__).parent / "results"
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def machine(device: str) -> dict[str, Any]:
     packages = ("torch", "triton", "numpy", "accelerated-scan", "flash-linear-attention")
     versions = {name: _version(name) for name in packages}
     about = {
-        "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
-        "processor": _processor(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else processor_name(),
+        "processor": processor_name(),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "load_average": os.getloadavg()[0],
@@ -113,14 +113,6 @@ class _GpuTimer:
         end.record()
         end.synchronize()
         return start.elapsed_time(end) / 1e3
-
-
-def _processor() -> str:
-    if CPU_INFO.exists():
-        for line in CPU_INFO.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

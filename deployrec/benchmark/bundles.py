@@ -67,8 +67,7 @@ def torch_model(bundle: Bundle) -> SequentialRecommender:
     """The bundle's model in torch, with the item table that its graphs read."""
     manifest = bundle.manifest
     weights = load_file(bundle.file(WEIGHTS))
-    table = np.fromfile(bundle.file(ITEM_TABLE), np.float32).reshape(manifest.num_items + 1, manifest.dim)
-    weights["embedding.weight"] = torch.from_numpy(table)
+    weights["embedding.weight"] = torch.from_numpy(bundle.item_table())
     model = build_model(manifest.model["key"], manifest.num_items, manifest.model["config"])
     model.load_state_dict(weights)
     return model.eval()

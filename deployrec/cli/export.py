@@ -54,7 +54,12 @@ def export(
         out,
         top_k=top_k,
         window=chosen.training.window,
-        training={"preset": chosen.record["preset"], "seed": chosen.record["seed"], "metrics": chosen.metrics},
+        training={
+            "preset": chosen.preset,
+            "seed": chosen.training.seed,
+            "data_options": chosen.source.options,
+            "metrics": chosen.metrics,
+        },
         force=force,
     )
     print_report(report)

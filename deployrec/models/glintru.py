@@ -31,6 +31,10 @@ class GLINTRUConfig:
     # "token" (the published code) normalises each key by itself, so the read-out grows with the history;
     # "time" divides by the root of the keys' squares so far, which keeps it level
     key_norm: Literal["token", "time"] = "time"
+    # The paper's ablations leave these parts out.
+    attention: bool = True
+    selective_gate: bool = True
+    gated_mlp: bool = True
 
 
 class LinearAttention(nn.Module):
@@ -104,16 +108,14 @@ class SelectiveGRU(nn.Module):
         self.conv_in = CausalConv1d(dim, config.kernel, depthwise=False)
         self.to_gates = nn.Linear(dim, 3 * dim, bias=False)
         self.recurrent = nn.Linear(dim, 3 * dim, bias=False)
-        self.select = nn.Sequential(
-            nn.Linear(dim, dim // 2), nn.SiLU(), nn.Linear(dim // 2, dim), nn.Dropout(config.block_dropout)
-        )
+        self.select = SelectiveGate(dim, config.block_dropout) if config.selective_gate else None
         self.out_proj = nn.Linear(dim, dim)
         self.conv_out = CausalConv1d(dim, config.kernel, depthwise=False)
 
     def encode(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, T, D] -> (r [B, T, D], the GRU's state)."""
         c, g, present = self.scan(x, lengths, state)
-        r, present["0.conv_out"] = self.conv_out(self.select(c) * self.out_proj(g), lengths, state["0.conv_out"])
+        r, present["0.conv_out"] = self.conv_out(self.project(c, g), lengths, state["0.conv_out"])
         return r, present
 
     def encode_last(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
@@ -124,7 +126,7 @@ class SelectiveGRU(nn.Module):
         position = lengths.unsqueeze(1) + torch.arange(kernel, device=x.device)
         carried = take(F.pad(state["0.conv_out"], (0, 0, 1, 0)), position.clamp(max=kernel - 1))
         c, g = (take(F.pad(y, (0, 0, kernel, 0)), position) for y in (c, g))
-        window = torch.where((position < kernel).unsqueeze(2), carried, self.select(c) * self.out_proj(g))
+        window = torch.where((position < kernel).unsqueeze(2), carried, self.project(c, g))
         present["0.conv_out"] = window[:, 1:]
         return self.conv_out.read(window), present
 
@@ -138,8 +140,20 @@ class SelectiveGRU(nn.Module):
         """x [B, D] -> (r [B, D], state)."""
         c, conv_in = self.conv_in.step(self.in_proj(x), state["0.conv_in"])
         hidden = gru_cell(self.to_gates(c), self.recurrent.weight, state["0.hidden"])
-        r, conv_out = self.conv_out.step(self.select(c) * self.out_proj(hidden), state["0.conv_out"])
+        r, conv_out = self.conv_out.step(self.project(c, hidden), state["0.conv_out"])
         return r, {"0.conv_in": conv_in, "0.hidden": hidden, "0.conv_out": conv_out}
+
+    def project(self, c: Tensor, g: Tensor) -> Tensor:
+        """The GRU's output g [..., D], projected and gated by its input c [..., D]."""
+        projected: Tensor = self.out_proj(g)
+        return projected if self.select is None else self.select(c) * projected
+
+
+class SelectiveGate(nn.Sequential):
+    """A gate [..., D] made from the GRU's input through half the width."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__(nn.Linear(dim, dim // 2), nn.SiLU(), nn.Linear(dim // 2, dim), nn.Dropout(dropout))
 
 
 class Mixer(nn.Module):
@@ -147,22 +161,35 @@ class Mixer(nn.Module):
 
     def __init__(self, config: GLINTRUConfig) -> None:
         super().__init__()
-        dim, inner = config.dim, config.dim * config.mlp_expansion
-        self.expert_logits = nn.Parameter(torch.zeros(2))
+        dim = config.dim
+        self.expert_logits = nn.Parameter(torch.zeros(2)) if config.attention else None
         self.gate = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
-        self.mlp_in = nn.Linear(dim, inner)
-        self.mlp_gate = nn.Linear(dim, inner)
-        self.mlp_out = nn.Linear(inner, dim)
+        self.mlp = GatedMLP(dim, dim * config.mlp_expansion) if config.gated_mlp else None
         self.norm = nn.LayerNorm(dim, eps=1e-12)
         self.dropout = nn.Dropout(config.block_dropout)
 
-    def forward(self, x: Tensor, recurrent: Tensor, attention: Tensor) -> Tensor:
+    def forward(self, x: Tensor, recurrent: Tensor, attention: Tensor | None) -> Tensor:
         """x, recurrent, attention [..., D] -> [..., D]."""
-        share = torch.softmax(self.expert_logits, 0)
-        mixed = share[0] * recurrent + share[1] * attention
-        o = self.norm(self.dropout(self.out(mixed * F.gelu(self.gate(x)))) + x)
-        return self.norm(self.dropout(self.mlp_out(self.mlp_in(o) * F.gelu(self.mlp_gate(o)))) + o)
+        mixed = recurrent
+        if self.expert_logits is not None and attention is not None:
+            share = torch.softmax(self.expert_logits, 0)
+            mixed = share[0] * recurrent + share[1] * attention
+        o: Tensor = self.norm(self.dropout(self.out(mixed * F.gelu(self.gate(x)))) + x)
+        return o if self.mlp is None else self.norm(self.dropout(self.mlp(o)) + o)
+
+
+class GatedMLP(nn.Module):
+    """Two projections, one through GELU, multiplied and projected back."""
+
+    def __init__(self, dim: int, inner: int) -> None:
+        super().__init__()
+        self.inner, self.gate, self.out = nn.Linear(dim, inner), nn.Linear(dim, inner), nn.Linear(inner, dim)
+
+    def forward(self, o: Tensor) -> Tensor:
+        """o [..., D] -> [..., D]."""
+        product: Tensor = self.out(self.inner(o) * F.gelu(self.gate(o)))
+        return product
 
 
 @register("glintru", GLINTRUConfig)
@@ -174,17 +201,9 @@ class GLINTRU(SequentialRecommender):
             raise ConfigError(f"expected dim a multiple of heads; got {config.dim} and {config.heads}; change one")
         if config.key_norm not in ("token", "time"):
             raise ConfigError(f"expected key_norm token or time; got '{config.key_norm}'; choose one of them")
-        head = config.dim // config.heads
-        tensors = [
-            StateTensor("0.conv_in", (config.kernel - 1, config.dim)),
-            StateTensor("0.hidden", (config.dim,)),
-            StateTensor("0.conv_out", (config.kernel - 1, config.dim)),
-            StateTensor("0.attention", (config.heads, head, head)),
-        ]
-        if config.key_norm == "time":
-            tensors.append(StateTensor("0.key_square", (config.heads, head)))
-        super().__init__(num_items, config, StateSpec(tuple(tensors)))
-        self.attention, self.recurrence, self.mixer = LinearAttention(config), SelectiveGRU(config), Mixer(config)
+        super().__init__(num_items, config, state_spec(config))
+        self.attention = LinearAttention(config) if config.attention else None
+        self.recurrence, self.mixer = SelectiveGRU(config), Mixer(config)
         self.dropout = nn.Dropout(config.dropout)
         self.apply(initialise)
 
@@ -192,21 +211,36 @@ class GLINTRU(SequentialRecommender):
         state = self.initial_state(items.shape[0]) if state is None else state
         x = self.dropout(self.embedding(items))
         r, recurrent = self.recurrence.encode(x, lengths, state)
-        a, attention = self.attention.encode(x, lengths, state)
+        a, attention = (None, {}) if self.attention is None else self.attention.encode(x, lengths, state)
         return self.mixer(x, r, a), recurrent | attention
 
     def encode_last(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         state = self.initial_state(items.shape[0]) if state is None else state
         x = self.dropout(self.embedding(items))
         r, recurrent = self.recurrence.encode_last(x, lengths, state)
-        a, attention = self.attention.encode_last(x, lengths, state)
+        a, attention = (None, {}) if self.attention is None else self.attention.encode_last(x, lengths, state)
         return self.mixer(at_last(x, lengths), r, a), recurrent | attention
 
     def step(self, items: Tensor, state: State) -> tuple[Tensor, State]:
         x = self.dropout(self.embedding(items))
         r, recurrent = self.recurrence.step(x, state)
-        a, attention = self.attention.step(x, state)
+        a, attention = (None, {}) if self.attention is None else self.attention.step(x, state)
         return self.mixer(x, r, a), recurrent | attention
+
+
+def state_spec(config: GLINTRUConfig) -> StateSpec:
+    """What a model of this configuration remembers of a user."""
+    head = config.dim // config.heads
+    tensors = [
+        StateTensor("0.conv_in", (config.kernel - 1, config.dim)),
+        StateTensor("0.hidden", (config.dim,)),
+        StateTensor("0.conv_out", (config.kernel - 1, config.dim)),
+    ]
+    if config.attention:
+        tensors.append(StateTensor("0.attention", (config.heads, head, head)))
+    if config.attention and config.key_norm == "time":
+        tensors.append(StateTensor("0.key_square", (config.heads, head)))
+    return StateSpec(tuple(tensors))
 
 
 def unit(x: Tensor) -> Tensor:

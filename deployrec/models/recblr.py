@@ -26,65 +26,98 @@ class RecBLRConfig:
     dropout: float = 0.2  # ML-1M; the paper takes 0.5 on Beauty and Sports, 0.4 on Gowalla and Steam
     # "published": the authors' code, linspace(-2.1972, -6.9068); "uniform": the paper's text, a decay in [0.9, 0.999]
     lambda_init: Literal["published", "uniform"] = "published"
+    # The paper's ablations leave parts of a layer out; all three False is the "BD-LRU only" one.
+    conv: bool = True
+    output_gate: bool = True
+    feed_forward: bool = True
 
 
 class BDLRULayer(nn.Module):
-    """One RecBLR layer: gated BD-LRU block (Section 3.2 of the paper), then the position-wise feed-forward block."""
+    """One RecBLR layer: gated BD-LRU block (Section 3.2 of the paper), then the position-wise feed-forward block.
 
-    def __init__(self, config: RecBLRConfig) -> None:
+    `number` names its state tensors: "NUMBER.hidden" and, with the convolution, "NUMBER.conv".
+    """
+
+    def __init__(self, config: RecBLRConfig, number: int) -> None:
         super().__init__()
         dim, channels = config.dim, config.dim * config.expansion
-        self.in_proj = nn.Linear(dim, 2 * channels, bias=False)
-        self.conv = CausalConv1d(channels, config.kernel, depthwise=True)
+        self.conv_state, self.hidden_state = f"{number}.conv", f"{number}.hidden"
+        self.in_proj = nn.Linear(dim, (1 + config.output_gate) * channels, bias=False)
+        self.conv = CausalConv1d(channels, config.kernel, depthwise=True) if config.conv else None
         self.gates = nn.Linear(channels, 2 * channels)
         self.decay = nn.Parameter(initial_decay(config.lambda_init, channels))
         self.out_proj = nn.Linear(channels, dim, bias=False)
         self.recurrence_norm = nn.LayerNorm(dim, eps=1e-12)
-        self.ffn_in = nn.Linear(dim, 4 * dim)
-        self.ffn_out = nn.Linear(4 * dim, dim)
-        self.ffn_norm = nn.LayerNorm(dim, eps=1e-12)
+        self.feed_forward = FeedForward(dim, config.dropout) if config.feed_forward else None
         self.dropout = nn.Dropout(config.dropout)
 
-    def encode(self, x: Tensor, lengths: Tensor, conv: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [B, T, D] -> (x' [B, T, D], conv [B, K-1, H], hidden [B, H])."""
-        u, z = self.in_proj(x).chunk(2, dim=-1)
-        states, conv, hidden = self.scan(u, lengths, conv, hidden)
-        return self.mix(x, z, states), conv, hidden
+    @staticmethod
+    def state_tensors(config: RecBLRConfig, number: int) -> tuple[StateTensor, ...]:
+        """What layer `number` remembers of a user."""
+        channels = config.dim * config.expansion
+        hidden = StateTensor(f"{number}.hidden", (channels,))
+        return (StateTensor(f"{number}.conv", (config.kernel - 1, channels)), hidden) if config.conv else (hidden,)
 
-    def encode_last(self, x: Tensor, lengths: Tensor, conv: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [B, T, D] -> (x' [B, D] after each row's last event, conv, hidden); only the scan visits every position."""
-        to_u, to_z = self.in_proj.weight.chunk(2)
-        _, conv, hidden = self.scan(F.linear(x, to_u), lengths, conv, hidden)
+    def encode(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """x [B, T, D] -> (x' [B, T, D], the layer's state)."""
+        u, *z = self.in_proj(x).split(self.decay.numel(), dim=-1)
+        states, present = self.scan(u, lengths, state)
+        return self.mix(x, z, states), present
+
+    def encode_last(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """x [B, T, D] -> (x' [B, D] after each row's last event, state); only the scan visits every position."""
+        to_u, *to_z = self.in_proj.weight.split(self.decay.numel())
+        _, present = self.scan(F.linear(x, to_u), lengths, state)
         last = at_last(x, lengths)
-        return self.mix(last, F.linear(last, to_z), hidden), conv, hidden
+        return self.mix(last, [F.linear(last, weight) for weight in to_z], present[self.hidden_state]), present
 
-    def step(self, x: Tensor, conv: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [B, D] -> (x' [B, D], conv, hidden)."""
-        u, z = self.in_proj(x).chunk(2, dim=-1)
-        c, conv = self.conv.step(u, conv)
-        c = F.silu(c)
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """x [B, D] -> (x' [B, D], state)."""
+        u, *z = self.in_proj(x).split(self.decay.numel(), dim=-1)
+        present = {}
+        if self.conv is not None:
+            u, present[self.conv_state] = self.conv.step(u, state[self.conv_state])
+        c = F.silu(u)
         r, i = self.gates(c).chunk(2, dim=-1)
         rate = F.softplus(self.decay) * torch.sigmoid(r)
         alpha = torch.exp(-rate)
         # 1 - alpha^2 = tanh(rate) (1 + alpha^2) keeps the digits that 1 - alpha loses where alpha is nearly 1; the
         # root is that of the sum with 1e-8, written so that the exporter cannot take the 1e-8 for a zero and drop it.
         beta = 1e-4 * torch.sqrt(1e8 * torch.tanh(rate) * (1 + alpha * alpha) + 1) * torch.sigmoid(i)
-        hidden = alpha * hidden + beta * c
-        return self.mix(x, z, hidden), conv, hidden
+        hidden = alpha * state[self.hidden_state] + beta * c
+        present[self.hidden_state] = hidden
+        return self.mix(x, z, hidden), present
 
-    def scan(self, u: Tensor, lengths: Tensor, conv: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """u [B, T, H] -> (states [B, T, H], conv, hidden)."""
-        c, conv = self.conv(u, lengths, conv)
-        c = F.silu(c)
+    def scan(self, u: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """u [B, T, H] -> (states [B, T, H], the layer's state)."""
+        present = {}
+        if self.conv is not None:
+            u, present[self.conv_state] = self.conv(u, lengths, state[self.conv_state])
+        c = F.silu(u)
         r, i = self.gates(c).chunk(2, dim=-1)
-        states, hidden = bd_lru(c, r, i, self.decay, initial_state=hidden, lengths=lengths)
-        return states, conv, hidden
+        states, hidden = bd_lru(c, r, i, self.decay, initial_state=state[self.hidden_state], lengths=lengths)
+        present[self.hidden_state] = hidden
+        return states, present
 
-    def mix(self, x: Tensor, z: Tensor, states: Tensor) -> Tensor:
-        """Gates the states [..., H] by z, adds x [..., D] and applies the feed-forward block."""
-        y = self.recurrence_norm(self.dropout(self.out_proj(states * F.silu(z))) + x)
-        inner = self.dropout(self.ffn_out(self.dropout(F.silu(self.ffn_in(y)))))
-        return self.ffn_norm(inner + y)
+    def mix(self, x: Tensor, z: list[Tensor], states: Tensor) -> Tensor:
+        """Gates the states [..., H] by z, one tensor or none, adds x [..., D] and applies the feed-forward block."""
+        gated = states * F.silu(z[0]) if z else states
+        y = self.recurrence_norm(self.dropout(self.out_proj(gated)) + x)
+        return y if self.feed_forward is None else self.feed_forward(y)
+
+
+class FeedForward(nn.Module):
+    """Position-wise: two linear layers with a SiLU between, a residual and a norm."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.inner, self.out = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.norm = nn.LayerNorm(dim, eps=1e-12)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """y [..., D] -> [..., D]."""
+        return self.norm(self.dropout(self.out(self.dropout(F.silu(self.inner(y))))) + y)
 
 
 @register("recblr", RecBLRConfig)
@@ -92,21 +125,12 @@ class RecBLR(SequentialRecommender):
     """Two gated linear recurrences whose decay and input gate depend on the event; state: 4 KiB a user at d=64."""
 
     def __init__(self, num_items: int, config: RecBLRConfig) -> None:
-        channels = config.dim * config.expansion
-        spec = StateSpec(
-            tuple(
-                tensor
-                for layer in range(config.layers)
-                for tensor in (
-                    StateTensor(f"{layer}.conv", (config.kernel - 1, channels)),
-                    StateTensor(f"{layer}.hidden", (channels,)),
-                )
-            )
-        )
+        layers = range(config.layers)
+        spec = StateSpec(tuple(t for number in layers for t in BDLRULayer.state_tensors(config, number)))
         super().__init__(num_items, config, spec)
         self.norm = nn.LayerNorm(config.dim, eps=1e-12)
         self.dropout = nn.Dropout(config.dropout)
-        self.layers = nn.ModuleList(BDLRULayer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(BDLRULayer(config, number) for number in layers)
         self.apply(initialise)
 
     @property
@@ -126,16 +150,16 @@ class RecBLR(SequentialRecommender):
         for number, layer in enumerate(self.blocks):
             final = last_only and number == len(self.layers) - 1
             run = layer.encode_last if final else layer.encode
-            x, *carried = run(x, lengths, state[f"{number}.conv"], state[f"{number}.hidden"])
-            present[f"{number}.conv"], present[f"{number}.hidden"] = carried
+            x, carried = run(x, lengths, state)
+            present |= carried
         return x, present
 
     def step(self, items: Tensor, state: State) -> tuple[Tensor, State]:
         present: State = {}
         x = self.norm(self.dropout(self.embedding(items)))
-        for number, layer in enumerate(self.blocks):
-            x, *carried = layer.step(x, state[f"{number}.conv"], state[f"{number}.hidden"])
-            present[f"{number}.conv"], present[f"{number}.hidden"] = carried
+        for layer in self.blocks:
+            x, carried = layer.step(x, state)
+            present |= carried
         return x, present
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deployrec.errors import BundleError
 from deployrec.files import atomic_write, canonical_json, first_line, sha256_file
-from deployrec.runtime.manifest import MANIFEST, SCHEMA_VERSION, Manifest, bundle_id, manifest_digest
+from deployrec.runtime.manifest import ITEM_TABLE, MANIFEST, SCHEMA_VERSION, Manifest, bundle_id, manifest_digest
 
 __all__ = ["Bundle", "Manifest", "bundle_id", "seal"]
 
@@ -39,6 +41,10 @@ class Bundle:
         if name not in self.manifest.files:
             raise BundleError(f"expected '{name}' in the bundle {self.path}; got no such file; export it again")
         return self.path / name
+
+    def item_table(self) -> np.ndarray:
+        """The item vectors that all graphs share, float32 [N + 1, D] with zeros in row 0."""
+        return np.fromfile(self.file(ITEM_TABLE), np.float32).reshape(self.manifest.num_items + 1, self.manifest.dim)
 
     def check_files(self) -> None:
         """Raises BundleError at the first file that is not what the manifest says."""

@@ -36,6 +36,9 @@ class TrainingConfig:
     temperature: float = 0.0  # above 0: unit-norm item embeddings, scores are cosines divided by it
     label_smoothing: float = 0.0  # full softmax only
     context_power: float = 0.0  # a position with c events before it weighs (c + 1) ** power
+    seen_weight: float = (
+        1.0  # of items a user has seen among the negatives: 0 leaves them out, above 1 pushes them down
+    )
     carried_state: float = 0.5  # probability that a window starts from the state before it instead of zeros
     seed: int = 1
     device: str = "auto"
@@ -45,6 +48,8 @@ class TrainingConfig:
         for name in ("window", "tokens", "epochs", "validate_every", "negatives", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"expected {name} above 0; got {getattr(self, name)}; set a positive value")
+        if self.seen_weight < 0:
+            raise ConfigError(f"expected seen_weight of 0 or more; got {self.seen_weight}; set such a value")
         for name in ("carried_state", "ema", "label_smoothing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from deployrec.errors import ConfigError
+from deployrec.machine import processor_name
 
 
 def device_of(name: str) -> torch.device:
@@ -22,3 +23,11 @@ def device_of(name: str) -> torch.device:
     ):
         raise ConfigError(f"expected device auto, cpu or cuda; got '{name}', which is not there; choose another")
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's model, or the processor's with the number of threads torch uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{processor_name()}, {threads} thread{'s' * (threads > 1)}"

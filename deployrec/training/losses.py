@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,25 @@ SAMPLED_FROM = 100_000
 CHUNK = (2**19, 2**24)  # logits at once on a CPU, on a GPU
 
 
+class SeenItems(NamedTuple):
+    """What P positions have seen, each at `row` [P] and `time` [P] of B rows, and how much it counts as a negative.
+
+    first [B, N] is the time of an item's first event in a row: -1 before the row begins, its width or more for never.
+    weight 0 leaves seen items out, 1 changes nothing, above 1 pushes them down harder.
+    """
+
+    first: Tensor
+    row: Tensor
+    time: Tensor
+    weight: float
+
+    def weigh(self, logits: Tensor, positions: slice, columns: Tensor | None = None) -> Tensor:
+        """Logits [p, N or S] of all items or of `columns` [S], a seen one as if it stood there `weight` times."""
+        first = self.first if columns is None else self.first[:, columns]
+        seen = first[self.row[positions]] <= self.time[positions, None]
+        return torch.where(seen, logits + (math.log(self.weight) if self.weight else -math.inf), logits)
+
+
 class NextItemLoss:
     """The loss that a recipe names, for a catalogue with `counts` [N] training events per item."""
 
@@ -24,19 +43,27 @@ class NextItemLoss:
         self._config = config
         self._sampler = NegativeSampler(counts, config.negative_power if self._kind == "sampled" else 0.0)
 
-    def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        hidden: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        weights: Tensor | None = None,
+        seen: SeenItems | None = None,
+    ) -> Tensor:
         """Mean loss of targets [P], rows of items [N, D], from hidden [P, D], weighted by weights [P].
 
-        With a temperature the scores are cosines divided by it, else dot products.
+        With a temperature the scores are cosines divided by it, else dot products. `seen` items count
+        `config.seen_weight` times among the negatives; the target, should it be one of them, counts once.
         """
         if self._config.temperature > 0:
             hidden = F.normalize(hidden, dim=-1) / self._config.temperature
             items = F.normalize(items, dim=-1)
         if self._kind == "softmax":
-            return chunked_cross_entropy(hidden, items, targets, weights, self._config.label_smoothing)
+            return chunked_cross_entropy(hidden, items, targets, weights, self._config.label_smoothing, seen)
         corrected = self._kind == "sampled"
         sampler = self._sampler.to(hidden.device)
-        return sampled_softmax(hidden, items, targets, sampler, self._config.negatives, corrected, weights)
+        return sampled_softmax(hidden, items, targets, sampler, self._config.negatives, corrected, weights, seen)
 
 
 def chunked_cross_entropy(
@@ -45,6 +72,7 @@ def chunked_cross_entropy(
     targets: Tensor,
     weights: Tensor | None = None,
     label_smoothing: float = 0.0,
+    seen: SeenItems | None = None,
     chunk: int | None = None,
 ) -> Tensor:
     """Mean cross-entropy of targets [P] (rows 0..N-1 of items) under softmax(hidden [P, D] @ items [N, D].T).
@@ -57,7 +85,7 @@ def chunked_cross_entropy(
     weights = torch.ones_like(targets, dtype=precision) if weights is None else weights.to(precision)
     chunk = chunk or max(16, CHUNK[hidden.device.type != "cpu"] // len(items))
     share = (weights / weights.sum())[:, None]
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, items, targets, share, label_smoothing, chunk)
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, items, targets, share, label_smoothing, seen, chunk)
     return loss
 
 
@@ -66,7 +94,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, share: Tensor, smoothing: float, chunk: int
+        ctx: Any,
+        hidden: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        share: Tensor,
+        smoothing: float,
+        seen: SeenItems | None,
+        chunk: int,
     ) -> Tensor:
         wanted = items[targets] * (1 - smoothing) + items.mean(0) * smoothing
         weighted = hidden * share
@@ -77,6 +112,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
             logits = (hidden[rows] @ items.T).to(share.dtype)
+            if seen is not None:
+                own = targets[rows, None]
+                logits = seen.weigh(logits, rows).scatter_(1, own, logits.gather(1, own))
             largest = logits.amax(1, keepdim=True)
             exponentials = logits.sub_(largest).exp_()
             sums = exponentials.sum(1, keepdim=True)
@@ -90,7 +128,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_items = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_items * grads[0], None, None, None, None
+        return grad_hidden * grads[0], grad_items * grads[0], *[None] * 5
 
 
 class NegativeSampler:
@@ -122,6 +160,7 @@ def sampled_softmax(
     negatives: int,
     corrected: bool,
     weights: Tensor | None = None,
+    seen: SeenItems | None = None,
     group: int = 512,
 ) -> Tensor:
     """Mean cross-entropy of each target against `negatives` sampled items, shared by groups of `group` positions.
@@ -139,6 +178,8 @@ def sampled_softmax(
         if corrected:
             logits = logits - (sampler.log_probability[sample] + math.log(negatives))
         logits = logits.masked_fill(sample == targets[rows, None], -torch.inf)
+        if seen is not None:
+            logits = seen.weigh(logits, rows, sample)
         positive = (hidden[rows] * items[targets[rows]]).sum(1, keepdim=True).float()
         losses.append(torch.cat([positive, logits], 1).logsumexp(1) - positive.squeeze(1))
     loss = torch.cat(losses)

@@ -18,7 +18,7 @@ from deployrec.errors import RunError
 from deployrec.models import SequentialRecommender, State
 from deployrec.training.config import TrainingConfig
 from deployrec.training.evaluate import EvaluationBatch, EvaluationBatches, rank_batch
-from deployrec.training.losses import NextItemLoss
+from deployrec.training.losses import NextItemLoss, SeenItems
 from deployrec.training.metrics import Ranks
 from deployrec.training.scorers import WindowedScorer, encode_histories
 from deployrec.training.windows import WindowBatch, WindowBatches
@@ -85,7 +85,8 @@ class TrainingModule(lightning.LightningModule):
             real = batch.targets > 0
             weights = self._position_weights(batch)[real] if self.config.context_power else None
             items = self.model.embedding.weight[1:]
-            return self._next_item_loss(hidden[real], items, batch.targets[real] - 1, weights)
+            seen = seen_items(batch, len(items), self.config.seen_weight) if self.config.seen_weight != 1 else None
+            return self._next_item_loss(hidden[real], items, batch.targets[real] - 1, weights, seen)
 
     def on_train_batch_end(self, outputs: Any, batch: WindowBatch, batch_idx: int) -> None:
         if batch_idx % CHECK_EVERY == 0 or batch_idx + 1 == self.trainer.num_training_batches:
@@ -119,13 +120,15 @@ class TrainingModule(lightning.LightningModule):
             return None
         self.model.eval()
         with torch.no_grad():
-            _, carried = encode_histories(self.model, batch.prefixes, self.config.window)
+            earlier = [batch.earlier[row] for row in batch.carried]
+            _, carried = encode_histories(self.model, earlier, self.config.window)
         self.model.train()
         state = self.model.initial_state(len(batch.items))
         return {name: tensor.index_copy(0, batch.carried, carried[name].to(tensor)) for name, tensor in state.items()}
 
     def _position_weights(self, batch: WindowBatch) -> Tensor:
-        before = torch.zeros_like(batch.lengths).index_copy(0, batch.carried, batch.prefix_lengths)
+        earlier = batch.lengths.new_tensor([len(events) for events in batch.earlier])
+        before = torch.zeros_like(earlier).index_copy(0, batch.carried, earlier[batch.carried])
         context = before[:, None] + torch.arange(1, batch.items.shape[1] + 1, device=before.device)
         return context.float() ** self.config.context_power
 
@@ -158,6 +161,18 @@ class LeaveOneOutData(lightning.LightningDataModule):
         if 0 < self._config.validation_users < len(rows):
             rows = np.random.default_rng(self._config.seed).choice(rows, self._config.validation_users, replace=False)
         return EvaluationBatches(self._views.validation, rows, self._config.window)
+
+
+def seen_items(batch: WindowBatch, num_items: int, weight: float) -> SeenItems:
+    """What the positions with a target have seen, the events before their window included."""
+    width = batch.items.shape[1]
+    time = torch.arange(width, dtype=torch.int32, device=batch.items.device).expand_as(batch.items)
+    first = torch.full((len(batch.items), num_items + 1), width, dtype=torch.int32, device=batch.items.device)
+    first.scatter_reduce_(1, batch.items, time, "amin")
+    for row, events in zip(first, batch.earlier, strict=True):
+        row[torch.tensor(events)] = -1
+    rows, _ = torch.nonzero(batch.targets, as_tuple=True)
+    return SeenItems(first[:, 1:], rows, time[batch.targets > 0], weight)
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:

@@ -136,12 +136,7 @@ class Run:
 
     def check_data(self, dataset: Dataset) -> None:
         """RunError unless `dataset` has the digest of the data that the run was trained on."""
-        expected = self.record["data"]["digest"]
-        if dataset.digest != expected:
-            raise RunError(
-                f"expected the data of {self.path} (digest {expected[:12]}); got {dataset.name} with digest "
-                f"{dataset.digest[:12]}; pass the same log and options, or train on this one"
-            )
+        check_digest(dataset, self.record["data"]["digest"], self.path)
 
     def untrained_model(self) -> SequentialRecommender:
         """A freshly initialised model of the run's configuration."""
@@ -182,6 +177,15 @@ class Run:
     def _write_record(self) -> None:
         text = json.dumps(self.record, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         atomic_write(self.path / RUN_FILE, text)
+
+
+def check_digest(dataset: Dataset, expected: str, trained: Path) -> None:
+    """RunError unless `dataset` has the digest `expected` by what was trained on it."""
+    if dataset.digest != expected:
+        raise RunError(
+            f"expected the data of {trained} (digest {expected[:12]}); got {dataset.name} with digest "
+            f"{dataset.digest[:12]}; pass the same log and options with --data, or train on this one"
+        )
 
 
 def newest_finished(root: str | Path, model: str) -> Run | None:

@@ -21,10 +21,10 @@ from torch import Tensor
 from deployrec.data import Dataset, leave_one_out
 from deployrec.errors import RunError
 from deployrec.files import atomic_file
-from deployrec.models import build_model
+from deployrec.models import SequentialRecommender, build_model
 from deployrec.training.baselines import item_counts
 from deployrec.training.config import TrainingConfig, apply_settings
-from deployrec.training.device import device_of
+from deployrec.training.device import device_name, device_of
 from deployrec.training.evaluate import ceiling, evaluate
 from deployrec.training.module import MONITOR, LeaveOneOutData, TrainingModule
 from deployrec.training.presets import preset_of
@@ -66,16 +66,23 @@ def start(
 ) -> tuple[Run, Dataset]:
     """Makes an unfinished run that `fit` trains; `dataset` saves loading `data` a second time."""
     dataset = data.load() if dataset is None else dataset
-    options, recipe = preset_of(preset, model, dataset)
-    options, recipe = apply_settings(model, options, replace(recipe, seed=seed), settings)
+    untrained, recipe = configure(model, dataset, preset, seed, settings)
     views = leave_one_out(dataset)
     if not len(views.validation) or not (views.train.stops - views.train.starts > 1).any():
         raise RunError(f"expected users with at least 4 events; got none in {dataset.name}; train on a longer log")
-    torch.manual_seed(recipe.seed)
+    return Run.create(root, untrained, data, dataset, preset, recipe), dataset
+
+
+def configure(
+    model: str, dataset: Dataset, preset: str, seed: int, settings: Iterable[str]
+) -> tuple[SequentialRecommender, TrainingConfig]:
+    """The untrained model and the whole recipe that a preset, a seed and "key=value" settings come to."""
+    options, recipe = preset_of(preset, model, dataset)
+    options, recipe = apply_settings(model, options, replace(recipe, seed=seed), settings)
     untrained = build_model(model, dataset.num_items, options)
     if untrained.state_spec.exact_up_to is not None:
         recipe = replace(recipe, window=min(recipe.window, untrained.state_spec.exact_up_to))
-    return Run.create(root, untrained, data, dataset, preset, recipe), dataset
+    return untrained, recipe
 
 
 def resume(path: str | Path, console: Console | None = None) -> Run:
@@ -117,7 +124,8 @@ def fit(run: Run, dataset: Dataset, console: Console | None = None) -> Run:
     seconds = module.seconds
     best = torch.load(run.checkpoints / f"{BEST}.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(best["state_dict"])
-    trained = module.trained_model().to(device_of(config.device))
+    device = device_of(config.device)
+    trained = module.trained_model().to(device)
     window = config.window
     validation = evaluate(trained, dataset, window=window, split="validation", baselines=False)
     test = evaluate(trained, dataset, window=window)
@@ -125,6 +133,7 @@ def fit(run: Run, dataset: Dataset, console: Console | None = None) -> Run:
         "epochs": trainer.current_epoch,
         "best_epoch": best["epoch"] + 1,
         "seconds": round(seconds, 1),
+        "device": device_name(device),
     }
     finished = run.finish(trained, {"validation": validation.to_dict(), "test": test.to_dict()}, facts)
     console.print(test.table())

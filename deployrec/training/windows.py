@@ -16,16 +16,15 @@ from deployrec.data import SplitView
 class WindowBatch(NamedTuple):
     """Right-padded windows: targets[b, t] is the event after items[b, t]; both are 0 from lengths[b] on.
 
-    Rows `carried` [R] start from the state after `prefixes` (R arrays: all of that user's events before the window,
-    `prefix_lengths` [R] of them); the others start from zeros. All tensors are int64.
+    `earlier` holds the user's events before each window; rows `carried` [R] start from the state after them, the
+    others from zeros. All tensors are int64.
     """
 
     items: Tensor
     targets: Tensor
     lengths: Tensor
     carried: Tensor
-    prefixes: list[np.ndarray]
-    prefix_lengths: Tensor
+    earlier: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -88,15 +87,12 @@ class WindowBatches:
     def __iter__(self) -> Iterator[WindowBatch]:
         for rows in self._batches:
             start, end = self._windows.start[rows], self._windows.end[rows]
-            carried = np.flatnonzero(self._carried[rows])
-            first = self._windows.first[rows][carried]
             yield WindowBatch(
                 pad(self._events, start, end),
                 pad(self._events, start + 1, end + 1),
                 torch.from_numpy(end - start),
-                torch.from_numpy(carried),
-                [self._events[a:b] for a, b in zip(first, start[carried], strict=True)],
-                torch.from_numpy(start[carried] - first),
+                torch.from_numpy(np.flatnonzero(self._carried[rows])),
+                [self._events[a:b] for a, b in zip(self._windows.first[rows], start, strict=True)],
             )
 
 

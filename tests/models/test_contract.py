@@ -23,7 +23,11 @@ VARIANTS = [(key, SMALL.get(key, {"dim": 8})) for key in available_models()] + [
     ("glintru", {"dim": 8, "heads": 4, "kernel": 4, "mlp_expansion": 2}),
     ("gru4rec", {"dim": 6, "hidden": 4, "layers": 3}),
     ("sasrec", {"dim": 6, "window": 40, "layers": 3, "heads": 3, "expansion": 2}),
+    ("glintru", {"dim": 8, "heads": 2, "attention": False}),
+    ("glintru", {"dim": 8, "heads": 2, "selective_gate": False, "gated_mlp": False}),
     ("recblr", {"dim": 6, "layers": 3, "kernel": 2, "lambda_init": "uniform"}),
+    ("recblr", {"dim": 6, "conv": False}),
+    ("recblr", {"dim": 6, "output_gate": False, "feed_forward": False}),
 ]
 models = pytest.mark.parametrize(
     ("key", "config"), VARIANTS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values()))

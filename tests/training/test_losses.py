@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deployrec.training.config import TrainingConfig
-from deployrec.training.losses import NegativeSampler, NextItemLoss, chunked_cross_entropy, sampled_softmax
+from deployrec.training.losses import NegativeSampler, NextItemLoss, SeenItems, chunked_cross_entropy, sampled_softmax
 
 
 @given(
@@ -19,9 +19,10 @@ from deployrec.training.losses import NegativeSampler, NextItemLoss, chunked_cro
     chunk=st.integers(1, 25),
     smoothing=st.sampled_from([0.0, 0.1, 0.7]),
     weighted=st.booleans(),
+    seen_weight=st.sampled_from([0.0, 1.0, 3.0]),
     seed=st.integers(0, 2**31),
 )
-def test_chunked_equals_plain_cross_entropy(positions, items, chunk, smoothing, weighted, seed) -> None:
+def test_chunked_equals_plain_cross_entropy(positions, items, chunk, smoothing, weighted, seen_weight, seed) -> None:
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(positions, 5, dtype=torch.float64, generator=generator, requires_grad=True)
     table = torch.randn(items, 5, dtype=torch.float64, generator=generator, requires_grad=True)
@@ -31,9 +32,18 @@ def test_chunked_equals_plain_cross_entropy(positions, items, chunk, smoothing, 
     def gradients(loss: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return torch.autograd.grad(3 * loss, (hidden, table))
 
-    plain = F.cross_entropy(hidden @ table.T, targets, label_smoothing=smoothing, reduction="none")
+    logits = hidden @ table.T
+    mean_logit = logits.mean(1)
+    first = torch.randint(-1, 4, (3, items), generator=generator)
+    row, time = (torch.randint(most, (positions,), generator=generator) for most in (3, 4))
+    counts = torch.where(first[row] <= time[:, None], seen_weight, 1.0).double()
+    counts[torch.arange(positions), targets] = 1
+    target = logits[torch.arange(positions), targets]
+    plain = (logits.exp() * counts).sum(1).log() - (1 - smoothing) * target - smoothing * mean_logit
     plain = plain.mean() if weights is None else (plain * weights).sum() / weights.sum()
-    chunked = chunked_cross_entropy(hidden, table, targets, weights, smoothing, chunk)
+    chunked = chunked_cross_entropy(
+        hidden, table, targets, weights, smoothing, SeenItems(first, row, time, seen_weight), chunk
+    )
     torch.testing.assert_close(chunked, plain, rtol=1e-9, atol=1e-12)
     for got, expected in zip(gradients(chunked), gradients(plain), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12)
@@ -53,6 +63,18 @@ def test_logits_of_all_positions_never_exist_at_once() -> None:
     with Largest():
         chunked_cross_entropy(hidden, table, torch.arange(300), chunk=10).backward()
     assert largest <= 10 * 1000
+
+
+def test_seen_negatives_do_not_count() -> None:
+    torch.manual_seed(0)
+    hidden, table, targets = torch.randn(40, 6), torch.randn(50, 6), torch.randint(10, (40,))
+    first = torch.full((4, 50), 99)
+    first[:, 10:] = 0
+    seen = SeenItems(first, torch.arange(40) % 4, torch.zeros(40, dtype=torch.int64), 0.0)
+    sampler = NegativeSampler(torch.ones(50), 0.0)
+    among_ten = F.cross_entropy(hidden @ table[:10].T, targets)
+    sampled = sampled_softmax(hidden, table, targets, sampler, 400_000, corrected=True, seen=seen)
+    torch.testing.assert_close(sampled, among_ten, rtol=0.01, atol=0)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])

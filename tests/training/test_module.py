@@ -10,7 +10,7 @@ from torch import Tensor
 from deployrec.data import Dataset, leave_one_out
 from deployrec.models import build_model
 from deployrec.training.config import TrainingConfig
-from deployrec.training.module import TrainingModule
+from deployrec.training.module import TrainingModule, seen_items
 from deployrec.training.windows import WindowBatch, WindowBatches
 
 
@@ -27,9 +27,9 @@ def step(data: Dataset, config: TrainingConfig, dropout: float) -> tuple[Trainin
 def whole_loss(module: TrainingModule, batch: WindowBatch, power: float = 0.0) -> Tensor:
     """The loss of `batch` with every carried window read in one piece from its user's first event."""
     losses, weights = [], []
-    prefixes = dict(zip(batch.carried.tolist(), batch.prefixes, strict=True))
+    carried = set(batch.carried.tolist())
     for row, length in enumerate(batch.lengths.tolist()):
-        past = torch.tensor(prefixes.get(row, []), dtype=torch.int64)
+        past = torch.tensor(batch.earlier[row] if row in carried else [], dtype=torch.int64)
         items = torch.cat([past, batch.items[row, :length]])[None]
         hidden, _ = module.model.encode(items, torch.tensor([items.shape[1]]))
         scores = module.model.score(hidden[0, len(past) :])[:, 1:]
@@ -57,3 +57,33 @@ def test_the_past_is_detached_and_read_without_dropout(cycles: Dataset) -> None:
         assert torch.equal(tensor, states[1][name])
         assert tensor[batch.carried].abs().sum() > 0
     assert module.model.training
+
+
+@pytest.mark.parametrize("carried", [0.0, 1.0])
+def test_seen_items_are_those_of_the_window_so_far_and_of_all_events_before_it(carried: float, cycles: Dataset) -> None:
+    _, batch = step(cycles, TrainingConfig(window=10, carried_state=carried), dropout=0.0)
+    assert any(len(events) for events in batch.earlier)
+    seen = seen_items(batch, cycles.num_items, weight=0.0)
+    weighed = seen.weigh(torch.zeros(len(seen.row), cycles.num_items), slice(None))
+    found = [set((row.isinf().nonzero().flatten() + 1).tolist()) for row in weighed]
+    expected = [
+        {*batch.earlier[row].tolist(), *batch.items[row, : position + 1].tolist()}
+        for row, length in enumerate(batch.lengths.tolist())
+        for position in range(length)
+    ]
+    assert found == expected
+    columns = torch.tensor([4, 0])
+    assert torch.equal(seen.weigh(torch.zeros(6, 2), slice(3, 9), columns), weighed[3:9, columns])
+
+
+def test_a_step_without_seen_negatives_equals_a_plain_loop(cycles: Dataset) -> None:
+    module, batch = step(cycles, TrainingConfig(window=10, carried_state=0.0, seen_weight=0.0), dropout=0.0)
+    losses = []
+    for row, length in enumerate(batch.lengths.tolist()):
+        hidden, _ = module.model.encode(batch.items[row : row + 1, :length], torch.tensor([length]))
+        scores = module.model.score(hidden[0])
+        for position, target in enumerate(batch.targets[row, :length].tolist()):
+            known = {*batch.earlier[row].tolist(), *batch.items[row, : position + 1].tolist()} - {target}
+            unseen = [item for item in range(1, cycles.num_items + 1) if item not in known]
+            losses.append(scores[position, unseen].logsumexp(0) - scores[position, target])
+    torch.testing.assert_close(module.training_step(batch, 0), torch.stack(losses).mean(), rtol=1e-5, atol=1e-5)

@@ -73,10 +73,10 @@ def test_batches_hold_events_their_successors_and_their_past(make_dataset, lengt
         first_event = items[:, 0] - 1
         later += int((first_event > view.starts[user_of[first_event]]).sum())
         began_with_state += len(batch.carried)
-        for row, prefix, length in zip(batch.carried, batch.prefixes, batch.prefix_lengths, strict=True):
+        assert all(len(batch.earlier[row]) for row in batch.carried)
+        for row, earlier in enumerate(batch.earlier):
             begin = view.starts[user_of[first_event[row]]]
-            assert prefix.tolist() == list(range(begin + 1, first_event[row] + 1))
-            assert len(prefix) == length > 0
+            assert earlier.tolist() == list(range(begin + 1, first_event[row] + 1))
     expected = [row + 1 for start, stop in zip(view.starts, view.stops, strict=True) for row in range(start + 1, stop)]
     assert sorted(seen) == expected
     assert began_with_state == {0.0: 0, 1.0: later}.get(carried, began_with_state)

@@ -1,0 +1,84 @@
+"""benchmarks/accuracy.py: rows are trained once, go on after a stop, and stand beside floors and published figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import accuracy
+from benchmarks.published import PUBLISHED
+from deployrec.training.module import TrainingModule
+
+TINY = "dim=8,tokens=400,epochs=2,warmup_steps=5,window=12"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A log called "beauty": 30 users who walk round a ring of 15 items."""
+    lines = ["user_id,item_id,timestamp"]
+    lines += [f"u{user},i{(user + step) % 15},{step}" for user in range(30) for step in range(8 + user % 20)]
+    path = tmp_path / "beauty.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: object) -> list[dict]:
+    out = folder / "accuracy.json"
+    words = ["accuracy.py", "--runs", folder / "runs", "--out", out, *arguments]
+    monkeypatch.setattr("sys.argv", [str(word) for word in words])
+    accuracy.main()
+    return json.loads(out.read_text())["rows"]
+
+
+def test_rows_are_trained_once_and_printed(log, tmp_path, monkeypatch, capsys) -> None:
+    models = [f"recblr:{TINY}", f"sasrec:{TINY}"]
+    asked = ["--data", log, "--preset", "quick", "--models", *models, "--seeds", 1, 2]
+    rows = run(monkeypatch, tmp_path, *asked)
+    assert [(row["model"], row["seed"]) for row in rows] == [(model, seed) for seed in (1, 2) for model in models]
+    assert all(row["parameters"] > 0 and row["seconds"] >= 0 and row["device"] for row in rows)
+    capsys.readouterr()
+    monkeypatch.setattr(TrainingModule, "training_step", None)
+    assert run(monkeypatch, tmp_path, *asked) == rows
+    printed = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in printed if line.startswith(f"| {models[0]} |")]
+    first, second = (
+        row["metrics"]["test"]["rows"]["streamed"]["masked"]["hr@10"] for row in rows if "recblr" in row["model"]
+    )
+    assert f"{(first + second) / 2:.4f} ± " in line
+    for name in ("popularity", "bigram", "5-lag Markov"):
+        assert any(line.startswith(f"| {name} |") for line in printed)
+    for figures in PUBLISHED:
+        shown = [line for line in printed if f"| {figures.hr:.4f} | {figures.ndcg:.4f} |" in line]
+        assert bool(shown) == (figures.data == "beauty")
+    run(monkeypatch, tmp_path, "--show", "--split", "validation")
+    assert "beauty, preset quick, validation" in capsys.readouterr().out
+
+
+def test_an_interrupted_row_goes_on(log, tmp_path, monkeypatch) -> None:
+    asked = ["--data", log, "--preset", "quick", "--models", f"recblr:{TINY}"]
+    validate = TrainingModule.on_validation_epoch_start
+
+    def interrupt(module: TrainingModule) -> None:
+        if module.current_epoch == 1:
+            raise KeyboardInterrupt
+        validate(module)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingModule, "on_validation_epoch_start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(patched, tmp_path, *asked)
+    assert not (tmp_path / "accuracy.json").exists()
+    (row,) = run(monkeypatch, tmp_path, *asked)
+    assert len(list((tmp_path / "runs" / "recblr").iterdir())) == 1
+    whole = run(monkeypatch, tmp_path / "other", *asked)
+    assert row["metrics"] == whole[0]["metrics"]
+
+
+def test_another_seed_or_setting_is_another_row(log, tmp_path, monkeypatch) -> None:
+    asked = ["--data", log, "--preset", "quick", "--models"]
+    run(monkeypatch, tmp_path, *asked, f"recblr:{TINY}")
+    rows = run(monkeypatch, tmp_path, *asked, f"recblr:{TINY},conv=false")
+    assert [row["config"]["conv"] for row in rows] == [True, False]
+    assert rows[0]["state_bytes"] > rows[1]["state_bytes"]
