@@ -1,4 +1,4 @@
-"""The verbs `train` and `evaluate`: what they print, and what they refuse."""
+"""The verbs `train` and `evaluate`, for runs and for bundles: what they print, and what they refuse."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from deployrec.cli.evaluate import evaluate
+from deployrec.cli.export import export
 from deployrec.cli.train import train
 from deployrec.data import Dataset
 from deployrec.data.sample_ceiling import sample_ceiling
@@ -21,6 +22,7 @@ from tests.support import random_model
 app = typer.Typer()
 app.command()(train)
 app.command()(evaluate)
+app.command()(export)
 
 QUICK = ["dim=16", "tokens=400", "epochs=2", "warmup_steps=5", "learning_rate=0.01", "window=12"]
 
@@ -68,6 +70,21 @@ def test_train_then_evaluate(log: Path, tmp_path: Path) -> None:
     moved.write_text(moved.read_text() + "u0,film-3,999\n")
     with pytest.raises(RunError, match="expected the data of"):
         invoke("evaluate", run, "--data", moved)
+
+
+def test_evaluate_a_bundle_gives_the_figures_of_its_training(log: Path, tmp_path: Path) -> None:
+    printed = train_on(log, tmp_path / "runs")
+    bundle = tmp_path / "bundle"
+    invoke("export", "--model", "recblr", "--runs", tmp_path / "runs", "--out", bundle)
+    figures = invoke("evaluate", bundle, "--data", log)
+    rows = [line.replace("bundle, onnxruntime", "streamed").split() for line in figures.splitlines()]
+    streamed = [line.split() for line in printed.splitlines() if line.split()[:1] == ["streamed"]]
+    assert [row for row in rows if row[:1] == ["streamed"]] == streamed
+    assert len(streamed) == 2
+    assert float(figures.split("largest difference of any figure")[1]) < 1e-6
+    assert "validation: 40 users" in invoke("evaluate", bundle, "--data", log, "--split", "validation")
+    with pytest.raises(RunError, match=r"expected the data of .*bundle .*; got sample .* with --data"):
+        invoke("evaluate", bundle)
 
 
 def test_an_interrupted_training_says_how_to_go_on(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
