@@ -22,7 +22,7 @@ class BundleScorer:
     """
 
     def __init__(self, bundle: Bundle, backend: str = "onnxruntime", **options: object) -> None:
-        self.name = f"bundle, {backend}"
+        self.name = backend
         self._manifest = bundle.manifest
         self._backend = load_backend(backend, bundle, **options)
         self._table = torch.from_numpy(bundle.item_table())

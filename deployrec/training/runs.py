@@ -118,7 +118,12 @@ class Run:
 
     @property
     def training(self) -> TrainingConfig:
-        return TrainingConfig(**self.record["training"])
+        try:
+            return TrainingConfig(**self.record["training"])
+        except TypeError as error:
+            raise RunError(
+                f"expected settings that this version knows in {self.path}; got others ({error}); train again"
+            ) from error
 
     @property
     def source(self) -> DataSource:
