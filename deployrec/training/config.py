@@ -36,7 +36,6 @@ class TrainingConfig:
     temperature: float = 0.0  # above 0: unit-norm item embeddings, scores are cosines divided by it
     label_smoothing: float = 0.0  # full softmax only
     context_power: float = 0.0  # a position with c events before it weighs (c + 1) ** power
-    user_balance: float = 0.0  # above 0, long histories are read less often: 1 gives them a median one's weight
     seen_weight: float = 1.0  # of seen items among the negatives: 0 leaves them out, above 1 pushes them down
     carried_state: float = 0.5  # probability that a window starts from the state before it instead of zeros
     seed: int = 1

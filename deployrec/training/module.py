@@ -154,9 +154,7 @@ class LeaveOneOutData(lightning.LightningDataModule):
     def train_dataloader(self) -> WindowBatches:
         epoch = self.trainer.current_epoch if self.trainer else 0
         config = self._config
-        return WindowBatches(
-            self._views.train, config.window, config.tokens, self._carried, config.user_balance, config.seed, epoch
-        )
+        return WindowBatches(self._views.train, config.window, config.tokens, self._carried, config.seed, epoch)
 
     def val_dataloader(self) -> EvaluationBatches:
         rows = np.arange(len(self._views.validation))

@@ -12,8 +12,8 @@ from deployrec.training.config import TrainingConfig
 PRESETS = ("quick", "full")
 LONG_HISTORY = 40
 SMALL = 300_000
-FULL_LONG = TrainingConfig(window=600)
-FULL_SHORT = TrainingConfig(window=50, tokens=1600, epochs=100, loss="uniform", negatives=256)
+FULL_LONG = TrainingConfig(window=600, epochs=20, validate_every=2, learning_rate=4e-3, seen_weight=0.0)
+FULL_SHORT = TrainingConfig(window=50, tokens=1600, epochs=30, validate_every=2, learning_rate=4e-3)
 
 
 def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], TrainingConfig]:
@@ -33,9 +33,9 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
         return options, recipe
     if model == "glintru":
         options["dim"] = 64
-    recipe = replace(recipe, validation_users=2000)
+    recipe = replace(recipe, validate_every=1, validation_users=2000)
     if not long:
-        return options, replace(recipe, epochs=20, learning_rate=4e-3)
+        return options, replace(recipe, epochs=8)
     if dataset.num_events < SMALL:
         return options, replace(recipe, tokens=1600, epochs=6, learning_rate=5e-3, warmup_steps=50)
-    return options, replace(recipe, epochs=4, learning_rate=4e-3)
+    return options, replace(recipe, epochs=4)

@@ -31,19 +31,15 @@ class WindowBatch(NamedTuple):
 class Windows:
     """Windows over the flat event array: window w reads events[start[w]:end[w]] and predicts the event after each.
 
-    The window's user owns events[first[w]:last[w]].
+    `first` is where the window's user begins.
     """
 
     first: np.ndarray
     start: np.ndarray
     end: np.ndarray
-    last: np.ndarray
 
     def __len__(self) -> int:
         return len(self.start)
-
-    def __getitem__(self, rows: np.ndarray) -> Windows:
-        return Windows(self.first[rows], self.start[rows], self.end[rows], self.last[rows])
 
 
 def cut_windows(starts: np.ndarray, stops: np.ndarray, window: int, rng: np.random.Generator) -> Windows:
@@ -60,15 +56,14 @@ def cut_windows(starts: np.ndarray, stops: np.ndarray, window: int, rng: np.rand
     number = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
     start = np.where(number == 0, 0, head[user] + (number - 1) * window)
     end = np.where(number == 0, head[user], np.minimum(start + window, inputs[user]))
-    return Windows(starts[user], starts[user] + start, starts[user] + end, stops[user])
+    return Windows(starts[user], starts[user] + start, starts[user] + end)
 
 
 class WindowBatches:
     """One epoch of batches: windows of like length together, at most `tokens` padded events a batch, random order.
 
     The same (seed, epoch) gives the same batches. With probability `carried_state` a window that does not begin its
-    user's history starts from the state of everything before it. A window of a user with n events, more than the median
-    user's m, is left out of this epoch with probability 1 - (m / n) ** user_balance.
+    user's history starts from the state of everything before it.
     """
 
     def __init__(
@@ -77,15 +72,12 @@ class WindowBatches:
         window: int,
         tokens: int,
         carried_state: float,
-        user_balance: float,
         seed: int,
         epoch: int,
     ) -> None:
         rng = np.random.default_rng([seed, epoch])
         self._events = view.dataset.events
-        windows = cut_windows(view.starts, view.stops, window, rng)
-        share = (np.median(view.stops - view.starts) / (windows.last - windows.first)) ** user_balance
-        self._windows = windows[rng.random(len(windows)) < share]
+        self._windows = cut_windows(view.starts, view.stops, window, rng)
         self._carried = (self._windows.start > self._windows.first) & (rng.random(len(self._windows)) < carried_state)
         self._batches = length_batches(self._windows.end - self._windows.start, tokens, rng)
 

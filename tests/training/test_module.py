@@ -19,7 +19,7 @@ def step(data: Dataset, config: TrainingConfig, dropout: float) -> tuple[Trainin
     model = build_model("recblr", data.num_items, {"dim": 16, "dropout": dropout})
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    batches = WindowBatches(leave_one_out(data).train, config.window, 400, config.carried_state, 0.0, seed=1, epoch=0)
+    batches = WindowBatches(leave_one_out(data).train, config.window, 400, config.carried_state, seed=1, epoch=0)
     batch = next(batch for batch in batches if len(batch.carried) or not config.carried_state)
     return TrainingModule(model, config, torch.ones(data.num_items)).train(), batch
 

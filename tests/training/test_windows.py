@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,7 +62,7 @@ def test_batches_hold_events_their_successors_and_their_past(make_dataset, lengt
     view = leave_one_out(dataset).train
     user_of = np.repeat(np.arange(len(lengths)), lengths)
     seen, later, began_with_state = [], 0, 0
-    for batch in WindowBatches(view, window, 64, carried, 0.0, seed, epoch=3):
+    for batch in WindowBatches(view, window, 64, carried, seed, epoch=3):
         position = np.arange(batch.items.shape[1])
         inside = position < batch.lengths.numpy()[:, None]
         items, targets = batch.items.numpy(), batch.targets.numpy()
@@ -88,21 +87,8 @@ def test_seed_and_epoch_fix_the_batches(cycles) -> None:
     view = leave_one_out(cycles).train
 
     def batches(seed: int, epoch: int) -> list[list[int]]:
-        return [batch.items.flatten().tolist() for batch in WindowBatches(view, 10, 100, 0.5, 0.0, seed, epoch)]
+        return [batch.items.flatten().tolist() for batch in WindowBatches(view, 10, 100, 0.5, seed, epoch)]
 
     assert batches(1, 2) == batches(1, 2)
     assert batches(1, 2) != batches(1, 3)
     assert batches(1, 2) != batches(2, 2)
-
-
-def test_balance_reads_long_histories_in_fewer_epochs(make_dataset) -> None:
-    lengths = [12] * 5 + [102]  # two are held out and the last one is only predicted: 9 and 99 events to read
-    view = leave_one_out(make_dataset([list(range(1, length + 1)) for length in lengths])).train
-    epochs = 300
-
-    def events_an_epoch(balance: float) -> float:
-        batches = [WindowBatches(view, 20, 64, 0.0, balance, seed=1, epoch=epoch) for epoch in range(epochs)]
-        return sum(int(batch.lengths.sum()) for epoch in batches for batch in epoch) / epochs
-
-    assert events_an_epoch(0.0) == 5 * 9 + 99
-    assert events_an_epoch(1.0) == pytest.approx(5 * 9 + 99 * 10 / 100, abs=2)
