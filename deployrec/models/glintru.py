@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from deployrec.errors import ConfigError
 from deployrec.models.base import SequentialRecommender, State
-from deployrec.models.layers import CausalConv1d, at_last, gru_cell, take
+from deployrec.models.layers import CausalConv1d, Dropout, at_last, gru_cell, take
 from deployrec.models.registry import register
 from deployrec.state import StateSpec, StateTensor
 
@@ -48,7 +48,7 @@ class LinearAttention(nn.Module):
         self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim, eps=1e-12)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def encode(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, T, D] -> (a [B, T, D], the attention's state)."""
@@ -153,7 +153,7 @@ class SelectiveGate(nn.Sequential):
     """A gate [..., D] made from the GRU's input through half the width."""
 
     def __init__(self, dim: int, dropout: float) -> None:
-        super().__init__(nn.Linear(dim, dim // 2), nn.SiLU(), nn.Linear(dim // 2, dim), nn.Dropout(dropout))
+        super().__init__(nn.Linear(dim, dim // 2), nn.SiLU(), nn.Linear(dim // 2, dim), Dropout(dropout))
 
 
 class Mixer(nn.Module):
@@ -167,7 +167,7 @@ class Mixer(nn.Module):
         self.out = nn.Linear(dim, dim)
         self.mlp = GatedMLP(dim, dim * config.mlp_expansion) if config.gated_mlp else None
         self.norm = nn.LayerNorm(dim, eps=1e-12)
-        self.dropout = nn.Dropout(config.block_dropout)
+        self.dropout = Dropout(config.block_dropout)
 
     def forward(self, x: Tensor, recurrent: Tensor, attention: Tensor | None) -> Tensor:
         """x, recurrent, attention [..., D] -> [..., D]."""
@@ -204,7 +204,7 @@ class GLINTRU(SequentialRecommender):
         super().__init__(num_items, config, state_spec(config))
         self.attention = LinearAttention(config) if config.attention else None
         self.recurrence, self.mixer = SelectiveGRU(config), Mixer(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.apply(initialise)
 
     def encode(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:

@@ -10,7 +10,7 @@ from deployrec_kernels import gru
 from torch import Tensor, nn
 
 from deployrec.models.base import SequentialRecommender, State
-from deployrec.models.layers import gru_cell
+from deployrec.models.layers import Dropout, gru_cell
 from deployrec.models.registry import register
 from deployrec.state import StateSpec, StateTensor
 
@@ -34,7 +34,7 @@ class GRU4Rec(SequentialRecommender):
         self.to_gates = nn.ModuleList(nn.Linear(width, 3 * config.hidden, bias=False) for width in widths)
         self.recurrent = nn.ModuleList(nn.Linear(config.hidden, 3 * config.hidden, bias=False) for _ in widths)
         self.out = nn.Linear(config.hidden, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.apply(initialise)
 
     def encode(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:

@@ -44,6 +44,20 @@ class CausalConv1d(nn.Module):
         return F.linear(window.flatten(1), self.weight.transpose(1, 2).flatten(1), self.bias)
 
 
+class Dropout(nn.Dropout):
+    """`nn.Dropout`, whose masks on a CPU come from 16 random bits an element.
+
+    torch draws a double for each there, which takes a tenth of a training step.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or x.device.type != "cpu" or not 0 < self.p < 1:
+            return super().forward(x)
+        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= round(self.p * 2**16) - 2**15
+        return x * kept.to(x.dtype).mul_(1 / (1 - self.p))
+
+
 def gru_cell(gates: Tensor, recurrent_weight: Tensor, hidden: Tensor) -> Tensor:
     """One update of a GRU without biases, input products [B, 3D] in the order r, z, n: hidden [B, D] -> [B, D].
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deployrec.errors import ConfigError
 from deployrec.models.base import SequentialRecommender, State
-from deployrec.models.layers import CausalConv1d, at_last
+from deployrec.models.layers import CausalConv1d, Dropout, at_last
 from deployrec.models.registry import register
 from deployrec.state import StateSpec, StateTensor
 
@@ -49,7 +49,7 @@ class BDLRULayer(nn.Module):
         self.out_proj = nn.Linear(channels, dim, bias=False)
         self.recurrence_norm = nn.LayerNorm(dim, eps=1e-12)
         self.feed_forward = FeedForward(dim, config.dropout) if config.feed_forward else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     @staticmethod
     def state_tensors(config: RecBLRConfig, number: int) -> tuple[StateTensor, ...]:
@@ -113,7 +113,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.inner, self.out = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
         self.norm = nn.LayerNorm(dim, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, y: Tensor) -> Tensor:
         """y [..., D] -> [..., D]."""
@@ -129,7 +129,7 @@ class RecBLR(SequentialRecommender):
         spec = StateSpec(tuple(t for number in layers for t in BDLRULayer.state_tensors(config, number)))
         super().__init__(num_items, config, spec)
         self.norm = nn.LayerNorm(config.dim, eps=1e-12)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(BDLRULayer(config, number) for number in layers)
         self.apply(initialise)
 

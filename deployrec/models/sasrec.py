@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from deployrec.errors import ConfigError
 from deployrec.models.base import SequentialRecommender, State
-from deployrec.models.layers import at_last
+from deployrec.models.layers import Dropout, at_last
 from deployrec.models.registry import register
 from deployrec.state import StateSpec, StateTensor
 
@@ -63,7 +63,7 @@ class Block(nn.Module):
         self.ffn_in = nn.Linear(dim, config.expansion * dim)
         self.ffn_out = nn.Linear(config.expansion * dim, dim)
         self.ffn_norm = nn.LayerNorm(dim, eps=1e-12)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, T, D] -> k, v [B, H, T, dh]."""
@@ -95,7 +95,7 @@ class SASRec(SequentialRecommender):
         self.positions = nn.Embedding(config.window, config.dim)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim, eps=1e-12)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.apply(initialise)
 
     def encode(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
