@@ -5,8 +5,10 @@
     python -m benchmarks.accuracy --show
 
 A model is its key, with settings as `deployrec train --set` takes them. Runs lie under --runs: a finished one is not
-trained again, an interrupted one goes on where it stopped, and every finished row is in results/accuracy.json at once.
-Leave-one-out, all items ranked, ties counted by their expected value; figures are those of the state streamed over the
+trained again, an interrupted one goes on where it stopped. Every finished row is in results/accuracy.json at once, the
+tables of the test split are in results/accuracy.md; tuning.md tells what was tried on the way to the presets.
+
+Leave-one-out, all items ranked, ties counted by their expected value. Figures are those of the state streamed over the
 whole history (windowed where a model has none), masked (seen items taken out, as serving does) and unmasked.
 """
 
@@ -26,6 +28,7 @@ from rich.console import Console
 from benchmarks.measuring import RESULTS, markdown, write_results
 from benchmarks.published import PUBLISHED
 from deployrec.data import Dataset
+from deployrec.files import atomic_write
 from deployrec.training.presets import PRESETS
 from deployrec.training.runs import RUN_FILE, DataSource, Run
 from deployrec.training.train import configure, fit, start
@@ -59,6 +62,8 @@ def main() -> None:
         for seed in arguments.seeds:
             for spec in arguments.models:
                 results.add(row(spec, arguments.preset, trained(spec, source, dataset, seed, arguments)))
+    if not arguments.show:
+        atomic_write(arguments.out.with_suffix(".md"), results.tables("test") + "\n")
     print(results.tables(arguments.split))
 
 

@@ -41,7 +41,9 @@ def test_rows_are_trained_once_and_printed(log, tmp_path, monkeypatch, capsys) -
     capsys.readouterr()
     monkeypatch.setattr(TrainingModule, "training_step", None)
     assert run(monkeypatch, tmp_path, *asked) == rows
-    printed = capsys.readouterr().out.splitlines()
+    text = capsys.readouterr().out
+    assert text.endswith((tmp_path / "accuracy.md").read_text())
+    printed = text.splitlines()
     (line,) = [line for line in printed if line.startswith(f"| {models[0]} |")]
     first, second = (
         row["metrics"]["test"]["rows"]["streamed"]["masked"]["hr@10"] for row in rows if "recblr" in row["model"]
