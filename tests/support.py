@@ -1,9 +1,14 @@
 """Things that tests of several rooms make for themselves."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 import torch
 
 from deployrec.data import Dataset
 from deployrec.models import SequentialRecommender, build_model
+from deployrec.training.module import TrainingModule
 
 
 def random_model(key: str, dataset: Dataset, seed: int = 0) -> SequentialRecommender:
@@ -15,3 +20,18 @@ def random_model(key: str, dataset: Dataset, seed: int = 0) -> SequentialRecomme
             parameter.add_(0.1 * torch.randn_like(parameter))
         model.embedding.weight[0] = 0
     return model.eval()
+
+
+@contextmanager
+def interrupted_at(epoch: int) -> Iterator[None]:
+    """Trainings inside are interrupted, as by Ctrl+C, when they come to the validation of this epoch (from 0 on)."""
+    validate = TrainingModule.on_validation_epoch_start
+
+    def interrupt(module: TrainingModule) -> None:
+        if module.current_epoch == epoch:
+            raise KeyboardInterrupt
+        validate(module)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingModule, "on_validation_epoch_start", interrupt)
+        yield

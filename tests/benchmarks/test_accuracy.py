@@ -10,6 +10,7 @@ import pytest
 from benchmarks import accuracy
 from benchmarks.published import PUBLISHED
 from deployrec.training.module import TrainingModule
+from tests.support import interrupted_at
 
 TINY = "dim=8,tokens=400,epochs=2,warmup_steps=5,window=12"
 
@@ -60,17 +61,8 @@ def test_rows_are_trained_once_and_printed(log, tmp_path, monkeypatch, capsys) -
 
 def test_an_interrupted_row_goes_on(log, tmp_path, monkeypatch) -> None:
     asked = ["--data", log, "--preset", "quick", "--models", f"recblr:{TINY}"]
-    validate = TrainingModule.on_validation_epoch_start
-
-    def interrupt(module: TrainingModule) -> None:
-        if module.current_epoch == 1:
-            raise KeyboardInterrupt
-        validate(module)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(TrainingModule, "on_validation_epoch_start", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(patched, tmp_path, *asked)
+    with interrupted_at(epoch=1), pytest.raises(KeyboardInterrupt):
+        run(monkeypatch, tmp_path, *asked)
     assert not (tmp_path / "accuracy.json").exists()
     (row,) = run(monkeypatch, tmp_path, *asked)
     assert len(list((tmp_path / "runs" / "recblr").iterdir())) == 1

@@ -14,10 +14,9 @@ from deployrec.cli.train import train
 from deployrec.data import Dataset
 from deployrec.data.sample_ceiling import sample_ceiling
 from deployrec.errors import ConfigError, DeployrecError, RunError
-from deployrec.training.module import TrainingModule
 from deployrec.training.runs import DataSource
 from deployrec.training.train import start
-from tests.support import random_model
+from tests.support import interrupted_at, random_model
 
 app = typer.Typer()
 app.command()(train)
@@ -89,15 +88,7 @@ def test_evaluate_a_bundle_gives_the_figures_of_its_training(log: Path, tmp_path
 
 def test_an_interrupted_training_says_how_to_go_on(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = tmp_path / "runs"
-    validate = TrainingModule.on_validation_epoch_start
-
-    def interrupt(self: TrainingModule) -> None:
-        if self.current_epoch == 1:
-            raise KeyboardInterrupt
-        validate(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingModule, "on_validation_epoch_start", interrupt)
+    with interrupted_at(epoch=1):
         printed = train_on(log, runs, fails=130)
     (run,) = (runs / "recblr").iterdir()
     assert f"to go on: deployrec train --resume {run}" in printed

@@ -16,9 +16,10 @@ from deployrec.data import Dataset
 from deployrec.errors import ConfigError, RunError
 from deployrec.training import train as training
 from deployrec.training.config import TrainingConfig, apply_settings
-from deployrec.training.module import TrainingModule, learning_rate
+from deployrec.training.module import learning_rate
 from deployrec.training.presets import preset_of
 from deployrec.training.runs import DataSource, Run, newest_finished, newest_unfinished
+from tests.support import interrupted_at
 
 QUICK = ["dim=16", "tokens=400", "epochs=4", "warmup_steps=5", "learning_rate=0.01", "window=12", "dropout=0.1"]
 
@@ -55,21 +56,10 @@ def test_every_loss_learns(loss: str, data: DataSource, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [[], ["temperature=0.1"]])
-def test_an_interrupted_run_ends_like_one_that_was_not(
-    settings: list[str], data: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cycles: Dataset
-) -> None:
+def test_an_interrupted_run_ends_like_one_that_was_not(settings: list[str], data: DataSource, tmp_path: Path) -> None:
     whole = run_of(data, tmp_path / "whole", *settings)
-    validate = TrainingModule.on_validation_epoch_start
-
-    def interrupt(self: TrainingModule) -> None:
-        if self.current_epoch == 2:
-            raise KeyboardInterrupt
-        validate(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingModule, "on_validation_epoch_start", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run_of(data, tmp_path / "cut", *settings)
+    with interrupted_at(epoch=2), pytest.raises(KeyboardInterrupt):
+        run_of(data, tmp_path / "cut", *settings)
     (folder,) = (tmp_path / "cut" / "recblr").iterdir()
     with pytest.raises(RunError, match="--resume"):
         Run.load(folder).model()
