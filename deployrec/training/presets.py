@@ -12,7 +12,7 @@ from deployrec.training.config import TrainingConfig
 PRESETS = ("quick", "full")
 LONG_HISTORY = 40
 SMALL = 300_000
-FULL_LONG = TrainingConfig(window=600, epochs=20, validate_every=2, learning_rate=4e-3, seen_weight=0.0)
+FULL_LONG = TrainingConfig(window=600, tokens=1600, epochs=16, validate_every=2, learning_rate=4e-3, seen_weight=0.0)
 FULL_SHORT = TrainingConfig(window=50, tokens=1600, epochs=30, validate_every=2, learning_rate=4e-3)
 
 
@@ -25,11 +25,15 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
     if name not in PRESETS:
         raise ConfigError(f"expected a preset out of {', '.join(PRESETS)}; got '{name}'; choose one of them")
     long = dataset.num_events / max(1, dataset.num_users) >= LONG_HISTORY
-    options: dict[str, Any] = {} if long else {"dropout": 0.5}
+    options: dict[str, Any] = {"dropout": 0.1 if long else 0.5}
     recipe = FULL_LONG if long else FULL_SHORT
+    if model == "glintru" and long:
+        options["block_dropout"] = 0.15
     if model == "sasrec" and not long:
         options["window"] = recipe.window  # positions beyond the training's would never be learnt
     if name == "full":
+        if model == "recblr" and long:  # its paper's dropout, which takes a longer training
+            return {"dropout": 0.2}, replace(recipe, tokens=3200, epochs=20)
         return options, recipe
     if model == "glintru":
         options["dim"] = 64
@@ -37,5 +41,5 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
     if not long:
         return options, replace(recipe, epochs=8)
     if dataset.num_events < SMALL:
-        return options, replace(recipe, tokens=1600, epochs=6, learning_rate=5e-3, warmup_steps=50)
+        return options, replace(recipe, epochs=6, learning_rate=5e-3, warmup_steps=50)
     return options, replace(recipe, epochs=4)

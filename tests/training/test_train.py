@@ -243,6 +243,8 @@ def test_presets_know_long_from_short_histories(cycles: Dataset, make_dataset) -
     short = make_dataset([[1, 2, 3, 4]] * 3)
     for name in ("quick", "full"):
         assert preset_of(name, "recblr", long)[1].window > preset_of(name, "recblr", short)[1].window
+        for model in ("recblr", "glintru", "gru4rec", "sasrec"):
+            assert preset_of(name, model, long)[0]["dropout"] < preset_of(name, model, short)[0]["dropout"]
     assert preset_of("quick", "recblr", long)[1].epochs < preset_of("full", "recblr", long)[1].epochs
     with pytest.raises(ConfigError, match="expected a preset"):
         preset_of("slow", "recblr", long)
