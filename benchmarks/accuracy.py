@@ -1,6 +1,6 @@
 """How well models rank the next item: one row per (model, data, seed), beside floors and published figures.
 
-    python -m benchmarks.accuracy --data ml-1m beauty --models recblr glintru glintru:dim=128 --seeds 1 2
+    python -m benchmarks.accuracy --data ml-1m beauty --models recblr glintru glintru:dim=64 --seeds 1 2
     python -m benchmarks.accuracy --data ml-1m --preset quick --models recblr recblr:layers=1 recblr:conv=false
     python -m benchmarks.accuracy --show
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=[], help="event logs, as `deployrec train --data` takes them")
     parser.add_argument("--core", type=int, default=1, help="keep users and items with at least so many events")
-    parser.add_argument("--models", nargs="+", default=["recblr", "glintru", "glintru:dim=128", "gru4rec", "sasrec"])
+    parser.add_argument("--models", nargs="+", default=["recblr", "glintru", "glintru:dim=64", "gru4rec", "sasrec"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--preset", choices=PRESETS, default="full")
     parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"), help="folder of the runs")
