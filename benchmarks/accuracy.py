@@ -25,7 +25,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.measuring import RESULTS, markdown, write_results
+from benchmarks.measuring import RESULTS, clear_errors, markdown, write_results
 from benchmarks.published import PUBLISHED
 from deployrec.data import Dataset
 from deployrec.files import atomic_write
@@ -56,15 +56,26 @@ def main() -> None:
     if not arguments.show and not arguments.data:
         parser.error("expected --data; got none; name event logs, or pass --show")
     results = Results(arguments.out)
-    sources = [DataSource(path, {"min_user": arguments.core, "min_item": arguments.core}) for path in arguments.data]
-    for source in [] if arguments.show else sources:
-        dataset = source.load()
+    if not arguments.show:
+        with clear_errors(parser):
+            add_rows(results, arguments)
+        atomic_write(arguments.out.with_suffix(".md"), results.tables("test") + "\n")
+    print(results.tables(arguments.split))
+
+
+def add_rows(results: Results, arguments: argparse.Namespace) -> None:
+    """A row for each data set, seed and model; all that is asked for is checked before the first training."""
+    core = {"min_user": arguments.core, "min_item": arguments.core}
+    sources = [DataSource(path, core) for path in arguments.data]
+    datasets = [source.load() for source in sources]
+    for dataset in datasets:
+        for spec in arguments.models:
+            model, settings = parse(spec)
+            configure(model, dataset, arguments.preset, 0, settings)
+    for source, dataset in zip(sources, datasets, strict=True):
         for seed in arguments.seeds:
             for spec in arguments.models:
                 results.add(row(spec, arguments.preset, trained(spec, source, dataset, seed, arguments)))
-    if not arguments.show:
-        atomic_write(arguments.out.with_suffix(".md"), results.tables("test") + "\n")
-    print(results.tables(arguments.split))
 
 
 class Results:

@@ -1,14 +1,16 @@
-"""What every benchmark script shares: timing on a CPU or a GPU, the machine's name, results as JSON."""
+"""What benchmark scripts share: timing on a CPU or a GPU, the machine's name, results as JSON, errors in one line."""
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 
 import torch
 
+from deployrec.errors import DeployrecError
 from deployrec.files import atomic_write
 from deployrec.machine import processor_name
 
@@ -92,6 +95,15 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+@contextmanager
+def clear_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Ends a script with one line and exit code 2 where the caller can mend what went wrong."""
+    try:
+        yield
+    except DeployrecError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
 
 
 class _CpuTimer:

@@ -76,3 +76,11 @@ def test_another_seed_or_setting_is_another_row(log, tmp_path, monkeypatch) -> N
     rows = run(monkeypatch, tmp_path, *asked, f"recblr:{TINY},conv=false")
     assert [row["config"]["conv"] for row in rows] == [True, False]
     assert rows[0]["state_bytes"] > rows[1]["state_bytes"]
+
+
+def test_a_wrong_setting_is_refused_before_the_first_training(log, tmp_path, monkeypatch, capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, tmp_path, "--data", log, "--models", f"recblr:{TINY}", "glintru:heads=many")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("accuracy.py: expected heads")
+    assert not list(tmp_path.glob("runs/*"))
