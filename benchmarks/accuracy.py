@@ -180,12 +180,11 @@ def line(model: str, seeds: list[dict[str, Any]], split: str) -> list[str]:
 
 
 def floors(row: dict[str, Any], split: str) -> list[list[str]]:
-    """Popularity and the Markov chains, which every run evaluates beside itself on the test split."""
-    table = row["metrics"][split]["rows"]
+    """Popularity and the Markov chains, which every run evaluates beside itself on the test split, best first."""
+    table = {name: figures for name, figures in row["metrics"][split]["rows"].items() if name not in SCORERS}
     return [
         [name, *(f"{figures[kind][metric]:.4f}" for kind in KINDS for metric in SHOWN), *[""] * (len(HEADER) - 5)]
-        for name, figures in table.items()
-        if name not in SCORERS
+        for name, figures in sorted(table.items(), key=lambda floor: -floor[1]["masked"]["ndcg@10"])
     ]
 
 
