@@ -9,14 +9,12 @@ many seen items stand above a target that masked is among the first ten. Writes 
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.measuring import RESULTS, clear_errors, machine, markdown, write_results
+from benchmarks.finished_runs import tabulate
 from deployrec.data import leave_one_out
 from deployrec.training.evaluate import EvaluationBatches
 from deployrec.training.metrics import Ranks, masked_ranks, target_ranks
@@ -28,14 +26,7 @@ HEADER = ["", "NDCG@10 unmasked", "without the last item", "masked", "last item 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
-    arguments = parser.parse_args()
-    with clear_errors(parser):
-        rows = [row(Run.load(path)) for path in arguments.runs]
-    write_results("seen_items", {"machine": machine("cpu"), "rows": rows}, arguments.out)
-    print(markdown(HEADER, [line(row) for row in rows]))
+    tabulate("seen_items", __doc__, HEADER, row, line)
 
 
 def row(run: Run) -> dict[str, Any]:

@@ -9,13 +9,11 @@ Writes results/streaming.json.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import RESULTS, clear_errors, machine, markdown, write_results
+from benchmarks.finished_runs import tabulate
 from deployrec.data import leave_one_out
 from deployrec.training.evaluate import rank_users
 from deployrec.training.runs import Run
@@ -26,14 +24,7 @@ HEADER = ["", "held-out items", "windowed NDCG@10", "streamed", "ratio", "90 % i
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs of models that carry a state")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
-    arguments = parser.parse_args()
-    with clear_errors(parser):
-        rows = [row(Run.load(path)) for path in arguments.runs]
-    write_results("streaming", {"machine": machine("cpu"), "rows": rows}, arguments.out)
-    print(markdown(HEADER, [line(row) for row in rows]))
+    tabulate("streaming", __doc__, HEADER, row, line)
 
 
 def row(run: Run) -> dict[str, Any]:
