@@ -12,8 +12,9 @@ from deployrec.training.config import TrainingConfig
 PRESETS = ("quick", "full")
 LONG_HISTORY = 40
 SMALL = 300_000
-FULL_LONG = TrainingConfig(window=600, tokens=1600, epochs=16, validate_every=2, learning_rate=4e-3, seen_weight=0.0)
-FULL_SHORT = TrainingConfig(window=50, tokens=1600, epochs=30, validate_every=2, learning_rate=4e-3)
+FULL = TrainingConfig(tokens=1600, validate_every=2, learning_rate=4e-3)
+FULL_LONG = replace(FULL, window=600, epochs=24, patience=3, schedule="constant", seen_weight=0.0)
+FULL_SHORT = replace(FULL, window=50, epochs=30)
 
 
 def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], TrainingConfig]:
@@ -32,12 +33,12 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
     if model == "sasrec" and not long:
         options["window"] = recipe.window  # positions beyond the training's would never be learnt
     if name == "full":
-        if model == "recblr" and long:  # its paper's dropout, which takes a longer training
-            return {"dropout": 0.2}, replace(recipe, tokens=3200, epochs=20)
+        if model == "glintru" and long:  # what it serves from, not zeros: its attention sums over the whole history
+            recipe = replace(recipe, carried_state=1.0)
         return options, recipe
     if model == "glintru":
         options["dim"] = 64
-    recipe = replace(recipe, validate_every=1, validation_users=2000)
+    recipe = replace(recipe, validate_every=1, validation_users=2000, patience=0, schedule="cosine")
     if not long:
         return options, replace(recipe, epochs=8)
     if dataset.num_events < SMALL:
