@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from measuring import clear_errors
 from peers import peers
 from rich.console import Console
 
@@ -35,6 +36,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "latency.json")
     arguments = parser.parse_args()
     console = Console()
+    with clear_errors(parser):
+        dataset = load_dataset(arguments.data)
     with tempfile.TemporaryDirectory() as folder:
         bundles = []
         for key, options in MODELS.items():
@@ -44,7 +47,7 @@ def main() -> None:
         report = run_benchmark(
             bundles,
             BenchmarkConfig.quick() if arguments.quick else BenchmarkConfig(),
-            dataset=load_dataset(arguments.data),
+            dataset=dataset,
             peers=others,
             progress=lambda done, total, what: console.print(f"{done}/{total} {what}", end="\r", soft_wrap=True),
         )
