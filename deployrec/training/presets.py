@@ -38,7 +38,7 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
         return options, recipe
     if model == "glintru":
         options["dim"] = 64
-    recipe = replace(recipe, validate_every=1, validation_users=2000, patience=0, schedule="cosine")
+    recipe = replace(recipe, validate_every=1, validation_users=2000, patience=10, schedule="cosine")
     if not long:
         return options, replace(recipe, epochs=8)
     if dataset.num_events < SMALL:

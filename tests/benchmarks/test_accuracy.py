@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import accuracy
+from benchmarks.measuring import RESULTS
 from benchmarks.published import PUBLISHED
 from deployrec.training.module import TrainingModule
+from deployrec.training.train import configure
 from tests.support import interrupted_at
 
+COMMITTED = json.loads((RESULTS / "accuracy.json").read_text())["rows"]
+SIZES = {
+    "ml-1m": SimpleNamespace(num_users=6_040, num_items=3_416, num_events=999_611),
+    "beauty": SimpleNamespace(num_users=22_363, num_items=12_101, num_events=198_502),
+}
 TINY = "dim=8,tokens=400,epochs=2,warmup_steps=5,window=12"
 
 
@@ -84,3 +92,15 @@ def test_a_wrong_setting_is_refused_before_the_first_training(log, tmp_path, mon
     assert stop.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("accuracy.py: expected heads")
     assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.parametrize("row", COMMITTED, ids=lambda row: "-".join(str(row[name]) for name in accuracy.KEY))
+def test_a_committed_row_is_what_its_command_would_train(row) -> None:
+    model, settings = accuracy.parse(row["model"])
+    untrained, recipe = configure(model, SIZES[row["data"]], row["preset"], row["seed"], settings)
+    assert (row["config"], row["recipe"]) == (untrained.config_dict(), recipe.to_dict())
+
+
+def test_the_committed_table_is_that_of_the_committed_rows() -> None:
+    results = accuracy.Results(RESULTS / "accuracy.json")
+    assert (RESULTS / "accuracy.md").read_text() == results.tables("test") + "\n"
