@@ -33,8 +33,9 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
     if model == "sasrec" and not long:
         options["window"] = recipe.window  # positions beyond the training's would never be learnt
     if name == "full":
-        if model == "glintru" and long:  # what it serves from, not zeros: its attention sums over the whole history
-            recipe = replace(recipe, carried_state=1.0)
+        if model == "glintru" and long:
+            # A constant rate stops paying after 8 epochs; its attention sums over all events, as a carried state does.
+            recipe = replace(recipe, epochs=16, patience=10, schedule="cosine", carried_state=1.0)
         return options, recipe
     if model == "glintru":
         options["dim"] = 64
