@@ -34,7 +34,7 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
         options["window"] = recipe.window  # positions beyond the training's would never be learnt
     if name == "full":
         if model == "glintru" and long:
-            # A constant rate stops paying after 8 epochs; its attention sums over all events, as a carried state does.
+            # At a constant rate d = 128 learns no more after 8 epochs. A carried state is what it serves from.
             recipe = replace(recipe, epochs=16, patience=10, schedule="cosine", carried_state=1.0)
         return options, recipe
     if model == "glintru":
