@@ -39,9 +39,9 @@ def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], 
         return options, recipe
     if model == "glintru":
         options["dim"] = 64
-    recipe = replace(recipe, validate_every=1, validation_users=2000, patience=10, schedule="cosine")
+    recipe = replace(recipe, validate_every=1, validation_users=2000, patience=10)
     if not long:
         return options, replace(recipe, epochs=8)
     if dataset.num_events < SMALL:
-        return options, replace(recipe, epochs=6, learning_rate=5e-3, warmup_steps=50)
+        return options, replace(recipe, epochs=6, schedule="cosine", learning_rate=5e-3, warmup_steps=50)
     return options, replace(recipe, epochs=4)
