@@ -46,6 +46,7 @@ def row(run: Run) -> dict[str, Any]:
         "data": dataset.name,
         "dim": run.record["model"]["config"]["dim"],
         "seed": run.training.seed,
+        "schedule": run.training.schedule,
         "carried_state": run.training.carried_state,
         "window": window,
         "held_out": len(streamed),
@@ -64,7 +65,8 @@ def interval(streamed: np.ndarray, windowed: np.ndarray) -> tuple[float, float]:
 
 
 def line(row: dict[str, Any]) -> list[str]:
-    name = f"{row['model']}, d = {row['dim']}, seed {row['seed']}, carried_state {row['carried_state']:g}"
+    name = f"{row['model']}, d = {row['dim']}, seed {row['seed']}"
+    name += f", {row['schedule']} rate, carried_state {row['carried_state']:g}"
     low, high = row["interval"]
     figures = [f"{row[key]:.4f}" for key in ("windowed", "streamed")]
     return [name, f"{row['held_out']:,}", *figures, f"{row['ratio']:.3f}", f"{low:.3f} to {high:.3f}"]
