@@ -98,8 +98,8 @@ def _rows(gates: Tensor, batch: int, lengths: Tensor, cu_seqlens: Tensor | None)
 def _config(gates: Tensor, channels: int, cu_seqlens: Tensor | None) -> dict[str, Any]:
     """tf32x3 keeps float32 precision on tensor cores; tf32 where the user allowed it for products in general.
 
-    Wide blocks may use every register: their shared memory leaves a multiprocessor room for one or two of them anyway,
-    and without the word the assembler spills to stay at 128 (seen with Triton 3.6).
+    Wide float32 blocks may use every register: their shared memory leaves a multiprocessor room for one or two of them
+    anyway, and without the word the assembler spills to stay at 128 (seen with Triton 3.6).
     """
     block_d = max(16, triton.next_power_of_2(channels))
     wide = block_d > 32
@@ -110,7 +110,7 @@ def _config(gates: Tensor, channels: int, cu_seqlens: Tensor | None) -> dict[str
         "PACKED": cu_seqlens is not None,
         "PRECISION": "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32",
         "num_warps": 8 if wide else 4,
-        "maxnreg": 255 if wide else None,
+        "maxnreg": 255 if wide and gates.dtype == torch.float32 else None,
     }
 
 
