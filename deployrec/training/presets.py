@@ -17,12 +17,11 @@ FULL_LONG = replace(FULL, window=600, epochs=24, patience=3, schedule="constant"
 FULL_SHORT = replace(FULL, window=50, epochs=30)
 
 
-def preset_of(name: str, model: str, dataset: Dataset, dim: int | None = None) -> tuple[dict[str, Any], TrainingConfig]:
+def preset_of(name: str, model: str, dataset: Dataset) -> tuple[dict[str, Any], TrainingConfig]:
     """Options of the model and the recipe of preset `name`; ConfigError for a name that is not in PRESETS.
 
     Data sets fall into two kinds by mean history: from LONG_HISTORY events on (MovieLens) models need long windows and
-    little dropout, below (shop reviews) short windows and much. `dim` is the width asked for, None the model's own:
-    GLINT-RU's recipe depends on it.
+    little dropout, below (shop reviews) short windows and much.
     """
     if name not in PRESETS:
         raise ConfigError(f"expected a preset out of {', '.join(PRESETS)}; got '{name}'; choose one of them")
@@ -35,7 +34,8 @@ def preset_of(name: str, model: str, dataset: Dataset, dim: int | None = None) -
         options["window"] = recipe.window  # positions beyond the training's would never be learnt
     if name == "full":
         if model == "glintru" and long:
-            return _glintru_long(options, narrow=dim is not None and dim <= 64)
+            # A carried state is what it serves from, and keeps up with the window better where the rate falls.
+            recipe = replace(recipe, epochs=16, patience=10, schedule="cosine", carried_state=1.0)
         return options, recipe
     if model == "glintru":
         options["dim"] = 64
@@ -45,15 +45,3 @@ def preset_of(name: str, model: str, dataset: Dataset, dim: int | None = None) -
     if dataset.num_events < SMALL:
         return options, replace(recipe, epochs=6, schedule="cosine", learning_rate=5e-3, warmup_steps=50)
     return options, replace(recipe, epochs=4)
-
-
-def _glintru_long(options: dict[str, Any], narrow: bool) -> tuple[dict[str, Any], TrainingConfig]:
-    """Every window but a user's first starts from a carried state, which is what the model serves from.
-
-    With little dropout the paper's width stops learning after a few epochs at a constant rate. A narrow model does not,
-    but its streamed state falls behind the window read again.
-    """
-    recipe = replace(FULL_LONG, carried_state=1.0)
-    if narrow:
-        return options, replace(recipe, epochs=16, patience=10, schedule="cosine")
-    return options | {"dropout": 0.2, "block_dropout": 0.25}, recipe

@@ -77,9 +77,7 @@ def configure(
     model: str, dataset: Dataset, preset: str, seed: int, settings: Iterable[str]
 ) -> tuple[SequentialRecommender, TrainingConfig]:
     """The untrained model and the whole recipe that a preset, a seed and "key=value" settings come to."""
-    settings = list(settings)
-    asked, _ = apply_settings(model, {}, TrainingConfig(), settings)
-    options, recipe = preset_of(preset, model, dataset, asked.get("dim"))
+    options, recipe = preset_of(preset, model, dataset)
     options, recipe = apply_settings(model, options, replace(recipe, seed=seed), settings)
     untrained = build_model(model, dataset.num_items, options)
     if untrained.state_spec.exact_up_to is not None:

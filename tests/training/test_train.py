@@ -250,15 +250,6 @@ def test_presets_know_long_from_short_histories(cycles: Dataset, make_dataset) -
         preset_of("slow", "recblr", long)
 
 
-def test_the_full_preset_follows_the_width_of_glintru(make_dataset) -> None:
-    long = make_dataset([[1, 2, 3, 4] * 20] * 3)
-    own, narrow = (training.configure("glintru", long, "full", 1, settings) for settings in ([], ["dim=64"]))
-    assert (own[0].config.dim, narrow[0].config.dim) == (128, 64)
-    assert own[0].config.block_dropout > narrow[0].config.block_dropout
-    assert (own[1].schedule, narrow[1].schedule) == ("constant", "cosine")
-    assert training.configure("glintru", long, "full", 1, iter(["dim=64", "dropout=0.3"]))[0].config.dropout == 0.3
-
-
 def test_the_rate_warms_up_and_falls() -> None:
     config = TrainingConfig(learning_rate=1.0, warmup_steps=10)
     assert learning_rate(config, 0, 0.0) == pytest.approx(0.1)
