@@ -20,7 +20,7 @@ from benchmarks.measuring import machine, write_results
 from deployrec.data import load_dataset
 from deployrec.export import export_bundle
 from deployrec.models import build_model
-from deployrec.runtime.tensorrt_api import PLUGIN_VARIABLE
+from deployrec.runtime.backends.tensorrt.api import PLUGIN_VARIABLE
 from tests.plugins_trt.rtx_environment import lay_out, missing
 
 

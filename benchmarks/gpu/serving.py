@@ -11,9 +11,9 @@ import numpy as np
 from benchmarks.measuring import machine, markdown, write_results
 from deployrec.benchmark.bundles import random_bundle
 from deployrec.benchmark.timing import measure
+from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError
-from deployrec.runtime.backend import Backend, load_backend
-from deployrec.runtime.bundle import Bundle
+from deployrec.runtime.backends.base import Backend, load_backend
 
 ITEMS, HISTORY = 3416, 200
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deployrec.benchmark import BenchmarkConfig, BenchmarkReport, run_benchmark
-from deployrec.runtime.providers import why_no_cuda
+from deployrec.runtime.backends.onnxruntime.providers import why_no_cuda
 
 RECORDED = (
     Path(__file__).with_name("latency.json"),

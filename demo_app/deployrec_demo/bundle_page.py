@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from deployrec.runtime.manifest import GRAPHS, PARITY
+from deployrec.bundle.manifest import GRAPHS, PARITY
 from deployrec.runtime.verify import verify
 from deployrec_demo import look, resources
 from deployrec_demo.engine import Engine

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deployrec.runtime.backend import Output, load_backend
-from deployrec.runtime.bundle import Bundle
-from deployrec.runtime.catalogue import Catalogue
-from deployrec.runtime.manifest import ITEMS, PARITY_CASES
-from deployrec.runtime.parity import ParityCases
+from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.catalogue import Catalogue
+from deployrec.bundle.manifest import ITEMS, PARITY_CASES
+from deployrec.bundle.parity import ParityCases
+from deployrec.runtime.backends.base import Output, load_backend
 from deployrec.runtime.updates import window_of
 from deployrec_demo.shelf import Shelf
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from deployrec.runtime.backend import Output
-from deployrec.runtime.bundle import Bundle
-from deployrec.runtime.manifest import WEIGHTS
+from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.manifest import WEIGHTS
+from deployrec.runtime.backends.base import Output
 from deployrec.runtime.updates import window_of
 
 LOADING = "loading torch ..."

@@ -18,13 +18,13 @@ from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 
 import deployrec
+from deployrec.bundle.bundle import Bundle, seal
+from deployrec.bundle.manifest import ITEM_TABLE, ITEMS, WEIGHTS
 from deployrec.data import write_items
 from deployrec.errors import BundleError
 from deployrec.export.bundle import describe
 from deployrec.export.graphs import write_graphs
 from deployrec.models import SequentialRecommender, build_model
-from deployrec.runtime.bundle import Bundle, seal
-from deployrec.runtime.manifest import ITEM_TABLE, ITEMS, WEIGHTS
 
 SPREAD = 0.02
 RANDOM = {"preset": "none", "weights": "random"}

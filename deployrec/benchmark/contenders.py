@@ -16,10 +16,10 @@ from deployrec.benchmark.race import Timer
 from deployrec.benchmark.replay import Sessions
 from deployrec.benchmark.report import ENCODE, STEP
 from deployrec.benchmark.timing import timed
+from deployrec.bundle.manifest import Manifest
 from deployrec.export.graphs import EncodeGraph, StepGraph
 from deployrec.models import SequentialRecommender
-from deployrec.runtime.backend import Backend
-from deployrec.runtime.manifest import Manifest
+from deployrec.runtime.backends.base import Backend
 from deployrec.runtime.updates import window_of
 
 ACTIVATIONS = 32

@@ -11,9 +11,9 @@ from deployrec.benchmark.bundles import RANDOM, torch_model
 from deployrec.benchmark.config import BenchmarkConfig
 from deployrec.benchmark.contenders import Contender, GraphContender, TorchContender
 from deployrec.benchmark.report import ENCODE, STEP, Skipped, Subject
+from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError, DeployrecError
-from deployrec.runtime.backend import backends, load_backend
-from deployrec.runtime.bundle import Bundle
+from deployrec.runtime.backends.base import backends, load_backend
 from deployrec.runtime.states import UserStore
 from deployrec.runtime.updates import window_of
 

@@ -21,10 +21,10 @@ from deployrec.benchmark.replay import Replay, Sessions
 from deployrec.benchmark.report import BenchmarkReport, Cell, Skipped, Stage
 from deployrec.benchmark.stages import stages_of
 from deployrec.benchmark.timing import Latency
+from deployrec.bundle.bundle import Bundle
 from deployrec.data import Dataset, load_dataset
 from deployrec.errors import ConfigError
 from deployrec.files import first_line
-from deployrec.runtime.bundle import Bundle
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what comes next) before every turn."""

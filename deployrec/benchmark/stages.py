@@ -12,8 +12,8 @@ from deployrec.benchmark.config import BenchmarkConfig
 from deployrec.benchmark.lineup import Entry
 from deployrec.benchmark.replay import Replay
 from deployrec.benchmark.report import Stage
-from deployrec.runtime.backend import load_backend
-from deployrec.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from deployrec.runtime.backends.base import load_backend
+from deployrec.runtime.backends.onnxruntime.backend import OnnxRuntimeBackend
 from deployrec.runtime.recommender import Recommender
 from deployrec.runtime.updates import window_of
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deployrec.runtime.backend import load_backend
-from deployrec.runtime.bundle import Bundle
+from deployrec.bundle.bundle import Bundle
+from deployrec.runtime.backends.base import load_backend
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def demo(
 
       deployrec demo bundles/glintru --port 8600 --headless
     """
-    from deployrec.runtime.bundle import Bundle
+    from deployrec.bundle.bundle import Bundle
 
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:

@@ -12,7 +12,7 @@ from deployrec.cli.console import out as console
 from deployrec.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from deployrec.runtime.manifest import Manifest
+    from deployrec.bundle.manifest import Manifest
     from deployrec.training.evaluate import Report
 
 SPLITS = ("test", "validation")
@@ -43,7 +43,7 @@ def evaluate(
 
       deployrec evaluate bundles/recblr --data ml-1m/ml-1m.inter
     """
-    from deployrec.runtime.manifest import MANIFEST
+    from deployrec.bundle.manifest import MANIFEST
     from deployrec.training.device import device_of
 
     if split not in SPLITS:
@@ -83,8 +83,8 @@ def _evaluate_run(path: Path | None, model: str, runs: Path, data: str | None, s
 
 
 def _evaluate_bundle(path: Path, data: str | None, split: str, place: str) -> None:
+    from deployrec.bundle.bundle import Bundle
     from deployrec.export.scorer import BundleScorer
-    from deployrec.runtime.bundle import Bundle
     from deployrec.training.evaluate import evaluate_scorers
     from deployrec.training.runs import DataSource, check_digest
 

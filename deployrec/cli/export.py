@@ -68,9 +68,9 @@ def export(
 def print_report(report: ExportReport) -> None:
     """The certificate in one line, the files, a step's latency on this machine, and what to do next."""
     from deployrec.benchmark import step_latency
+    from deployrec.bundle.catalogue import Catalogue
+    from deployrec.bundle.manifest import ITEMS
     from deployrec.export.parity import LONGEST
-    from deployrec.runtime.catalogue import Catalogue
-    from deployrec.runtime.manifest import ITEMS
 
     bundle = report.bundle
     worst = {name: max(row.figure for row in report.comparisons if row.quantity == name) for name in ("user", "state")}

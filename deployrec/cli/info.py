@@ -11,10 +11,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.manifest import PARITY, GraphTensor, Manifest
 from deployrec.cli.console import out as console
 from deployrec.files import canonical_json
-from deployrec.runtime.bundle import Bundle
-from deployrec.runtime.manifest import PARITY, GraphTensor, Manifest
 
 
 def info(

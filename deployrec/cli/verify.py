@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from deployrec.bundle.parity import STATE_RTOL, TIE_FACTOR, USER_ATOL
 from deployrec.cli.console import out as console
-from deployrec.runtime.parity import STATE_RTOL, TIE_FACTOR, USER_ATOL
 from deployrec.runtime.verify import VerifyReport
 from deployrec.runtime.verify import verify as verify_bundle
 

@@ -16,6 +16,9 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from deployrec.bundle.bundle import Bundle, seal
+from deployrec.bundle.manifest import ITEMS, MANIFEST, PARITY, PARITY_CASES, WEIGHTS, Graph
+from deployrec.bundle.parity import Comparison
 from deployrec.data import Dataset, write_items
 from deployrec.errors import BundleError, ConfigError, ParityError
 from deployrec.export.graphs import write_graphs
@@ -23,9 +26,6 @@ from deployrec.export.onnx_ops import OPSET
 from deployrec.export.parity import choose_histories, compare_torch, reference_cases
 from deployrec.files import atomic_write, canonical_json
 from deployrec.models import SequentialRecommender
-from deployrec.runtime.bundle import Bundle, seal
-from deployrec.runtime.manifest import ITEMS, MANIFEST, PARITY, PARITY_CASES, WEIGHTS, Graph
-from deployrec.runtime.parity import Comparison
 from deployrec.runtime.verify import compare_graphs
 
 MAX_EXCLUDE = 512

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from deployrec.bundle.manifest import ITEM_TABLE, Graph, GraphTensor
 from deployrec.export.onnx_bodies import add_bodies
 from deployrec.export.onnx_ops import OPSET, translations
 from deployrec.models import SequentialRecommender, State
-from deployrec.runtime.manifest import ITEM_TABLE, Graph, GraphTensor
 from deployrec.state import StateSpec
 
 

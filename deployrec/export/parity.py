@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deployrec.bundle.parity import Answer, Comparison, ParityCases
 from deployrec.data import Dataset
 from deployrec.export.graphs import recommend
 from deployrec.models import SequentialRecommender, State
-from deployrec.runtime.parity import Answer, Comparison, ParityCases
 
 LONGEST = 2000
 REAL_HISTORIES = 8

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deployrec.runtime.backend import load_backend
-from deployrec.runtime.bundle import Bundle
+from deployrec.bundle.bundle import Bundle
+from deployrec.runtime.backends.base import load_backend
 from deployrec.runtime.states import Observation, UserStore
 from deployrec.runtime.updates import NOTHING, Updates, window_of
 

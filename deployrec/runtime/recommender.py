@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.catalogue import Catalogue
+from deployrec.bundle.manifest import ITEMS
 from deployrec.errors import ConfigError, UnknownItemError
-from deployrec.runtime.backend import Backend, load_backend
-from deployrec.runtime.bundle import Bundle
-from deployrec.runtime.catalogue import Catalogue
-from deployrec.runtime.manifest import ITEMS
+from deployrec.runtime.backends.base import Backend, load_backend
 from deployrec.runtime.saved_states import SavedStates
 from deployrec.runtime.states import Observation, UserStore, event_hash
 from deployrec.runtime.updates import NOTHING, Updates, window_of

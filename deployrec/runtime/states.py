@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deployrec.bundle.manifest import Manifest
 from deployrec.errors import DataError, StaleStateError
-from deployrec.runtime.manifest import Manifest
 from deployrec.runtime.saved_states import SavedStates
 
 REMEMBERED_EVENTS = 64

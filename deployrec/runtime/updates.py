@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from deployrec.runtime.backend import Backend, Output
-from deployrec.runtime.manifest import Manifest
+from deployrec.bundle.manifest import Manifest
+from deployrec.runtime.backends.base import Backend, Output
 from deployrec.runtime.states import Observation, UserStore
 
 BATCH = 256

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deployrec.runtime.backend import Backend, Output, load_backend
-from deployrec.runtime.bundle import Bundle
-from deployrec.runtime.catalogue import Catalogue
-from deployrec.runtime.manifest import ITEMS, PARITY_CASES, Manifest
-from deployrec.runtime.parity import Answer, Comparison, ParityCases
+from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.catalogue import Catalogue
+from deployrec.bundle.manifest import ITEMS, PARITY_CASES, Manifest
+from deployrec.bundle.parity import Answer, Comparison, ParityCases
+from deployrec.runtime.backends.base import Backend, Output, load_backend
 from deployrec.runtime.updates import window_of
 
 

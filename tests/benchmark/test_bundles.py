@@ -6,10 +6,10 @@ import torch
 
 from deployrec.benchmark import bundles
 from deployrec.benchmark.bundles import random_bundle, resized_bundle, rival_bundle, torch_model
+from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError
 from deployrec.export.graphs import StepGraph
-from deployrec.runtime.backend import load_backend
-from deployrec.runtime.bundle import Bundle
+from deployrec.runtime.backends.base import load_backend
 
 
 def answers(bundle):

@@ -9,8 +9,8 @@ from deployrec.benchmark import ENCODE, STEP, Point
 from deployrec.benchmark.bundles import torch_model
 from deployrec.benchmark.contenders import GraphContender, TorchContender
 from deployrec.benchmark.replay import Replay
-from deployrec.runtime.backend import load_backend
-from deployrec.runtime.bundle import Bundle
+from deployrec.bundle.bundle import Bundle
+from deployrec.runtime.backends.base import load_backend
 
 WINDOW = 200
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from deployrec.benchmark import AXES, ENCODE, STEP, BenchmarkConfig, BenchmarkReport, run_benchmark
+from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError
-from deployrec.runtime.bundle import Bundle
 
 TINY = BenchmarkConfig(
     history=(2, 9),

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from deployrec.bundle.bundle import Bundle, seal
+from deployrec.bundle.parity import ParityCases
 from deployrec.cli.main import app
 from deployrec.data import Dataset
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime import Recommender
-from deployrec.runtime.bundle import Bundle, seal
-from deployrec.runtime.parity import ParityCases
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.parity import ParityCases
 from deployrec.errors import ConfigError, ParityError
 from deployrec.export import export_bundle
 from deployrec.export.parity import LONGEST, choose_histories
 from deployrec.models.layers import CausalConv1d
-from deployrec.runtime.bundle import Bundle
-from deployrec.runtime.parity import ParityCases
 from tests.support import random_model
 
 

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from deployrec.runtime.bundle import Bundle
+from deployrec.bundle.bundle import Bundle
 
 KEYS = {
     "glintru": {"GRURecurrence": 1},

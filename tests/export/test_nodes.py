@@ -10,9 +10,9 @@ from deployrec_kernels import bd_lru, gru, linear_recurrence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deployrec.bundle.manifest import Graph, GraphTensor
 from deployrec.export.graphs import to_onnx
 from deployrec.models.recblr import BDLRULayer, RecBLRConfig
-from deployrec.runtime.manifest import Graph, GraphTensor
 
 D = 4
 

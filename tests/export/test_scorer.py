@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from deployrec.bundle.bundle import Bundle
 from deployrec.data import Dataset
 from deployrec.export.scorer import BundleScorer
 from deployrec.models import SequentialRecommender
-from deployrec.runtime.bundle import Bundle
 from deployrec.training.evaluate import evaluate_scorers
 from deployrec.training.scorers import Scorer, StreamedScorer, WindowedScorer
 from tests.support import random_model

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deployrec.runtime.bundle import Bundle
+from deployrec.bundle.bundle import Bundle
 from deployrec.runtime.recommender import Recommender
 
 PLUGIN_LAYERS = {"glintru": 1, "recblr": 2}
@@ -86,8 +86,8 @@ def test_a_network_without_the_plugin_is_refused_and_not_built_as_a_loop(
     script = (
         "import sys\n"
         "from deployrec.export import engine\n"
-        "from deployrec.runtime.bundle import Bundle\n"
-        "from deployrec.runtime.tensorrt_api import import_tensorrt\n"
+        "from deployrec.bundle.bundle import Bundle\n"
+        "from deployrec.runtime.backends.tensorrt.api import import_tensorrt\n"
         "bundle = Bundle.open(sys.argv[1])\n"
         "graph = bundle.manifest.graphs['encode']\n"
         "sizes = engine.profile(bundle.manifest, 4)\n"

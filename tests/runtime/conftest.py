@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from deployrec.runtime.bundle import Bundle, seal
-from deployrec.runtime.parity import ParityCases
+from deployrec.bundle.bundle import Bundle, seal
+from deployrec.bundle.parity import ParityCases
 from deployrec.state import StateSpec, StateTensor
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64

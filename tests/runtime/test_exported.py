@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deployrec.bundle.parity import STATE_RTOL, USER_ATOL
 from deployrec.data import Dataset
 from deployrec.errors import BundleError
 from deployrec.runtime import Recommender
-from deployrec.runtime.parity import STATE_RTOL, USER_ATOL
 from deployrec.runtime.verify import verify
 
 MODELS = ["glintru", "recblr"]

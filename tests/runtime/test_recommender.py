@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime import Bundle, Event, Recommender
-from deployrec.runtime.backend import Backend, load_backend
+from deployrec.runtime.backends.base import Backend, load_backend
 
 KINDS = ["gru", "window", "encode-only"]
 USERS = ["ann", "bob", "7"]

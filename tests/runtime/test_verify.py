@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from deployrec.bundle.bundle import Bundle, seal
 from deployrec.errors import BundleError
-from deployrec.runtime.bundle import Bundle, seal
 from deployrec.runtime.verify import verify
 
 KINDS = ["gru", "window", "encode-only"]

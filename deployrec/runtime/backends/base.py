@@ -1,17 +1,14 @@
-"""What a backend does for the runtime; each lives in one file of this folder named {name}_backend.py."""
+"""What a backend does for the runtime, and how one is found by name."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-import deployrec.runtime
-from deployrec.errors import ConfigError
-from deployrec.runtime.bundle import Bundle
+from deployrec import discovery
+from deployrec.bundle.bundle import Bundle
 
 State = Mapping[str, np.ndarray]
 """State tensors by name, float32 with a batch axis in front."""
@@ -44,15 +41,11 @@ class Backend(Protocol):
 
 
 def load_backend(name: str, bundle: Bundle, **options: object) -> Backend:
-    """Calls `load(bundle, **options)` of the backend's file; raises ConfigError for a name that has no file."""
-    known = backends()
-    if name not in known:
-        raise ConfigError(f"expected a backend among {', '.join(known)}; got '{name}'; name one of them")
-    backend: Backend = importlib.import_module(f"deployrec.runtime.{name}_backend").load(bundle, **options)
+    """Calls `load(bundle, **options)` of the backend's module; raises ConfigError for a name that none has."""
+    backend: Backend = discovery.find("backends", name).load(bundle, **options)
     return backend
 
 
 def backends() -> list[str]:
-    """Names of the backends that this installation has a file for."""
-    modules = (module.name for module in pkgutil.iter_modules(deployrec.runtime.__path__))
-    return sorted(name.removesuffix("_backend") for name in modules if name.endswith("_backend"))
+    """Names of the backends that this installation knows."""
+    return discovery.names("backends")

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from deployrec.bundle.manifest import ITEM_TABLE, MANIFEST, SCHEMA_VERSION, Manifest, bundle_id, manifest_digest
 from deployrec.errors import BundleError
 from deployrec.files import atomic_write, canonical_json, first_line, sha256_file
-from deployrec.runtime.manifest import ITEM_TABLE, MANIFEST, SCHEMA_VERSION, Manifest, bundle_id, manifest_digest
 
 __all__ = ["Bundle", "Manifest", "bundle_id", "seal"]
 

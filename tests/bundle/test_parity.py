@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployrec.bundle.parity import Answer, Comparison, ParityCases, topk_figure
 from deployrec.errors import BundleError
-from deployrec.runtime.parity import Answer, Comparison, ParityCases, topk_figure
 
 SCORES = np.array([5.0, 4.0, 4.0 - 1e-6, 1.0])
 ITEMS = np.array([7, 3, 9, 2])

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.manifest import Graph
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
-from deployrec.runtime.backend import Output, State
-from deployrec.runtime.bundle import Bundle
-from deployrec.runtime.cuda_memory import CudaStream, DeviceBuffer
-from deployrec.runtime.manifest import Graph
-from deployrec.runtime.tensorrt_api import import_tensorrt, load_plugins, make_logger
+from deployrec.runtime.backends.base import Output, State
+from deployrec.runtime.backends.tensorrt.api import import_tensorrt, load_plugins, make_logger
+from deployrec.runtime.backends.tensorrt.cuda_memory import CudaStream, DeviceBuffer
 
 PLAN = "engine/{}.plan"
 

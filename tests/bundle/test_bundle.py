@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from deployrec.bundle.bundle import Bundle, canonical_json, seal
+from deployrec.bundle.manifest import manifest_digest
 from deployrec.errors import BundleError
-from deployrec.runtime.bundle import Bundle, canonical_json, seal
-from deployrec.runtime.manifest import manifest_digest
 
 DOCUMENT = {
     "created": "2026-01-01T00:00:00Z",

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import deployrec.runtime
+import deployrec.runtime.backends
+from deployrec.bundle.bundle import seal
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime import Bundle
-from deployrec.runtime.backend import Backend, Output, backends, load_backend
-from deployrec.runtime.bundle import seal
-from deployrec.runtime.providers import onnxruntime_providers, why_no_cuda
+from deployrec.runtime.backends.base import Backend, Output, backends, load_backend
+from deployrec.runtime.backends.onnxruntime.providers import onnxruntime_providers, why_no_cuda
 
 NOTHING = np.zeros((1, 1), np.int64)
 
@@ -104,8 +104,8 @@ def test_a_graph_that_is_none_or_another_is_one_line(copy_of: Callable, twin_bun
 def test_a_new_backend_is_one_file(
     twin_bundle: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "echo_backend.py").write_text("def load(bundle, **options):\n    return bundle, options\n")
-    monkeypatch.setattr(deployrec.runtime, "__path__", [*deployrec.runtime.__path__, str(tmp_path)])
+    (tmp_path / "echo.py").write_text("def load(bundle, **options):\n    return bundle, options\n")
+    monkeypatch.setattr(deployrec.runtime.backends, "__path__", [*deployrec.runtime.backends.__path__, str(tmp_path)])
     assert {"echo", "onnxruntime"} <= set(backends())
     assert load_backend("echo", twin_bundle(), volume=3) == (twin_bundle(), {"volume": 3})
 
@@ -120,7 +120,8 @@ def test_cuda_is_named_only_where_it_can_load(monkeypatch: pytest.MonkeyPatch) -
 
 def test_loading_and_asking_for_cuda_print_nothing(twin_bundle: Callable[..., Bundle]) -> None:
     script = (
-        "import sys; from deployrec.runtime.providers import why_no_cuda; from deployrec.runtime import Recommender\n"
+        "import sys\nfrom deployrec.runtime import Recommender\n"
+        "from deployrec.runtime.backends.onnxruntime.providers import why_no_cuda\n"
         "why_no_cuda(); Recommender.load(sys.argv[1]).observe_and_recommend('ann', 'i1')"
     )
     command = [sys.executable, "-c", script, str(twin_bundle().path)]

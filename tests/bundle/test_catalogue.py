@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from deployrec.bundle.catalogue import Catalogue
 from deployrec.errors import BundleError
-from deployrec.runtime.catalogue import Catalogue
 
 GOOD = 'item_id,title,popularity,year\n7,"Seven, a ""film""",3,1995\nx y,Zwölf\u2028,0,\n0,,5,2000\n'
 

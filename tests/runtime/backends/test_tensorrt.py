@@ -12,10 +12,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from deployrec.bundle.bundle import Bundle, seal
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
-from deployrec.runtime.bundle import Bundle, seal
-from deployrec.runtime.onnxruntime_backend import load as load_onnxruntime
-from deployrec.runtime.tensorrt_backend import TensorRtBackend
+from deployrec.runtime.backends.onnxruntime.backend import load as load_onnxruntime
+from deployrec.runtime.backends.tensorrt.backend import TensorRtBackend
 
 LARGEST = {"B": 6, "T": 9, "E": 10}
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.manifest import Graph, Manifest
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.files import first_line
-from deployrec.runtime.backend import Output, State
-from deployrec.runtime.bundle import Bundle
-from deployrec.runtime.manifest import Graph, Manifest
-from deployrec.runtime.providers import onnxruntime_providers
+from deployrec.runtime.backends.base import Output, State
+from deployrec.runtime.backends.onnxruntime.providers import onnxruntime_providers
 
 OUTPUTS = ("topk_items", "topk_scores", "user")
 LARGE_TABLE = 32 * 2**20
