@@ -270,7 +270,7 @@ def test_threads_wait_for_each_other(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "none"}, r"expected a backend among .*onnxruntime.*; got 'none'"),
+        ({"backend": "none"}, r"expected one of the backends .*onnxruntime.*; got 'none'"),
         ({"device": "tpu"}, "expected device 'cpu' or 'cuda'; got 'tpu'"),
         ({"on_unknown_item": "guess"}, "got 'guess'"),
     ],
