@@ -38,6 +38,8 @@ def _poison(x: torch.Tensor) -> torch.Tensor:
 def test_scans(
     recurrence: Recurrence, shape: tuple[int, int, int], dtype: torch.dtype, tolerance: float, packed: bool
 ) -> None:
+    if (recurrence, dtype) == (BD_LRU, BF16) and shape[2] == 1:
+        tolerance = 5e-2  # a single channel's largest gradient is small beside the rounding of its inputs
     check(recurrence, shape, dtype, "cuda", tolerance, packed)
 
 
@@ -100,8 +102,9 @@ def test_compiles_with_inductor() -> None:
 
 
 def test_more_than_2_to_the_31_elements() -> None:
-    if torch.cuda.mem_get_info()[0] < 70 << 30:
-        pytest.skip("needs 70 GB of GPU memory")
+    free = torch.cuda.mem_get_info()[0] >> 30
+    if free < 20:
+        pytest.skip(f"needs 20 GiB of GPU memory; {free} are free")
     rows, time, channels = 2**31 // (256 * 128) + 8, 256, 128
     b = torch.ones(rows, time, channels, device="cuda")
     hidden, final = LINEAR_RECURRENCE.op(b, b)
