@@ -22,9 +22,14 @@ def main(out: Path) -> None:
         command += ["-n", "8"]  # most of the time goes into some 350 compiles
     paths = os.pathsep.join([".", "kernels", os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "2000"},
     )
-    print(done.stdout[-4000:])
+    print(done.stdout)
     summary = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-500:]
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|error)", summary)}
     failures = re.findall(r"^(?:FAILED|ERROR) (.+)$", done.stdout, re.MULTILINE)

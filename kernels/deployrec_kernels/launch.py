@@ -48,9 +48,9 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def fits_on_chip(dtype: torch.dtype, channels: int) -> bool:
-    """Whether a GRU's three recurrent [D, D] matrices stay in the registers of one block of a GPU."""
-    return channels <= {torch.float32: 64, torch.bfloat16: 128, torch.float16: 128}.get(dtype, 0)
+def shared_memory(x: Tensor) -> int:
+    """Bytes of shared memory that one block of the tensor's GPU may use; a Hopper's for a tensor on the CPU."""
+    return torch.cuda.get_device_properties(x.device).shared_memory_per_block_optin if x.is_cuda else 232448
 
 
 def device_of(x: Tensor) -> contextlib.AbstractContextManager[object]:
