@@ -91,12 +91,12 @@ def _previous_states(hidden: Tensor, initial_state: Tensor) -> Tensor:
 def _config(gates: Tensor, channels: int, tiles: int) -> dict[str, Any]:
     """How a block runs: as many tiles in flight, up to two, as the weight leaves shared memory for.
 
-    float32 products are single tf32 ones where the user allowed that for products in general. Wide float32 blocks may
-    use every register: their shared memory leaves a multiprocessor room for one or two of them anyway, and without the
+    float32 products are single tf32 ones where the user allowed that for products in general. float32 blocks may use
+    every register: their shared memory leaves a multiprocessor room for one or two wide ones anyway, and without the
     word the assembler spills to stay at 128 (seen with Triton 3.6).
     """
     width = _width(channels)
-    wide, single = width > 32, gates.dtype == torch.float32
+    single = gates.dtype == torch.float32
     room = shared_memory(gates) - _resident_bytes(gates, width)
     exact = single and torch.get_float32_matmul_precision() == "highest"
     # The interpreter's products of bfloat16 values are wrong; those of float32 are exact.
@@ -106,8 +106,8 @@ def _config(gates: Tensor, channels: int, tiles: int) -> dict[str, Any]:
         "BLOCK_D": width,
         "PRECISION": "bf16x3" if exact and not triton.knobs.runtime.interpret else "tf32",
         "STAGES": 1 + min(2, room // (tiles * ROWS * width * gates.itemsize)),
-        "num_warps": 8 if wide else 4,
-        "maxnreg": 255 if wide and single else None,
+        "num_warps": 8 if width > 32 else 4,
+        "maxnreg": 255 if single else None,
     }
 
 
