@@ -27,7 +27,7 @@ SECTIONS = {
     "plugin": 60,
     "kernels": 480,
     "long_user": 60,
-    "scan_padding": 120,
+    "scan_padding": 180,
     "sanitizer": 240,
     "engines": 240,
     "training": 300,

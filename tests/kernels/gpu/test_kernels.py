@@ -23,6 +23,7 @@ def unwritten_memory_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "empty_like", lambda *a, **k: _poison(empty_like(*a, **k)))
 
 
+@torch.no_grad()  # torch.compile makes its examples by torch.empty too, some with requires_grad
 def _poison(x: torch.Tensor) -> torch.Tensor:
     return x.fill_(torch.nan) if x.is_floating_point() and x.is_cuda else x
 
