@@ -50,7 +50,10 @@ def has_triton() -> bool:
 
 def shared_memory(x: Tensor) -> int:
     """Bytes of shared memory that one block of the tensor's GPU may use; a Hopper's for a tensor on the CPU."""
-    return torch.cuda.get_device_properties(x.device).shared_memory_per_block_optin if x.is_cuda else 232448
+    if not x.is_cuda:
+        return 232448
+    properties = torch.cuda.get_device_properties(x.device)
+    return int(properties.shared_memory_per_block_optin)  # type: ignore[attr-defined]  # torch's stubs lack it
 
 
 def device_of(x: Tensor) -> contextlib.AbstractContextManager[object]:

@@ -10,7 +10,6 @@ import onnxruntime
 
 from deployrec.errors import ConfigError
 
-
 Provider = str | tuple[str, dict[str, str]]
 CUDA: Provider = ("CUDAExecutionProvider", {"use_tf32": "0"})
 """TF32 products, its default, keep 10 bits of a float32: graphs would miss their own certificate."""
