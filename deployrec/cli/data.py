@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-app = typer.Typer(help="Fetch a public data set, or look at a log.", no_args_is_help=True)
+app = typer.Typer(help="Fetch a public data set, or look at a log.")
 
 
 @app.command()
