@@ -27,6 +27,7 @@ class Dataset:
     user_ids   the log's own ids, length U
     offsets    int64 [U + 1]; user u owns events[offsets[u]:offsets[u + 1]]
     events     int64 [M], item rows 1..N, chronological within a user
+    notes      what reading it had to say, a line each: rows that were skipped, events that repeat another
     """
 
     name: str
@@ -34,6 +35,7 @@ class Dataset:
     user_ids: list[str]
     offsets: Int64Array
     events: Int64Array
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for field in ("offsets", "events"):
@@ -77,7 +79,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over item ids, user ids, offsets and events; titles and the data set's name do not enter."""
+        """sha256 over item ids, user ids, offsets and events; titles, name and notes do not enter."""
         digest = hashlib.sha256()
         for texts in (self.items["item_id"].to_list(), self.user_ids):
             digest.update(_canonical_text(texts))
