@@ -16,9 +16,9 @@ from typing import IO, Any
 
 import polars as pl
 
-from deployrec.data.table import Progress
 from deployrec.errors import DataError
 from deployrec.files import first_line
+from deployrec.progress import Progress, silent
 
 BLOCK = 1 << 24
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
@@ -27,7 +27,7 @@ ZSTANDARD = b"\x28\xb5\x2f\xfd"
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def blocks(path: Path, encoding: str = "utf-8", progress: Progress | None = None) -> Iterator[bytes]:
+def blocks(path: Path, encoding: str = "utf-8", progress: Progress = silent) -> Iterator[bytes]:
     r"""UTF-8 content in blocks that end with a newline, without a byte order mark; DataError for what does not unpack.
 
     How a file is compressed is read from its first bytes. A file whose lines end in a lone "\r" gets newlines.
@@ -51,8 +51,7 @@ def blocks(path: Path, encoding: str = "utf-8", progress: Progress | None = None
                 rest = tail
             else:
                 rest += block
-            if progress is not None:
-                progress(min(raw.tell(), size), size, f"reading {path.name}")
+            progress(min(raw.tell(), size), size, f"reading {path.name}")
         if rest:
             yield rest + b"\n"
 

@@ -14,8 +14,9 @@ import polars as pl
 from deployrec.data.binary import blocks
 from deployrec.data.columns import Wanted, find_column, refuse_twice
 from deployrec.data.records import RowShape, cut
-from deployrec.data.table import EXAMPLES, LINE, PART, BadRows, Progress, Table
+from deployrec.data.table import EXAMPLES, LINE, PART, BadRows, Table
 from deployrec.errors import DataError
+from deployrec.progress import Progress, silent
 
 Quoting = Literal["csv", "tsv", "none"]
 INNER_SEPARATOR = "\x1f"
@@ -43,9 +44,7 @@ class TextFormat:
 class DelimitedFile:
     """An opened file whose header is known; `read` then takes its rows, once."""
 
-    def __init__(
-        self, path: Path, form: TextFormat, wanted: Sequence[str] = (), progress: Progress | None = None
-    ) -> None:
+    def __init__(self, path: Path, form: TextFormat, wanted: Sequence[str] = (), progress: Progress = silent) -> None:
         """Reads the header; DataError for a file without content or with a name twice in its header."""
         self.path = path
         self._form = form

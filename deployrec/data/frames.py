@@ -9,9 +9,10 @@ from typing import Any
 import polars as pl
 
 from deployrec.data.columns import Wanted, refuse_twice
-from deployrec.data.table import PART, Progress, Table
+from deployrec.data.table import PART, Table
 from deployrec.errors import DataError
 from deployrec.files import first_line
+from deployrec.progress import Progress, silent
 
 IN_MEMORY = "the frame"
 
@@ -59,17 +60,15 @@ def parquet_columns(path: Path) -> list[str]:
     return columns
 
 
-def read_parquet(path: Path, wanted: Wanted, progress: Progress | None = None) -> Table:
+def read_parquet(path: Path, wanted: Wanted, progress: Progress = silent) -> Table:
     """The `wanted` columns of a Parquet file, by their own names."""
     size = path.stat().st_size
-    if progress is not None:
-        progress(0, size, f"reading {path.name}")
+    progress(0, size, f"reading {path.name}")
     try:
         frame = pl.read_parquet(path, columns=list(dict.fromkeys(wanted.values())))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _no_parquet(path, error) from error
-    if progress is not None:
-        progress(size, size, f"reading {path.name}")
+    progress(size, size, f"reading {path.name}")
     return Table.of_frame(frame.select(pl.col(column).alias(name) for name, column in wanted.items()), str(path))
 
 

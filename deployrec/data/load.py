@@ -6,14 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deployrec.data.dataset import Dataset
+from deployrec.data.dataset import Dataset, Origin
 from deployrec.data.frames import is_frame
 from deployrec.data.log import build_dataset
 from deployrec.data.readers import LogOptions, read_log
 from deployrec.data.sample import sample_dataset
-from deployrec.data.table import BadRows, OnBadRow, Progress
+from deployrec.data.table import BadRows, OnBadRow
 from deployrec.data.times import check_time_format
 from deployrec.errors import DataError
+from deployrec.progress import Progress, silent
 
 SAMPLE = "sample"
 
@@ -32,7 +33,7 @@ def load_dataset(
     min_user: int = 1,
     min_item: int = 1,
     limit: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Dataset:
     """Read an event log.
 
@@ -52,39 +53,66 @@ def load_dataset(
     min_user, min_item
                k-core: see `build_dataset`; 1 keeps everything
     limit      only the first `limit` users of the log
-    progress   called with (done, total, what) while files are read, in bytes
+    progress   called with (done, total, what) while files are read, in bytes; see `deployrec.progress.working`
 
     A user or item id is never a missing value: null, NaN, an empty field and the texts that programs write for them
     ("nan", "None", "<NA>", "null"; in text files "NA", "N/A" and "\\N" too) make a row bad. Whole numbers of a float
-    column are the same ids as integers: 10.0 is "10".
+    column are the same ids as integers: 10.0 is "10". A Dataset is handed back as it is.
     Raises DataError for a path that is not there, a column that is missing, a bad row, and a log without events.
 
     >>> load_dataset("sample").num_items
     480
     """
+    given: dict[str, Any] = {
+        "user": user, "item": item, "time": time, "title": title, "time_format": time_format, "sep": sep,
+        "items": items, "on_bad_row": on_bad_row, "min_user": min_user, "min_item": min_item, "limit": limit,
+    }  # fmt: skip
+    defaults = load_dataset.__kwdefaults__ or {}
+    given = {name: value for name, value in given.items() if name == "items" or value != defaults[name]}
+    if items is None:
+        del given["items"]
+    if isinstance(source, Dataset):
+        return source
+    _check(min_user, min_item, limit, on_bad_row, time_format)
+    if isinstance(source, str) and source == SAMPLE:
+        return _sample(given)
+    if not (isinstance(source, str | Path) or is_frame(source)):
+        raise DataError(
+            f"expected a path or a frame (polars, pandas, Arrow); got {type(source).__name__}; make one of it"
+        )
     options = LogOptions(user, item, time, title, time_format, sep if sep is None else _separator(sep))
+    if len(set(options.named)) < len(options.named):
+        raise DataError(f"expected three different columns; got '{user}', '{item}' and '{time}'; name each once")
+    bad = BadRows(skip=on_bad_row == "skip")
+    log, name, remarks = read_log(source, options, items, bad, progress)
+    progress(0, 0, f"ordering the events of {name}")
+    dataset = build_dataset(log, name, min_user, min_item, limit)
+    return replace(dataset, notes=(*bad.notes(), *dataset.notes, *remarks), origin=_origin(source, given))
+
+
+def _check(min_user: int, min_item: int, limit: int | None, on_bad_row: str, time_format: str | None) -> None:
     for option, value in (("min_user", min_user), ("min_item", min_item), ("limit", limit)):
         if value is not None and value < 1:
             raise DataError(f"expected {option} of at least 1; got {value}; leave it out to keep everything")
     if on_bad_row not in ("error", "skip"):
         raise DataError(f"expected on_bad_row out of error, skip; got '{on_bad_row}'; choose one of them")
     check_time_format(time_format)
-    if isinstance(source, Dataset):
-        return source
-    if isinstance(source, str) and source == SAMPLE:
-        if (options, items, min_user, min_item, limit) != (LogOptions(), None, 1, 1, None):
-            raise DataError("expected the sample as it is; got options for a log; leave them out")
-        return sample_dataset()
-    if len(set(options.named)) < len(options.named):
-        raise DataError(f"expected three different columns; got '{user}', '{item}' and '{time}'; name each once")
-    if not (isinstance(source, str | Path) or is_frame(source)):
-        raise DataError(
-            f"expected a path or a frame (polars, pandas, Arrow); got {type(source).__name__}; make one of it"
-        )
-    bad = BadRows(skip=on_bad_row == "skip")
-    log, name, remarks = read_log(source, options, items, bad, progress)
-    dataset = build_dataset(log, name, min_user, min_item, limit)
-    return replace(dataset, notes=(*bad.notes(), *dataset.notes, *remarks))
+
+
+def _sample(given: dict[str, Any]) -> Dataset:
+    if given:
+        raise DataError(f"expected the sample as it is; got {', '.join(given)}; leave options for a log out")
+    return replace(sample_dataset(), origin=Origin(SAMPLE))
+
+
+def _origin(source: Any, given: dict[str, Any]) -> Origin:
+    """What a run records, so that it can read the same again; a frame is in memory only."""
+    items = given.get("items")
+    if isinstance(items, str | Path):
+        given = {**given, "items": str(Path(items).absolute())}
+    elif items is not None:
+        given = {name: value for name, value in given.items() if name != "items"}
+    return Origin(str(Path(source).absolute()) if isinstance(source, str | Path) else None, given)
 
 
 def _separator(text: str) -> str:

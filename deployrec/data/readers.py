@@ -15,8 +15,9 @@ from deployrec.data.ids import clean_ids
 from deployrec.data.items import ItemFacts, facts_of, read_facts
 from deployrec.data.log import EventLog
 from deployrec.data.sources import MOVIELENS, PARQUET, LogFiles, find_log, stem
-from deployrec.data.table import BadRows, Progress, Table
+from deployrec.data.table import BadRows, Table
 from deployrec.data.times import expected_time, read_times
+from deployrec.progress import Progress
 
 RATINGS = ("user_id", "item_id", "rating", "timestamp")
 FORMATS = {
@@ -63,7 +64,7 @@ class LogOptions:
 
 
 def read_log(
-    source: Any, options: LogOptions, items: Any, bad: BadRows, progress: Progress | None
+    source: Any, options: LogOptions, items: Any, bad: BadRows, progress: Progress
 ) -> tuple[EventLog, str, list[str]]:
     """The events of a log, good rows only, what it is called, and remarks on its items."""
     if isinstance(source, str | Path):
@@ -94,7 +95,7 @@ def read_log(
 
 
 def _read_files(
-    files: LogFiles, options: LogOptions, titled: bool, bad: BadRows, progress: Progress | None
+    files: LogFiles, options: LogOptions, titled: bool, bad: BadRows, progress: Progress
 ) -> tuple[Table, Wanted]:
     tables = []
     wanted: Wanted = {}

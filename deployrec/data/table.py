@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -14,8 +14,6 @@ LINE, PART = "__line__", "__part__"
 EXAMPLES = 5
 
 OnBadRow = Literal["error", "skip"]
-Progress = Callable[[int, int, str], None]
-"""Called with what is done, out of how much, and of what ("reading log.csv"), in any unit."""
 
 
 @dataclass(frozen=True, eq=False)
