@@ -72,14 +72,14 @@ def explain(
     progress(0, 0, "reading the data")
     if isinstance(subject, Run):
         model = subject.model()
-        dataset = data if isinstance(data, Dataset) else subject.source_at(_text(data)).load()
+        dataset = data if isinstance(data, Dataset) else subject.source_at(_text(data)).load(progress)
         subject.check_data(dataset)
         report = evaluate_model(
             model.to(place), dataset, window=subject.training.window, split=split, progress=progress
         )
         return Evaluation(report, report.notes(subject.is_sample))
     manifest = subject.manifest
-    dataset = data if isinstance(data, Dataset) else _source(manifest, _text(data)).load()
+    dataset = data if isinstance(data, Dataset) else _source(manifest, _text(data)).load(progress)
     check_digest(dataset, manifest.data["digest"], subject.path)
     scorer = BundleScorer(subject, device=place.type)
     report = evaluate_scorers([scorer], dataset, window=manifest.encode_chunk, split=split, progress=progress)

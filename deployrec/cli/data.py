@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from deployrec.cli.console import out as console
+from deployrec.cli.options import LOG_HELP, print_notes, takes_log
+from deployrec.progress import working
 
 app = typer.Typer(help="Fetch a public data set, or look at a log.")
 
@@ -29,7 +33,6 @@ def get(
     """
     from deployrec.data.download import SOURCES, download
 
-    console = Console()
     there = (out / name).exists()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -41,13 +44,10 @@ def get(
 
 
 @app.command()
+@takes_log
 def info(
-    source: Annotated[str, typer.Argument(help="sample, a log file, or a folder with one")],
-    user: Annotated[str, typer.Option(help="Column of user ids.")] = "user_id",
-    item: Annotated[str, typer.Option(help="Column of item ids.")] = "item_id",
-    time: Annotated[str, typer.Option(help="Column of times; empty: the order of the file.")] = "timestamp",
-    min_user: Annotated[int, typer.Option(help="Drop users of fewer events (k-core).")] = 1,
-    min_item: Annotated[int, typer.Option(help="Drop items of fewer events (k-core).")] = 1,
+    source: Annotated[str, typer.Argument(help=LOG_HELP)],
+    options: dict[str, Any],
 ) -> None:
     """Print the size of a log.
 
@@ -56,23 +56,30 @@ def info(
         deployrec data info sample
 
         deployrec data info clicks.csv --user visitor --item sku --time at --min-item 5
+
+        deployrec data info 'parts/*.parquet' --items products.csv --on-bad-row skip
     """
     from deployrec.data import load_dataset
 
-    dataset = load_dataset(source, user=user, item=item, time=time or None, min_user=min_user, min_item=min_item)
+    with working(console, f"reading {source}") as progress:
+        dataset = load_dataset(source, **options, progress=progress)
     lengths = np.diff(dataset.offsets)
     most = dataset.items.row(0, named=True)
-    table = Table(title=dataset.name, show_header=False, title_justify="left")
+    table = Table(title=escape(dataset.name), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(justify="right", overflow="fold")
-    for label, value in (
+    rows = [
         ("users", f"{dataset.num_users:,}"),
         ("items", f"{dataset.num_items:,}"),
         ("events", f"{dataset.num_events:,}"),
         ("density", f"{dataset.num_events / (dataset.num_users * dataset.num_items):.2%}"),
         ("events per user", f"{lengths.min()} to {lengths.max():,}, median {np.median(lengths):g}"),
         ("most popular", f"{most['title']} ({most['popularity']:,} events)"),
+        ("item columns", ", ".join(dataset.items.columns[3:])),
         ("digest", dataset.digest),
-    ):
-        table.add_row(label, value)
-    Console().print(table)
+    ]
+    for label, value in rows:
+        if value:
+            table.add_row(label, escape(value))
+    console.print(table)
+    print_notes(dataset)

@@ -82,7 +82,7 @@ def write(
             chosen = train(key, DataSource("sample"), root=runs, console=console)
         say(f"Exporting {chosen.path}")
         with doing("reading the data") as progress:
-            dataset = chosen.source_at(data).load()
+            dataset = chosen.source_at(data).load(progress)
             chosen.check_data(dataset)
             progress(0, 0, "writing the graphs and comparing them with the model in float64")
             report = export_bundle(

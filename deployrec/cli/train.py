@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,12 +11,14 @@ from deployrec import discovery
 from deployrec.cli import usage
 from deployrec.cli.console import TRAINING, doing, say
 from deployrec.cli.console import out as console
+from deployrec.cli.options import LOG_HELP, takes_log
 
 
+@takes_log
 def train(
     ctx: typer.Context,
     model: Annotated[str, typer.Option(help="Model key, such as glintru or recblr.")] = "glintru",
-    data: Annotated[str, typer.Option(help="'sample', a log file, or a folder with one.")] = "sample",
+    data: Annotated[str, typer.Option(help=LOG_HELP)] = "sample",
     preset: Annotated[
         str, typer.Option(help="quick: minutes, for a first look. full: the recipe for best figures.")
     ] = "quick",
@@ -29,12 +31,8 @@ def train(
             "--set", help="key=value of the model or the recipe; repeatable. `deployrec models MODEL` lists the keys."
         ),
     ] = None,
-    user: Annotated[str, typer.Option(help="User column of the log.")] = "user_id",
-    item: Annotated[str, typer.Option(help="Item column.")] = "item_id",
-    time: Annotated[str, typer.Option(help="Time column; '' takes the order of the file.")] = "timestamp",
-    min_user: Annotated[int, typer.Option(help="Keep users with at least so many events (k-core).")] = 1,
-    min_item: Annotated[int, typer.Option(help="Keep items with at least so many events (k-core).")] = 1,
-    limit: Annotated[int | None, typer.Option(help="Only the first users of the log.")] = None,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Train a recommender on an event log.
 
@@ -57,14 +55,6 @@ def train(
             from deployrec.training import train as training
             from deployrec.training.runs import DataSource
         training.check_request(model, preset, seed, settings or (), out)
-        options = {
-            "user": user,
-            "item": item,
-            "time": time or None,
-            "min_user": min_user,
-            "min_item": min_item,
-            "limit": limit,
-        }
         source = DataSource(data, options)
         run = training.train(
             model, source, preset=preset, seed=seed, settings=settings or (), root=out, console=console

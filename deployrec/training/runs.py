@@ -17,10 +17,11 @@ import torch
 from safetensors import SafetensorError
 
 import deployrec
-from deployrec.data import Dataset, load_dataset, write_items
+from deployrec.data import Dataset, Origin, load_dataset, write_items
 from deployrec.errors import DeployrecError, RunError
 from deployrec.files import atomic_write, exclusive
 from deployrec.models import SequentialRecommender, build_model
+from deployrec.progress import Progress, silent
 from deployrec.training.config import TrainingConfig
 
 SCHEMA = 1
@@ -37,14 +38,18 @@ class DataSource:
     def __post_init__(self) -> None:
         if not self.is_sample:
             object.__setattr__(self, "source", str(Path(self.source).absolute()))
+        if "items" in self.options:
+            items = str(Path(self.options["items"]).absolute())
+            object.__setattr__(self, "options", {**self.options, "items": items})
 
     @property
     def is_sample(self) -> bool:
         """Whether this is the built-in data set, whose best possible figures are known."""
         return self.source == "sample"
 
-    def load(self) -> Dataset:
-        return load_dataset(self.source, **self.options)
+    def load(self, progress: Progress = silent) -> Dataset:
+        """The data set, as `load_dataset` reads it."""
+        return load_dataset(self.source, **self.options, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,8 @@ class Run:
         preset: str,
         training: TrainingConfig,
     ) -> Run:
-        """Makes the folder root/MODEL/TIME with an unfinished run.json and items.csv; `data` None: of this process."""
-        place = {"source": None, "options": {}} if data is None else asdict(data)
+        """Makes the folder root/MODEL/TIME with an unfinished run.json and items.csv; `data` None: `dataset` knows."""
+        place = asdict(data or dataset.origin or Origin(None))
         record = {
             "schema": SCHEMA,
             "model": {"key": model.key, "config": model.config_dict()},
@@ -224,9 +229,9 @@ class Run:
             with suppress(OSError):
                 folder.rmdir()
 
-    def dataset(self) -> Dataset:
+    def dataset(self, progress: Progress = silent) -> Dataset:
         """The run's data, loaded again; RunError if it is no longer the same."""
-        dataset = self.source.load()
+        dataset = self.source.load(progress)
         self.check_data(dataset)
         return dataset
 

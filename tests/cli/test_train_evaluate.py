@@ -73,7 +73,11 @@ def test_evaluate_a_bundle_gives_the_figures_of_its_training(log: Path, tmp_path
     invoke("export", "--model", "recblr", "--runs", tmp_path / "runs", "--out", bundle)
     figures = invoke("evaluate", bundle, "--data", log)
     rows = [line.replace("onnxruntime", "streamed").split() for line in figures.splitlines()]
-    streamed = [line.split() for line in printed.splitlines() if line.split()[:2] in (["streamed", "masked"], ["streamed", "unmasked"])]
+    streamed = [
+        line.split()
+        for line in printed.splitlines()
+        if line.split()[:2] in (["streamed", "masked"], ["streamed", "unmasked"])
+    ]
     assert [row for row in rows if row[:1] == ["streamed"]] == streamed
     assert len(streamed) == 2
     assert float(figures.split("largest difference of any figure")[1]) < 1e-6
