@@ -9,7 +9,7 @@ import typer
 
 from deployrec.errors import ConfigError
 
-NUMBERS = {"integer": "a whole number", "number": "a number", "float": "a number"}
+NUMBERS = {"int": "a whole number", "float": "a number", "number": "a number"}
 
 
 def refuse_beside(ctx: typer.Context, chosen: str, *names: str, why: str) -> None:
