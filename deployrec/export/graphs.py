@@ -132,8 +132,8 @@ def to_onnx(module: nn.Module, signature: Graph) -> onnx.ModelProto:
     model = program.model_proto
     for node in model.graph.node:
         del node.metadata_props[:]  # the exporter's stack traces, with paths of the machine that exported
-    _name_axes(model, signature)
     add_bodies(model)
+    _name_axes(model, signature)
     return model
 
 
