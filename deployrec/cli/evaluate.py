@@ -25,7 +25,7 @@ def evaluate(
         Path | None,
         typer.Argument(metavar="[RUN|BUNDLE]", help="Run or bundle folder; default: the newest finished run."),
     ] = None,
-    model: Annotated[str, typer.Option(help="Model key, where no folder is named.")] = "glintru",
+    model: Annotated[str, typer.Option(help="Name or package.module:Class, where no folder is named.")] = "glintru",
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     data: Annotated[str | None, typer.Option(help="The event log it was trained on; a run knows its own.")] = None,
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
@@ -56,15 +56,13 @@ def evaluate(
 
 
 def _evaluate_run(path: Path | None, model: str, runs: Path, data: str | None, split: str, place: str) -> None:
-    from deployrec.models import model_class
     from deployrec.training.evaluate import evaluate as evaluate_model
     from deployrec.training.runs import DataSource, Run, newest_finished
 
-    key = model_class(model).key
-    run = Run.load(path) if path else newest_finished(runs, key)
+    run = Run.load(path) if path else newest_finished(runs, model)
     if run is None:
         raise RunError(
-            f"expected a finished run of {key} under {runs}; got none; run `deployrec train --model {key}` first"
+            f"expected a finished run of {model} under {runs}; got none; run `deployrec train --model {model}` first"
         )
     trained = run.model().to(place)
     source = run.source if data is None else DataSource(data, run.source.options)

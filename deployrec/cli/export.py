@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    model: Annotated[str, typer.Option(help="Which recommender.")],
+    model: Annotated[str, typer.Option(help="Name, such as glintru, or package.module:Class.")],
     out: Annotated[Path | None, typer.Option(help="Bundle folder to write; default: bundles/MODEL.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder to export; default: the newest finished one.")] = None,
     data: Annotated[str | None, typer.Option(help="The run's event log, if it has moved since the training.")] = None,
@@ -36,8 +36,7 @@ def export(
     from deployrec.training.runs import DataSource, Run, newest_finished
     from deployrec.training.train import train
 
-    model_class(model)
-    out = out or Path("bundles") / model
+    out = out or Path("bundles") / model_class(model).key
     check_target(out, force)
     chosen = Run.load(run) if run else newest_finished(runs, model)
     if chosen is None:

@@ -12,7 +12,7 @@ from deployrec.cli.console import out as console
 
 
 def train(
-    model: Annotated[str, typer.Option(help="Model key, such as glintru or recblr.")] = "glintru",
+    model: Annotated[str, typer.Option(help="Name, such as glintru, or package.module:Class.")] = "glintru",
     data: Annotated[str, typer.Option(help="'sample', a log file, or a folder with one.")] = "sample",
     preset: Annotated[
         str, typer.Option(help="quick: minutes, for a first look. full: the recipe for best figures.")
@@ -75,4 +75,4 @@ def train(
         raise typer.Exit(130) from None
     seconds = finished.record["seconds"]
     say(f"run {finished.path}  ({clock(seconds)}, best epoch {finished.record['best_epoch']})")
-    say(f"next: deployrec export --model {finished.model_key} --run {finished.path}")
+    say(f"next: deployrec export --model {finished.model_spec} --run {finished.path}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import deployrec_kernels  # noqa: F401  (defines the operators)
 import onnx
 import torch
 from onnxscript import opset20

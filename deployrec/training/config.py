@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from deployrec.errors import ConfigError
-from deployrec.models import model_class
+from deployrec.models import ModelClass, model_class
 
 Loss = Literal["auto", "softmax", "sampled", "uniform"]
 Schedule = Literal["cosine", "constant"]
@@ -59,7 +59,7 @@ class TrainingConfig:
 
 
 def apply_settings(
-    model: str, model_config: dict[str, Any], training: TrainingConfig, settings: Iterable[str]
+    model: str | ModelClass, model_config: dict[str, Any], training: TrainingConfig, settings: Iterable[str]
 ) -> tuple[dict[str, Any], TrainingConfig]:
     """Applies "key=value" texts to the model's options and to the recipe; a key that both know changes both.
 

@@ -19,7 +19,7 @@ import deployrec
 from deployrec.data import Dataset, load_dataset, write_items
 from deployrec.errors import RunError
 from deployrec.files import atomic_write
-from deployrec.models import SequentialRecommender, build_model
+from deployrec.models import ModelClass, SequentialRecommender, build_model, class_spec, identity, model_class, spec_of
 from deployrec.training.config import TrainingConfig
 
 SCHEMA = 1
@@ -66,7 +66,7 @@ class Run:
         """Makes the folder root/MODEL/TIME with an unfinished run.json and items.csv."""
         record = {
             "schema": SCHEMA,
-            "model": {"key": model.key, "config": model.config_dict()},
+            "model": identity(model),
             "data": {**asdict(data), **dataset.summary()},
             "preset": preset,
             "seed": training.seed,
@@ -108,6 +108,11 @@ class Run:
         return str(self.record["model"]["key"])
 
     @property
+    def model_spec(self) -> str:
+        """What `--model` finds the run's class by: the key, or "package.module:Class"."""
+        return spec_of(self.record["model"])
+
+    @property
     def preset(self) -> str:
         return str(self.record["preset"])
 
@@ -145,7 +150,7 @@ class Run:
 
     def untrained_model(self) -> SequentialRecommender:
         """A freshly initialised model of the run's configuration."""
-        return build_model(self.model_key, self.record["data"]["num_items"], self.record["model"]["config"])
+        return build_model(self.model_spec, self.record["data"]["num_items"], self.record["model"]["config"])
 
     def model(self) -> SequentialRecommender:
         """The trained model in eval mode; RunError if it is unfinished or its weights do not fit or are not finite."""
@@ -193,12 +198,12 @@ def check_digest(dataset: Dataset, expected: str, trained: Path) -> None:
         )
 
 
-def newest_finished(root: str | Path, model: str) -> Run | None:
+def newest_finished(root: str | Path, model: str | ModelClass) -> Run | None:
     """The newest finished run of `model` under `root`, if there is one."""
     return next((run for run in _newest_first(root, model) if run.finished), None)
 
 
-def newest_unfinished(root: str | Path, model: str, dataset: Dataset, before: Run) -> Run | None:
+def newest_unfinished(root: str | Path, model: str | ModelClass, dataset: Dataset, before: Run) -> Run | None:
     """The run of `model` on this data that came last before `before`, if it was interrupted after its first epoch."""
     for run in _newest_first(root, model):
         if run.path.name < before.path.name and run.record["data"]["digest"] == dataset.digest:
@@ -206,8 +211,11 @@ def newest_unfinished(root: str | Path, model: str, dataset: Dataset, before: Ru
     return None
 
 
-def _newest_first(root: str | Path, model: str) -> list[Run]:
-    return [Run.load(file.parent) for file in sorted((Path(root) / model).glob(f"*/{RUN_FILE}"), reverse=True)]
+def _newest_first(root: str | Path, model: str | ModelClass) -> list[Run]:
+    cls = model_class(model)
+    files = sorted((Path(root) / cls.key).glob(f"*/{RUN_FILE}"), reverse=True)
+    # Two packages may have classes of one name.
+    return [run for run in map(Run.load, (file.parent for file in files)) if run.model_spec == class_spec(cls)]
 
 
 def cannot_write(path: str | Path, error: Exception) -> RunError:

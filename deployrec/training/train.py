@@ -21,7 +21,7 @@ from torch import Tensor
 from deployrec.data import Dataset, leave_one_out
 from deployrec.errors import RunError
 from deployrec.files import atomic_file
-from deployrec.models import SequentialRecommender, build_model
+from deployrec.models import ModelClass, SequentialRecommender, build_model
 from deployrec.training.baselines import item_counts
 from deployrec.training.config import TrainingConfig, apply_settings
 from deployrec.training.device import device_name, device_of
@@ -36,7 +36,7 @@ LAST, BEST = "last", "best"
 
 
 def train(
-    model: str,
+    model: str | ModelClass,
     data: DataSource,
     *,
     preset: str = "quick",
@@ -47,6 +47,7 @@ def train(
 ) -> Run:
     """Trains `model` on `data` by a preset and returns the finished run under root/MODEL/TIME.
 
+    `model` is a name out of `available_models()`, "package.module:Class", or a class.
     `settings` are "key=value" texts for the model's options or the TrainingConfig. Raises DeployrecError subclasses for
     what the caller can mend, and KeyboardInterrupt when interrupted; the run then goes on with `resume`.
     """
@@ -55,7 +56,7 @@ def train(
 
 
 def start(
-    model: str,
+    model: str | ModelClass,
     data: DataSource,
     *,
     preset: str = "quick",
@@ -74,7 +75,7 @@ def start(
 
 
 def configure(
-    model: str, dataset: Dataset, preset: str, seed: int, settings: Iterable[str]
+    model: str | ModelClass, dataset: Dataset, preset: str, seed: int, settings: Iterable[str]
 ) -> tuple[SequentialRecommender, TrainingConfig]:
     """The untrained model and the whole recipe that a preset, a seed and "key=value" settings come to."""
     options, recipe = preset_of(preset, model, dataset)
