@@ -6,10 +6,10 @@ import pkgutil
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from deployrec.errors import ConfigError
+from deployrec.files import first_line
 
 FOLDERS = {
     "models": "deployrec.models",
@@ -17,8 +17,8 @@ FOLDERS = {
     "stores": "deployrec.runtime.stores",
 }
 """Kinds of parts and where ours lie; another package offers one as an entry point of the group `deployrec.KIND`."""
-NO_PARTS = {"base", "layers", "registry"}
-"""Modules of these folders that are none."""
+SUPPORT = {"base", "layers", "registry", "testing", "unroll"}
+"""Modules of those folders that are no parts."""
 
 
 def names(kind: str) -> list[str]:
@@ -37,13 +37,18 @@ def find(kind: str, name: str) -> Any:
     if name in _own(kind):
         return import_module(f"{FOLDERS[kind]}.{name}")
     for point in entry_points(group=f"deployrec.{kind}", name=name):
-        return point.load()
+        try:
+            return point.load()
+        except Exception as error:
+            raise ConfigError(
+                f"expected {point.value} to load, which offers '{name}' of the {kind}; got {type(error).__name__}: "
+                f"{first_line(error)}; mend its package or uninstall it"
+            ) from error
     raise ConfigError(f"expected one of the {kind} {', '.join(names(kind))}; got '{name}'; name one of them")
 
 
 def _own(kind: str) -> set[str]:
-    """Names of our own modules, found without importing their folder."""
-    package, _, folder = FOLDERS[kind].rpartition(".")
-    spec = find_spec(package)
-    places = [str(Path(place) / folder) for place in (spec and spec.submodule_search_locations) or ()]
-    return {module.name for module in pkgutil.iter_modules(places)} - NO_PARTS
+    # Found, not imported: a wrong name is refused before torch has been loaded.
+    folder = find_spec(FOLDERS[kind])
+    modules = pkgutil.iter_modules(folder.submodule_search_locations if folder else [])
+    return {module.name for module in modules} - SUPPORT

@@ -20,7 +20,7 @@ def evaluate(
         Path | None,
         typer.Argument(metavar="[RUN|BUNDLE]", help="Run or bundle folder; default: the newest finished run."),
     ] = None,
-    model: Annotated[str, typer.Option(help="Model key, where no folder is named.")] = "glintru",
+    model: Annotated[str, typer.Option(help="Name or package.module:Class, where no folder is named.")] = "glintru",
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     data: Annotated[str | None, typer.Option(help="The event log it was trained on; a run knows its own.")] = None,
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",

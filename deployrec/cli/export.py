@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def export(
     ctx: typer.Context,
-    model: Annotated[str | None, typer.Option(help="Which recommender; a --run knows its own.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name, such as glintru, or package.module:Class; a --run knows its own.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Bundle folder to write; default: bundles/MODEL.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder to export; default: the newest finished one.")] = None,
     data: Annotated[str | None, typer.Option(help="The run's event log, if it has moved since the training.")] = None,
@@ -57,29 +59,29 @@ def write(
         discovery.check("models", model)
     with doing(TRAINING):
         from deployrec.export.bundle import check_target, check_top_k, export_bundle
-        from deployrec.models import model_class
+        from deployrec.models import class_spec, model_class
         from deployrec.training.runs import DataSource, Run, newest_finished
         from deployrec.training.train import train
-    key = model_class(model).key if model else None
     named = Run.load(run) if run else None
-    if named and key and named.model_key != key:
+    spec = class_spec(model_class(model)) if model else named.model_spec if named else ""
+    if named and named.model_spec != spec:
         raise ConfigError(
-            f"expected a run of {key}; got {named.path}, a run of {named.model_key}; leave out --model, or name another"
+            f"expected a run of {spec}; got {named.path}, a run of {named.model_spec}; "
+            "leave out --model, or name another run"
         )
-    key = key or (named.model_key if named else "")
-    out = out or Path("bundles") / key
+    out = out or Path("bundles") / model_class(spec).key
     check_top_k(top_k)
     check_target(out, force)
-    chosen = named or newest_finished(runs, key, note=say)
+    chosen = named or newest_finished(runs, spec, note=say)
     with leaving(f"nothing was written to {out}"):
         if chosen is None:
             if data is not None:
                 raise RunError(
-                    f"expected a finished run of {key} under {runs} for --data; got none; "
-                    f"run `deployrec train --model {key} --data {data}` first"
+                    f"expected a finished run of {spec} under {runs} for --data; got none; "
+                    f"run `deployrec train --model {spec} --data {data}` first"
                 )
-            say(f"No finished run of {key} under {runs}: training the quick preset on the sample first.")
-            chosen = train(key, DataSource("sample"), root=runs, console=console)
+            say(f"No finished run of {spec} under {runs}: training the quick preset on the sample first.")
+            chosen = train(spec, DataSource("sample"), root=runs, console=console)
         say(f"Exporting {chosen.path}")
         with doing("reading the data") as progress:
             dataset = chosen.source_at(data).load(progress)

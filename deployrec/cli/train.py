@@ -17,7 +17,7 @@ from deployrec.cli.options import LOG_HELP, takes_log
 @takes_log
 def train(
     ctx: typer.Context,
-    model: Annotated[str, typer.Option(help="Model key, such as glintru or recblr.")] = "glintru",
+    model: Annotated[str, typer.Option(help="Name, such as glintru, or package.module:Class.")] = "glintru",
     data: Annotated[str, typer.Option(help=LOG_HELP)] = "sample",
     preset: Annotated[
         str, typer.Option(help="quick: minutes, for a first look. full: the recipe for best figures.")
@@ -59,4 +59,4 @@ def train(
         run = training.train(
             model, source, preset=preset, seed=seed, settings=settings or (), root=out, console=console
         )
-    say(f"next: deployrec export --model {run.model_key} --run {run.path}")
+    say(f"next: deployrec export --model {run.model_spec} --run {run.path}")

@@ -25,7 +25,7 @@ from deployrec.export.graphs import write_graphs
 from deployrec.export.onnx_ops import OPSET
 from deployrec.export.parity import choose_histories, compare_torch, reference_cases
 from deployrec.files import atomic_write, canonical_json, check_writable
-from deployrec.models import SequentialRecommender
+from deployrec.models import SequentialRecommender, identity
 from deployrec.progress import Progress, silent
 from deployrec.runtime.verify import compare_graphs
 
@@ -95,12 +95,7 @@ def describe(
     """The manifest's content, but for what `seal` adds: digests and bundle_id."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {
-            "key": model.key,
-            "config": model.config_dict(),
-            "num_items": model.num_items,
-            "dim": model.config.dim,
-        },
+        "model": {**identity(model), "num_items": model.num_items, "dim": model.config.dim},
         "state": model.state_spec.to_dict(),
         "graphs": {name: asdict(graph) for name, graph in graphs.items()},
         "opset": OPSET,

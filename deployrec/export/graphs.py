@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from deployrec.bundle.manifest import ITEM_TABLE, Graph, GraphTensor
+from deployrec.errors import ConfigError
 from deployrec.export.onnx_bodies import add_bodies
 from deployrec.export.onnx_ops import OPSET, translations
+from deployrec.files import first_line
 from deployrec.models import SequentialRecommender, State
 from deployrec.progress import Progress, silent
 from deployrec.state import StateSpec
@@ -120,25 +122,35 @@ def to_onnx(module: nn.Module, signature: Graph) -> onnx.ModelProto:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            module.eval(),
-            (*examples[:own], examples[own:]) if grouped else tuple(examples),
-            input_names=[tensor.name for tensor in signature.inputs],
-            output_names=[tensor.name for tensor in signature.outputs],
-            dynamic_shapes=(*shapes[:own], shapes[own:]) if grouped else tuple(shapes),
-            opset_version=OPSET,
-            custom_translation_table=translations(),
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
+        try:
+            program = torch.onnx.export(
+                module.eval(),
+                (*examples[:own], examples[own:]) if grouped else tuple(examples),
+                input_names=[tensor.name for tensor in signature.inputs],
+                output_names=[tensor.name for tensor in signature.outputs],
+                dynamic_shapes=(*shapes[:own], shapes[own:]) if grouped else tuple(shapes),
+                opset_version=OPSET,
+                custom_translation_table=translations(),
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise _not_exported(signature, error) from error
+    assert program is not None
     model = program.model_proto
     for node in model.graph.node:
         del node.metadata_props[:]  # the exporter's stack traces, with paths of the machine that exported
-    _name_axes(model, signature)
     add_bodies(model)
+    _name_axes(model, signature)
     return model
+
+
+def _not_exported(signature: Graph, error: Exception) -> ConfigError:
+    cause = error.__cause__ or error
+    return ConfigError(
+        f"expected {signature.file} to export from the model's torch code; got {type(cause).__name__}: "
+        f"{first_line(cause)}; loop over time by deployrec.models.unroll, and let no Python branch read a tensor"
+    )
 
 
 def _named(spec: StateSpec, tensors: list[Tensor]) -> State:
@@ -152,7 +164,13 @@ def _ordered(spec: StateSpec, state: State) -> list[Tensor]:
 def _share_table(model: onnx.ModelProto, table: np.ndarray) -> None:
     """Points the item table's initializer at `items.bin`, which all graphs of the bundle read."""
     content = table.tobytes()
-    (initializer,) = [i for i in model.graph.initializer if tuple(i.dims) == table.shape and i.raw_data == content]
+    found = [i for i in model.graph.initializer if tuple(i.dims) == table.shape and i.raw_data == content]
+    if len(found) != 1:
+        raise ConfigError(
+            f"expected the item table once in a graph; got it {len(found)} times; "
+            "look items up in self.embedding and keep SequentialRecommender.score"
+        )
+    (initializer,) = found
     initializer.ClearField("raw_data")
     initializer.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", ITEM_TABLE), ("offset", "0"), ("length", str(table.nbytes))):

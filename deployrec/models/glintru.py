@@ -10,31 +10,35 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from deployrec_kernels import gru, linear_attention
+from deployrec_kernels import gru, gru_step, linear_attention, linear_attention_read, linear_attention_step
 from torch import Tensor, nn
 
-from deployrec.errors import ConfigError
-from deployrec.models.base import SequentialRecommender, State
-from deployrec.models.layers import CausalConv1d, Dropout, at_last, gru_cell, take
-from deployrec.models.registry import register
+from deployrec.models.base import Histories, Preset, SequentialRecommender
+from deployrec.models.layers import CausalConv1d, Dropout, at_last, check_heads, take
+from deployrec.models.unroll import State
+from deployrec.options import option
 from deployrec.state import StateSpec, StateTensor
 
 
 @dataclass(frozen=True)
 class GLINTRUConfig:
-    dim: int = 128
-    heads: int = 8
-    kernel: int = 3
-    dropout: float = 0.2  # on embeddings and the attention's output
-    block_dropout: float = 0.3  # in the selective gate, the mixing and the MLP
-    mlp_expansion: int = 1
-    # "token" (the published code) normalises each key by itself, so the read-out grows with the history;
-    # "time" divides by the root of the keys' squares so far, which keeps it level
-    key_norm: Literal["token", "time"] = "time"
-    # The paper's ablations leave these parts out.
-    attention: bool = True
-    selective_gate: bool = True
-    gated_mlp: bool = True
+    dim: int = option(128, "width of items, users and the layer; a multiple of heads", at_least=1, at_most=8192)
+    heads: int = option(8, "heads of the linear attention", at_least=1, at_most=8192)
+    kernel: int = option(3, "events that a convolution sees", at_least=2, at_most=64)
+    dropout: float = option(0.2, "on embeddings and the attention's output", at_least=0, below=1)
+    block_dropout: float = option(0.3, "in the selective gate, the mixing and the MLP", at_least=0, below=1)
+    mlp_expansion: int = option(1, "inner width of the gated MLP per channel of dim", at_least=1, at_most=64)
+    key_norm: Literal["token", "time"] = option(
+        "time",
+        "token (the published code): each key has length 1, and the read-out grows with the history; "
+        "time: it is divided by the root of the keys' squares so far, and stays level",
+    )
+    attention: bool = option(True, "false leaves out the linear attention, as an ablation of the paper")
+    selective_gate: bool = option(True, "false leaves out the dense selective gate, as an ablation of the paper")
+    gated_mlp: bool = option(True, "false leaves out the gated MLP, as an ablation of the paper")
+
+    def __post_init__(self) -> None:
+        check_heads(self.dim, self.heads)
 
 
 class LinearAttention(nn.Module):
@@ -52,12 +56,12 @@ class LinearAttention(nn.Module):
 
     def encode(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, T, D] -> (a [B, T, D], the attention's state)."""
-        q, (k, v) = self.queries(x), self.keys_values(x)
-        present = {}
+        k, v = self.keys_values(x)
+        present, squares = {}, None
         if self.over_time:
             squares = state["0.key_square"].unsqueeze(1) + mask_padding(k * k, lengths).cumsum(1)
-            q = q * torch.rsqrt(squares + 1e-6)
             present["0.key_square"] = squares[:, -1]
+        q = self.queries(x, squares)
         read, present["0.attention"] = linear_attention(q, k, v, initial_state=state["0.attention"], lengths=lengths)
         return self.finish(read, x), present
 
@@ -68,31 +72,27 @@ class LinearAttention(nn.Module):
         present = {"0.attention": state["0.attention"] + k.permute(0, 2, 3, 1) @ v.transpose(1, 2)}
         if self.over_time:
             present["0.key_square"] = state["0.key_square"] + (k * k).sum(1)
-        return self.read(at_last(x, lengths), present), present
+        last = at_last(x, lengths)
+        q = self.queries(last, present.get("0.key_square"))
+        return self.finish(linear_attention_read(q, present["0.attention"]), last), present
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, D] -> (a [B, D], state)."""
         k, v = self.keys_values(x)
-        present = {"0.attention": state["0.attention"] + k.unsqueeze(-1) * v.unsqueeze(-2)}
-        if self.over_time:
-            present["0.key_square"] = state["0.key_square"] + k * k
-        return self.read(x, present), present
+        present = {"0.key_square": state["0.key_square"] + k * k} if self.over_time else {}
+        q = self.queries(x, present.get("0.key_square"))
+        read, present["0.attention"] = linear_attention_step(q, k, v, state["0.attention"])
+        return self.finish(read, x), present
 
-    def queries(self, x: Tensor) -> Tensor:
-        """x [..., D] -> q [..., H, dh] of length 1."""
-        return unit(F.elu(self.query(x)).unflatten(-1, (self.heads, -1)))
+    def queries(self, x: Tensor, squares: Tensor | None) -> Tensor:
+        """x [..., D] -> q [..., H, dh] of length 1, over the root of the keys' squares so far where there are any."""
+        q = unit(F.elu(self.query(x)).unflatten(-1, (self.heads, -1)))
+        return q if squares is None else q * torch.rsqrt(squares + 1e-6)
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [..., D] -> k, v [..., H, dh]; keys have length 1 under key_norm "token"."""
         k = F.elu(self.key(x)).unflatten(-1, (self.heads, -1))
         return k if self.over_time else unit(k), self.value(x).unflatten(-1, (self.heads, -1))
-
-    def read(self, x: Tensor, state: State) -> Tensor:
-        """The attention's output [B, D] for the event x [B, D] that the state has just taken in."""
-        q = self.queries(x)
-        if self.over_time:
-            q = q * torch.rsqrt(state["0.key_square"] + 1e-6)
-        return self.finish((q.unsqueeze(-2) @ state["0.attention"]).squeeze(-2), x)
 
     def finish(self, read: Tensor, x: Tensor) -> Tensor:
         return self.norm(self.dropout(self.out(read.flatten(-2) * self.scale)) + x)
@@ -139,7 +139,7 @@ class SelectiveGRU(nn.Module):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, D] -> (r [B, D], state)."""
         c, conv_in = self.conv_in.step(self.in_proj(x), state["0.conv_in"])
-        hidden = gru_cell(self.to_gates(c), self.recurrent.weight, state["0.hidden"])
+        hidden = gru_step(self.to_gates(c), self.recurrent.weight, state["0.hidden"])
         r, conv_out = self.conv_out.step(self.project(c, hidden), state["0.conv_out"])
         return r, {"0.conv_in": conv_in, "0.hidden": hidden, "0.conv_out": conv_out}
 
@@ -192,15 +192,12 @@ class GatedMLP(nn.Module):
         return product
 
 
-@register("glintru", GLINTRUConfig)
 class GLINTRU(SequentialRecommender):
     """One layer of two experts that read the same events; state: 3.5 KiB a user at d=64, 11 KiB at d=128."""
 
+    config_class = GLINTRUConfig
+
     def __init__(self, num_items: int, config: GLINTRUConfig) -> None:
-        if config.dim % config.heads:
-            raise ConfigError(f"expected dim a multiple of heads; got {config.dim} and {config.heads}; change one")
-        if config.key_norm not in ("token", "time"):
-            raise ConfigError(f"expected key_norm token or time; got '{config.key_norm}'; choose one of them")
         super().__init__(num_items, config, state_spec(config))
         self.attention = LinearAttention(config) if config.attention else None
         self.recurrence, self.mixer = SelectiveGRU(config), Mixer(config)
@@ -226,6 +223,18 @@ class GLINTRU(SequentialRecommender):
         r, recurrent = self.recurrence.step(x, state)
         a, attention = (None, {}) if self.attention is None else self.attention.step(x, state)
         return self.mixer(x, r, a), recurrent | attention
+
+    @classmethod
+    def preset(cls, name: Literal["quick", "full"], histories: Histories) -> Preset:
+        options, recipe = super().preset(name, histories)
+        if histories == "long":
+            options["block_dropout"] = 0.15
+        if name == "quick":
+            options["dim"] = 64
+        elif histories == "long":
+            # A carried state is what it serves from, and keeps up with the window better where the rate falls.
+            recipe |= {"epochs": 16, "patience": 10, "schedule": "cosine", "carried_state": 1.0}
+        return Preset(options, recipe)
 
 
 def state_spec(config: GLINTRUConfig) -> StateSpec:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, get_origin
 
 from deployrec.errors import ConfigError
-from deployrec.models import model_class
+from deployrec.models import ModelClass, class_spec, model_class
 from deployrec.options import Option, check_options, describe, option
 
 Loss = Literal["auto", "softmax", "sampled", "uniform"]
@@ -99,7 +99,7 @@ class TrainingConfig:
         return asdict(self)
 
 
-def parse_settings(model: str, settings: Settings) -> dict[str, Any]:
+def parse_settings(model: str | ModelClass, settings: Settings) -> dict[str, Any]:
     """{key: value} of settings for `model` or the recipe, each checked by itself.
 
     Raises ConfigError for text without "=", a key that neither knows or that comes twice, and a value of another type
@@ -110,7 +110,11 @@ def parse_settings(model: str, settings: Settings) -> dict[str, Any]:
     for key, value in _pairs(settings):
         if key not in known:
             near = get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"`deployrec models {model}` tells what they do"
+            hint = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"`deployrec models {class_spec(model_class(model))}` tells what they do"
+            )
             raise ConfigError(f"expected a setting out of {', '.join(sorted(known))}; got '{key}'; {hint}")
         if key in parsed:
             raise ConfigError(f"expected each setting once; got {key} twice; remove one")

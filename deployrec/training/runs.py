@@ -20,7 +20,7 @@ import deployrec
 from deployrec.data import Dataset, Origin, load_dataset, write_items
 from deployrec.errors import DeployrecError, RunError
 from deployrec.files import atomic_write, exclusive
-from deployrec.models import SequentialRecommender, build_model
+from deployrec.models import ModelClass, SequentialRecommender, build_model, class_spec, identity, model_class, spec_of
 from deployrec.progress import Progress, silent
 from deployrec.training.config import TrainingConfig
 
@@ -75,7 +75,7 @@ class Run:
         place = asdict(data or dataset.origin or Origin(None))
         record = {
             "schema": SCHEMA,
-            "model": {"key": model.key, "config": model.config_dict()},
+            "model": identity(model),
             "data": {**place, **dataset.summary()},
             "preset": preset,
             "seed": training.seed,
@@ -156,6 +156,11 @@ class Run:
     @property
     def model_key(self) -> str:
         return str(self.record["model"]["key"])
+
+    @property
+    def model_spec(self) -> str:
+        """What `--model` finds the run's class by: the key, or "package.module:Class"."""
+        return spec_of(self.record["model"])
 
     @property
     def preset(self) -> str:
@@ -241,7 +246,7 @@ class Run:
 
     def untrained_model(self) -> SequentialRecommender:
         """A freshly initialised model of the run's configuration."""
-        return build_model(self.model_key, self.record["data"]["num_items"], self.record["model"]["config"])
+        return build_model(self.model_spec, self.record["data"]["num_items"], self.record["model"]["config"])
 
     def model(self) -> SequentialRecommender:
         """The trained model in eval mode; RunError if it is unfinished or its weights do not fit or are not finite."""
@@ -295,12 +300,12 @@ def check_digest(dataset: Dataset, expected: str, trained: Path) -> None:
         )
 
 
-def newest_finished(root: str | Path, model: str, note: Callable[[str], None] | None = None) -> Run | None:
+def newest_finished(root: str | Path, model: str | ModelClass, note: Callable[[str], None] | None = None) -> Run | None:
     """The newest finished run of `model` under `root`, if there is one; `note` hears of folders that cannot be read."""
     return next((run for run in _newest_first(root, model, note) if run.finished), None)
 
 
-def newest_unfinished(root: str | Path, model: str, dataset: Dataset, before: Run) -> Run | None:
+def newest_unfinished(root: str | Path, model: str | ModelClass, dataset: Dataset, before: Run) -> Run | None:
     """The run of `model` on this data that came last before `before`, if it was interrupted and can go on."""
     for run in _newest_first(root, model):
         if run.path.name < before.path.name and run.record["data"]["digest"] == dataset.digest:
@@ -308,11 +313,16 @@ def newest_unfinished(root: str | Path, model: str, dataset: Dataset, before: Ru
     return None
 
 
-def _newest_first(root: str | Path, model: str, note: Callable[[str], None] | None = None) -> Iterator[Run]:
+def _newest_first(
+    root: str | Path, model: str | ModelClass, note: Callable[[str], None] | None = None
+) -> Iterator[Run]:
     """The runs that can be read; one that cannot never hides the others."""
-    for file in sorted((Path(root) / model).glob(f"*/{RUN_FILE}"), reverse=True):
+    cls = model_class(model)
+    for file in sorted((Path(root) / cls.key).glob(f"*/{RUN_FILE}"), reverse=True):
         try:
-            yield Run.load(file.parent)
+            run = Run.load(file.parent)
+            if run.model_spec == class_spec(cls):  # two packages may have classes of one name
+                yield run
         except RunError as error:
             if note:
                 note(f"note: skipped {file.parent}: {error}")

@@ -19,7 +19,7 @@ from torch import Tensor
 from deployrec.data import Dataset, leave_one_out
 from deployrec.errors import ConfigError, RunError
 from deployrec.files import check_writable
-from deployrec.models import SequentialRecommender, build_model, model_class
+from deployrec.models import ModelClass, SequentialRecommender, build_model, model_class
 from deployrec.progress import Progress, clock, working
 from deployrec.training.baselines import item_counts
 from deployrec.training.checkpoints import BEST, LAST, LastCheckpoint, WholeCheckpoints
@@ -27,7 +27,7 @@ from deployrec.training.config import Settings, TrainingConfig, options_of, pars
 from deployrec.training.device import device_name, device_of
 from deployrec.training.evaluate import evaluate
 from deployrec.training.module import MONITOR, DivergedError, LeaveOneOutData, TrainingModule
-from deployrec.training.presets import PRESETS, preset_of
+from deployrec.training.presets import check_preset, preset_of
 from deployrec.training.progress import ShowProgress
 from deployrec.training.runs import DataSource, Run, newest_unfinished
 from deployrec.training.scorers import carries_state
@@ -36,7 +36,7 @@ NOTHING_LEFT = "no run is left: it had no checkpoint yet"
 
 
 def train(
-    model: str,
+    model: str | ModelClass,
     data: Dataset | DataSource | str | Path,
     *,
     preset: str = "quick",
@@ -47,6 +47,7 @@ def train(
 ) -> Run:
     """Trains `model` on `data` by a preset and returns the finished run under root/MODEL/TIME.
 
+    model      a name out of `available_models()`, "package.module:Class", or a class
     data       a data set in memory, or where one lies ("sample", a file, a folder, a DataSource with its options)
     preset     "quick" (minutes, for a first look) or "full" (the recipe for best figures)
     seed       fixes weights, windows and dropout; None takes the recipe's
@@ -65,7 +66,7 @@ def train(
     return fit(run, dataset, console)
 
 
-def check_request(model: str, preset: str, seed: int | None, settings: Settings, root: str | Path) -> None:
+def check_request(model: str | ModelClass, preset: str, seed: int | None, settings: Settings, root: str | Path) -> None:
     """ConfigError for whatever can be found wrong before the data are read."""
     check_preset(preset)
     given = parse_settings(model, settings)
@@ -76,14 +77,8 @@ def check_request(model: str, preset: str, seed: int | None, settings: Settings,
     check_writable(root, "--out")
 
 
-def check_preset(name: str) -> None:
-    """ConfigError for a name that is not in PRESETS."""
-    if name not in PRESETS:
-        raise ConfigError(f"expected a preset out of {', '.join(PRESETS)}; got '{name}'; choose one of them")
-
-
 def start(
-    model: str,
+    model: str | ModelClass,
     data: Dataset | DataSource | str | Path,
     *,
     preset: str = "quick",
@@ -106,20 +101,19 @@ def start(
     if not len(views.validation) or not (views.train.stops - views.train.starts > 1).any():
         raise RunError(f"expected users with at least 4 events; got none in {dataset.name}; train on a longer log")
     run = Run.create(root, untrained, source, dataset, preset, recipe)
-    earlier = newest_unfinished(root, untrained.key, dataset, before=run)
+    earlier = newest_unfinished(root, type(untrained), dataset, before=run)
     if earlier is not None:
         _say(console, f"note: {earlier.path} was interrupted; to finish it: deployrec train --resume {earlier.path}")
     return run, dataset
 
 
 def configure(
-    model: str, dataset: Dataset, preset: str, seed: int | None = None, settings: Settings = ()
+    model: str | ModelClass, dataset: Dataset, preset: str, seed: int | None = None, settings: Settings = ()
 ) -> tuple[SequentialRecommender, TrainingConfig]:
     """The untrained model and the whole recipe that a preset, a seed and settings come to.
 
     Raises ConfigError for a setting that is unknown, out of range, or without effect on this recipe.
     """
-    check_preset(preset)
     given = parse_settings(model, settings)
     options, recipe = preset_of(preset, model, dataset)
     ours, theirs = options_of(TrainingConfig), options_of(model_class(model).config_class)

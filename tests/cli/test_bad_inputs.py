@@ -93,6 +93,17 @@ train --model recblr --set device=tpu
 train --model recblr --set conv=maybe
 train --model recblr --set seed=1 --seed 2
 train --model recblr --set dim=16 --set dim=32
+train --model recblr --set dim=0
+train --model recblr --set dropout=1.5
+train --model recblr --set dropout=nan
+train --model recblr --set kernel=0
+train --model recblr --set layers=-1
+train --model glintru --set heads=0
+train --model glintru --set heads=7 --data good.csv
+train --model sasrec --set heads=3 --set dim=64 --data good.csv
+train --model nowhere.model:MyModel
+train --model deployrec.models.recblr:Missing
+train --model :
 train --model recblr --set tokens=3 --data good.csv
 train --model recblr --set negatives=9 --data good.csv
 train --model sasrec --set carried_state=0.5 --data good.csv
@@ -189,6 +200,7 @@ recommend bundle --k 9999
 recommend bundle --history atlantis --on-unknown-item error
 recommend bundle --on-unknown-item guess
 models foo
+models nowhere:Model
 models recblr sasrec
 build
 build plan bundle

@@ -5,19 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deployrec_kernels.rows import pack_rows, pad_rows, padding_mask
+from deployrec_kernels.rows import padding_mask
 
 
-def torch_gru(
-    gates: Tensor, recurrent_weight: Tensor, initial_state: Tensor, lengths: Tensor, cu_seqlens: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def torch_gru(gates: Tensor, recurrent_weight: Tensor, initial_state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """As `gru`, differentiated by torch; torch multiplies its input by a matrix, here the identity.
 
     The state is carried in the dtype of the gates and only returned in float32.
     """
-    if cu_seqlens is not None:
-        hidden, final = torch_gru(pad_rows(gates, lengths), recurrent_weight, initial_state, lengths)
-        return pack_rows(hidden, lengths), final
     time = gates.shape[1]
     if time == 0:
         return gates.new_empty(gates.shape[0], 0, recurrent_weight.shape[1]), initial_state.clone()

@@ -25,12 +25,11 @@ def gru_triton(
     recurrent_weight: Tensor,
     initial_state: Tensor,
     lengths: Tensor,
-    cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(hidden [B, T, D] or [total, D], final_state [B, D]); see op.py. Widths that do not fit go step by step."""
+    """(hidden [B, T, D], final_state [B, D]); see op.py. Widths that do not fit go step by step."""
     batch, channels = initial_state.shape
     if not fits_on_chip(gates.dtype, channels):
-        return gru_cpu(gates, recurrent_weight, initial_state, lengths, cu_seqlens)
+        return gru_cpu(gates, recurrent_weight, initial_state, lengths)
     gates, stride = events(gates)
     initial_state = initial_state.contiguous()
     hidden = torch.empty((*gates.shape[:-1], channels), dtype=gates.dtype, device=gates.device)
@@ -39,7 +38,7 @@ def gru_triton(
         with device_of(gates):
             _forward[(triton.cdiv(batch, ROWS),)](
                 gates, recurrent_weight.contiguous(), initial_state, hidden, final,
-                *_rows(gates, batch, lengths, cu_seqlens), stride, **_config(gates, channels, cu_seqlens),
+                lengths.contiguous(), gates.shape[1], batch, stride, **_config(gates, channels),
             )  # fmt: skip
     return hidden, final
 
@@ -52,26 +51,23 @@ def gru_backward_triton(
     hidden: Tensor,
     initial_state: Tensor,
     lengths: Tensor,
-    cu_seqlens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(grad_gates like gates, grad_recurrent_weight [3D, D], grad_initial_state [B, D])."""
     batch, channels = initial_state.shape
     if not fits_on_chip(gates.dtype, channels):
-        return gru_backward_cpu(
-            grad_hidden, grad_final, gates, recurrent_weight, hidden, initial_state, lengths, cu_seqlens
-        )
+        return gru_backward_cpu(grad_hidden, grad_final, gates, recurrent_weight, hidden, initial_state, lengths)
     (gates, stride), (grad_hidden, g_stride) = events(gates), events(grad_hidden)
     recurrent_weight = recurrent_weight.contiguous()
     grad_gates = torch.empty(gates.shape, dtype=gates.dtype, device=gates.device)
     grad_initial = torch.empty_like(initial_state)
     if not grad_initial.numel():
         return grad_gates, torch.zeros_like(recurrent_weight), grad_initial
-    previous = _previous_states(hidden, initial_state, lengths, cu_seqlens)
+    previous = _previous_states(hidden, initial_state)
     with device_of(gates), torch.autocast(gates.device.type, enabled=False):
         products = previous @ recurrent_weight.T
         _backward[(triton.cdiv(batch, ROWS),)](
             gates, products, previous, recurrent_weight, grad_hidden, grad_final.contiguous(), grad_gates, grad_initial,
-            *_rows(gates, batch, lengths, cu_seqlens), stride, g_stride, **_config(gates, channels, cu_seqlens),
+            lengths.contiguous(), gates.shape[1], batch, stride, g_stride, **_config(gates, channels),
         )  # fmt: skip
         by_product = (grad_gates[..., : 2 * channels], products[..., 2 * channels :])
         flat = previous.reshape(-1, channels)
@@ -79,23 +75,12 @@ def gru_backward_triton(
     return grad_gates, grad_weight, grad_initial
 
 
-def _previous_states(hidden: Tensor, initial_state: Tensor, lengths: Tensor, cu_seqlens: Tensor | None) -> Tensor:
+def _previous_states(hidden: Tensor, initial_state: Tensor) -> Tensor:
     """h_{t-1} of every event, in the dtype and shape of hidden."""
-    if cu_seqlens is None:
-        return torch.cat((initial_state.to(hidden.dtype).unsqueeze(1), hidden[:, :-1]), 1)[:, : hidden.shape[1]]
-    total = hidden.shape[0]
-    previous = hidden.new_empty(total + 1, hidden.shape[1])
-    previous[1:] = hidden
-    firsts = torch.where(lengths > 0, cu_seqlens[:-1], total)  # the extra row takes the states of empty rows
-    previous[firsts] = initial_state.to(hidden.dtype)
-    return previous[:total]
+    return torch.cat((initial_state.to(hidden.dtype).unsqueeze(1), hidden[:, :-1]), 1)[:, : hidden.shape[1]]
 
 
-def _rows(gates: Tensor, batch: int, lengths: Tensor, cu_seqlens: Tensor | None) -> tuple[Any, ...]:
-    return lengths.contiguous(), cu_seqlens, gates.shape[1] if cu_seqlens is None else 0, batch
-
-
-def _config(gates: Tensor, channels: int, cu_seqlens: Tensor | None) -> dict[str, Any]:
+def _config(gates: Tensor, channels: int) -> dict[str, Any]:
     """tf32x3 keeps float32 precision on tensor cores; tf32 where the user allowed it for products in general.
 
     Wide float32 blocks may use every register: their shared memory leaves a multiprocessor room for one or two of them
@@ -107,7 +92,6 @@ def _config(gates: Tensor, channels: int, cu_seqlens: Tensor | None) -> dict[str
         "D": channels,
         "BLOCK_B": ROWS,
         "BLOCK_D": block_d,
-        "PACKED": cu_seqlens is not None,
         "PRECISION": "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32",
         "num_warps": 8 if wide else 4,
         "maxnreg": 255 if wide and gates.dtype == torch.float32 else None,
@@ -120,28 +104,21 @@ def _tanh(x):
 
 
 @triton.jit
-def _row_events(lengths, cu_seqlens, time, batch, BLOCK_B: tl.constexpr, PACKED: tl.constexpr):
-    """(rows [BLOCK_B], their first events in memory, lengths, and how far the block walks)."""
+def _locate_rows(lengths, time, batch, BLOCK_B: tl.constexpr):
+    """(rows [BLOCK_B], their first events in memory, their lengths)."""
     rows = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
     length = tl.load(lengths + rows, mask=rows < batch, other=0).to(tl.int32)
-    if PACKED:
-        start = tl.load(cu_seqlens + rows, mask=rows < batch, other=0)
-        end = tl.max(length, 0)
-    else:
-        start = rows.to(tl.int64) * time
-        length = tl.minimum(length, time)
-        end = time
-    return rows, start, length, end
+    return rows, rows.to(tl.int64) * time, tl.minimum(length, time)
 
 
 @triton.jit(do_not_specialize=["time", "batch"])
 def _forward(
-    gates, weight, initial_state, hidden, final_state, lengths, cu_seqlens, time, batch,
+    gates, weight, initial_state, hidden, final_state, lengths, time, batch,
     stride: tl.constexpr, D: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_D: tl.constexpr,
-    PACKED: tl.constexpr, PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """r, z = sigmoid(g + h U^T), n = tanh(g_n + r (h U_n^T)), h <- n + z (h - n), for 16 rows at once."""
-    rows, start, length, end = _row_events(lengths, cu_seqlens, time, batch, BLOCK_B, PACKED)
+    rows, start, length = _locate_rows(lengths, time, batch, BLOCK_B)
     d = tl.arange(0, BLOCK_D)
     inputs, outputs = d[:, None], d[None, :]
     matrix = weight + outputs * D + inputs
@@ -153,7 +130,7 @@ def _forward(
     exists = (rows < batch)[:, None] & (d < D)
     state_at = rows.to(tl.int64)[:, None] * D + d
     state = tl.load(initial_state + state_at, mask=exists, other=0.0)
-    for t in tl.range(0, end, num_stages=3):
+    for t in tl.range(0, time, num_stages=3):
         real = (t < length)[:, None] & exists
         event = (start + t)[:, None]
         gates_t = gates + event * stride + d
@@ -165,21 +142,18 @@ def _forward(
         z = tl.sigmoid(tl.dot(operand, u_z, input_precision=PRECISION) + g_z)
         n = _tanh(g_n + r * tl.dot(operand, u_n, input_precision=PRECISION))
         state = tl.where(real, n + z * (state - n), state)
-        written = exists
-        if PACKED:
-            written = real
-        tl.store(hidden + event * D + d, state, mask=written)
+        tl.store(hidden + event * D + d, state, mask=exists)
     tl.store(final_state + state_at, state, mask=exists)
 
 
 @triton.jit(do_not_specialize=["time", "batch"])
 def _backward(
     gates, products, previous, weight, grad_hidden, grad_final, grad_gates, grad_initial,
-    lengths, cu_seqlens, time, batch, stride: tl.constexpr, g_stride: tl.constexpr,
-    D: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_D: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
+    lengths, time, batch, stride: tl.constexpr, g_stride: tl.constexpr,
+    D: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """From the last event down; products holds h_{t-1} U^T and gets the gradient of its candidate part."""
-    rows, start, length, end = _row_events(lengths, cu_seqlens, time, batch, BLOCK_B, PACKED)
+    rows, start, length = _locate_rows(lengths, time, batch, BLOCK_B)
     d = tl.arange(0, BLOCK_D)
     outputs, inputs = d[:, None], d[None, :]
     matrix = weight + outputs * D + inputs
@@ -191,12 +165,9 @@ def _backward(
     exists = (rows < batch)[:, None] & (d < D)
     state_at = rows.to(tl.int64)[:, None] * D + d
     carry = tl.load(grad_final + state_at, mask=exists, other=0.0)
-    for s in tl.range(0, end, num_stages=2):
-        t = end - 1 - s
+    for s in tl.range(0, time, num_stages=2):
+        t = time - 1 - s
         real = (t < length)[:, None] & exists
-        written = exists
-        if PACKED:
-            written = real
         event = (start + t)[:, None]
         gates_t = gates + event * stride + d
         products_t = products + event * (3 * D) + d
@@ -208,7 +179,7 @@ def _backward(
         z = tl.sigmoid(z)
         n = _tanh(tl.load(gates_t + 2 * D, mask=real, other=0.0) + r * p_n)
         h = tl.load(previous + event * D + d, mask=real, other=0.0).to(tl.float32)
-        carry += tl.load(grad_hidden + event * g_stride + d, mask=written, other=0.0)
+        carry += tl.load(grad_hidden + event * g_stride + d, mask=exists, other=0.0)
 
         g = tl.where(real, carry, 0.0)
         by_n = g * (1.0 - z) * (1.0 - n * n)
@@ -222,8 +193,8 @@ def _backward(
         carry = tl.dot(by_u.to(operand_type), u_n, kept, input_precision=PRECISION)
 
         grad_gates_t = grad_gates + event * (3 * D) + d
-        tl.store(grad_gates_t, by_r, mask=written)
-        tl.store(grad_gates_t + D, by_z, mask=written)
-        tl.store(grad_gates_t + 2 * D, by_n, mask=written)
-        tl.store(products_t + 2 * D, by_u, mask=written)
+        tl.store(grad_gates_t, by_r, mask=exists)
+        tl.store(grad_gates_t + D, by_z, mask=exists)
+        tl.store(grad_gates_t + 2 * D, by_n, mask=exists)
+        tl.store(products_t + 2 * D, by_u, mask=exists)
     tl.store(grad_initial + state_at, carry, mask=exists)
