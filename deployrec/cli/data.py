@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from deployrec.cli.console import out as console
@@ -34,10 +33,8 @@ def get(
     from deployrec.data.download import SOURCES, download
 
     there = (out / name).exists()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        folder = download(name, out, lambda received, total: bar.update(task, completed=received, total=total))
+    with working(console, f"fetching {name}") as progress:
+        folder = download(name, out, lambda received, total: progress(received, total or 0, f"fetching {name}, bytes"))
     came = "already there" if there else "digest checked"
     console.print(f"{folder}: {came}; terms of use: {SOURCES[name].home}", soft_wrap=True, highlight=False)
     console.print(f"next: deployrec train --data {folder}", soft_wrap=True, highlight=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,7 +122,8 @@ def print_report(report: ExportReport) -> None:
     console.print(
         f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {cases} histories of up to {LONGEST:,} "
         f"events; largest error {worst['user']:.1e} (user vector), {worst['state']:.1e} (state); "
-        f"top-{bundle.manifest.top_k} agrees."
+        f"top-{bundle.manifest.top_k} agrees.",
+        soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("file")
@@ -134,9 +138,18 @@ def print_report(report: ExportReport) -> None:
     reach = f"up to {window:,} events, beyond which the newest are encoded again" if window else "at any history length"
     console.print(
         f"One step through ONNX Runtime, one thread: {latency.p50 * 1e6:.0f} us median, {latency.p99 * 1e6:.0f} us "
-        f"p99, {reach}; state {state.bytes / 1024:.1f} KiB a user."
+        f"p99, {reach}; state {state.bytes / 1024:.1f} KiB a user.",
+        soft_wrap=True,
     )
-    history = ",".join(Catalogue.read(bundle.file(ITEMS), bundle.manifest.num_items).item_ids[1:4])
-    console.print("\nNext:")
-    for verb in (f'recommend {bundle.path} --history "{history}"', f"verify {bundle.path}", f"info {bundle.path}"):
-        console.print(f"  deployrec {verb}", markup=False, soft_wrap=True)
+    items = Catalogue.read(bundle.file(ITEMS), bundle.manifest.num_items).item_ids[1:4]
+    path = shlex.quote(str(bundle.path))
+    say("\nNext:")
+    for verb in (f"recommend {path} {history_option(items)}", f"verify {path}", f"info {path}"):
+        say(f"  deployrec {verb}")
+
+
+def history_option(items: Sequence[str]) -> str:
+    """What hands `recommend` these item ids: one list or, where an id would break it, one option an id."""
+    if all(re.fullmatch(r"[\w.:/-]+", item) for item in items):
+        return f'--history "{",".join(items)}"'
+    return " ".join(f"--item={shlex.quote(item)}" for item in items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,4 +60,4 @@ def train(
         run = training.train(
             model, source, preset=preset, seed=seed, settings=settings or (), root=out, console=console
         )
-    say(f"next: deployrec export --model {run.model_spec} --run {run.path}")
+    say(f"next: deployrec export --model {run.model_spec} --run {shlex.quote(str(run.path))}")

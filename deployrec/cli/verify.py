@@ -47,7 +47,8 @@ def verify(
             off = f"{row.quantity} off by {row.figure:.1e}, limit {row.limit:.1e}"
             console.print(f"  {row.comparison}, {row.case}: {off}", soft_wrap=True)
         console.print(
-            f"[red]Parity fails[/]: {failed} of {len(report.comparisons)} comparisons; export the bundle again"
+            f"[red]Parity fails[/]: {failed} of {len(report.comparisons)} comparisons; export the bundle again",
+            soft_wrap=True,
         )
         raise typer.Exit(1)
     console.print(f"[green]Parity holds[/]: {len(report.comparisons)} comparisons against float64 answers")

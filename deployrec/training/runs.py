@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -207,6 +208,11 @@ class Run:
         """Whether `--resume` would train on from a checkpoint."""
         return not self.finished and not self.failure and any(self.checkpoints.glob("last.ckpt"))
 
+    @property
+    def resume_command(self) -> str:
+        """What to type to train on."""
+        return f"deployrec train --resume {shlex.quote(str(self.path))}"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the run for training; RunError where another process does. The lock dies with its process."""
@@ -268,7 +274,7 @@ class Run:
     def _advice(self) -> str:
         if self.failure:
             return "train a new one"
-        return "wait for its training" if self.is_locked() else f"finish it with `deployrec train --resume {self.path}`"
+        return "wait for its training" if self.is_locked() else f"finish it with `{self.resume_command}`"
 
     def fail(self, reason: str) -> None:
         """Records that the training cannot go on, and why."""

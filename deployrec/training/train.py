@@ -103,7 +103,7 @@ def start(
     run = Run.create(root, untrained, source, dataset, preset, recipe)
     earlier = newest_unfinished(root, type(untrained), dataset, before=run)
     if earlier is not None:
-        _say(console, f"note: {earlier.path} was interrupted; to finish it: deployrec train --resume {earlier.path}")
+        _say(console, f"note: {earlier.path} was interrupted; to finish it: {earlier.resume_command}")
     return run, dataset
 
 
@@ -182,7 +182,7 @@ def fit(run: Run, dataset: Dataset, console: Console | None = None) -> Run:
             )
             finished = _fit(run, dataset, console)
         except KeyboardInterrupt:
-            left = f"to go on: deployrec train --resume {run.path}" if run.can_go_on else NOTHING_LEFT
+            left = f"to go on: {run.resume_command}" if run.can_go_on else NOTHING_LEFT
             raise KeyboardInterrupt(left) from None
         except DivergedError as error:
             run.fail(str(error))
