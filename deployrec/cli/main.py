@@ -74,6 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         signal.signal(signal.SIGTERM, _terminate)
     with open_ended_pipes():
         try:
+            usage.refuse_repeats(typer.main.get_command(app), arguments)
             return int(app(arguments, prog_name="deployrec", standalone_mode=False) or 0)
         except DeployrecError as error:
             return _stop(str(error), error.exit_code)

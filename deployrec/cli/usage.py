@@ -23,6 +23,20 @@ def refuse_beside(ctx: typer.Context, chosen: str, *names: str, why: str) -> Non
             raise ConfigError(f"expected {label} without {other}; got both; {why}")
 
 
+def refuse_repeats(command: Any, arguments: Sequence[str]) -> None:
+    """ConfigError if an option that is taken once comes twice: the first would be ignored."""
+    words = list(arguments)
+    while words and hasattr(command, "commands"):
+        command = command.commands.get(words.pop(0), command)
+    seen = set()
+    for word in words[: words.index("--")] if "--" in words else words:
+        for parameter in getattr(command, "params", ()):
+            if word.partition("=")[0] in parameter.opts and parameter.param_type_name == "option":
+                if parameter.name in seen and not parameter.multiple:
+                    raise ConfigError(f"expected {_shown(parameter)} once; got it twice; remove one")
+                seen.add(parameter.name)
+
+
 def given(ctx: typer.Context, name: str) -> bool:
     """Whether the command line holds the parameter `name`."""
     source = ctx.get_parameter_source(name)
@@ -40,6 +54,8 @@ def describe(error: Any, arguments: Sequence[str]) -> str:
         near = sorted(getattr(error, "possibilities", None) or [])
         hint = f"did you mean {near[0]}?" if near else see
         return f"expected an option of `{command}`; got '{error.option_name}'; {hint}"
+    if kind == "BadOptionUsage" and "does not take a value" in message:
+        return f"expected {error.option_name} without a value; got one; {see}"
     if kind == "BadOptionUsage":
         return f"expected a value for {error.option_name}; got none; {see}"
     if kind == "MissingParameter" and parameter is not None:

@@ -138,6 +138,9 @@ train --resume run-unfinished --seed 3
 train --resume run-unfinished --model recblr
 train --resume run-unfinished --user visitor
 train --nope
+train --seed 1 --seed 2
+train --model recblr --data good.csv --model=sasrec
+export --run run --force=yes
 train --seed
 train recblr
 evaluate nowhere
@@ -196,6 +199,7 @@ recommend unsealed
 recommend bundle --k 0
 recommend bundle --k -3
 recommend bundle --k ten
+recommend bundle --k 3 --k 4
 recommend bundle --k 9999
 recommend bundle --history atlantis --on-unknown-item error
 recommend bundle --on-unknown-item guess
