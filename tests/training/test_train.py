@@ -101,7 +101,9 @@ def test_a_run_goes_on_within_an_epoch_bit_for_bit(
     again = interrupted_in(where[0], where[1] + 2)
     with again, pytest.raises(KeyboardInterrupt):  # a second time, so that going on from there is exact too
         training.resume(folder, Console(quiet=True))
-    resumed = training.resume(folder, Console(quiet=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resumed = training.resume(folder, Console(quiet=True))
     for name, tensor in weights_of(whole).items():
         torch.testing.assert_close(weights_of(resumed)[name], tensor, rtol=0, atol=0)
     assert resumed.metrics == whole.metrics
