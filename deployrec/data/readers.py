@@ -79,13 +79,12 @@ def read_log(
         facts = None if items is None else read_facts(items, options.item, options.title, bad)
         wanted = options.columns(IN_MEMORY, frame_columns(source), facts is None or not facts.titled)
         table, name = read_frame(source, wanted), "frame"
-    table, remarks = _good_rows(table, wanted, options, bad), []
+    table = _good_rows(table, wanted, options, bad)
     frame = table.frame
+    remarks = facts.remarks(frame[ITEM]) if items is not None and facts is not None else []
     if TITLE in wanted:
         titles = frame.select(ITEM, TITLE).rename({ITEM: "item_id", TITLE: "title"})
         facts = facts_of(titles) if facts is None else facts.with_titles(titles)
-    if facts is not None:
-        remarks = facts.remarks(frame[ITEM]) if items is not None else []
     times = frame[TIME].to_numpy() if TIME in wanted else None
     return (
         EventLog(table.source, frame[USER], frame[ITEM], times, None if facts is None else facts.frame),
