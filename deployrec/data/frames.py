@@ -36,7 +36,7 @@ def frame_columns(source: Any) -> list[str]:
     return columns
 
 
-def read_frame(source: Any, wanted: Wanted) -> Table:
+def read_frame(source: Any, wanted: Wanted, called: str = IN_MEMORY) -> Table:
     """The `wanted` columns of a frame in memory, by their own names."""
     if isinstance(source, pl.LazyFrame):
         frame = source.select(set(wanted.values())).collect()
@@ -47,7 +47,7 @@ def read_frame(source: Any, wanted: Wanted) -> Table:
         frame = pl.DataFrame([_from_pandas(name, source[by_name[name]]) for name in set(wanted.values())])
     else:
         frame = pl.DataFrame(source)
-    return Table.of_frame(frame.select(pl.col(column).alias(name) for name, column in wanted.items()), IN_MEMORY)
+    return Table.of_frame(frame.select(pl.col(column).alias(name) for name, column in wanted.items()), called)
 
 
 def parquet_columns(path: Path) -> list[str]:

@@ -129,7 +129,7 @@ def _open(source: Any, item: str) -> tuple[str, list[str], Callable[[Wanted, Bad
         return (
             IN_MEMORY,
             frame_columns(source),
-            lambda wanted, bad: replace(read_frame(source, wanted), parts=(IN_MEMORY,)),
+            lambda wanted, bad: read_frame(source, wanted, IN_MEMORY),
         )
     path = Path(source)
     if not path.is_file():

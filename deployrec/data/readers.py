@@ -67,16 +67,13 @@ def read_log(
     source: Any, options: LogOptions, items: Any, bad: BadRows, progress: Progress
 ) -> tuple[EventLog, str, list[str]]:
     """The events of a log, good rows only, what it is called, and remarks on its items."""
+    facts = None if items is None else read_facts(items, options.item, options.title, bad)
     if isinstance(source, str | Path):
         files = find_log(source, any_text=options.sep is not None)
-        facts = (
-            _facts_beside(files, options, bad) if items is None else read_facts(items, options.item, options.title, bad)
-        )
-        titled = facts is None or not facts.titled
-        table, wanted = _read_files(files, options, titled, bad, progress)
+        facts = facts or _facts_beside(files, options, bad)
+        table, wanted = _read_files(files, options, facts is None or not facts.titled, bad, progress)
         name = files.name
     else:
-        facts = None if items is None else read_facts(items, options.item, options.title, bad)
         wanted = options.columns(IN_MEMORY, frame_columns(source), facts is None or not facts.titled)
         table, name = read_frame(source, wanted), "frame"
     table = _good_rows(table, wanted, options, bad)
@@ -86,11 +83,8 @@ def read_log(
         titles = frame.select(ITEM, TITLE).rename({ITEM: "item_id", TITLE: "title"})
         facts = facts_of(titles) if facts is None else facts.with_titles(titles)
     times = frame[TIME].to_numpy() if TIME in wanted else None
-    return (
-        EventLog(table.source, frame[USER], frame[ITEM], times, None if facts is None else facts.frame),
-        name,
-        remarks,
-    )
+    catalogue = None if facts is None else facts.frame
+    return EventLog(table.source, frame[USER], frame[ITEM], times, catalogue), name, remarks
 
 
 def _read_files(
