@@ -5,6 +5,8 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from deployrec.errors import ConfigError
@@ -15,11 +17,19 @@ FOLDERS = {
     "stores": "deployrec.runtime.stores",
 }
 """Kinds of parts and where ours lie; another package offers one as an entry point of the group `deployrec.KIND`."""
+NO_PARTS = {"base", "layers", "registry"}
+"""Modules of these folders that are none."""
 
 
 def names(kind: str) -> list[str]:
     """Names of all parts of a kind ("backends"), sorted."""
     return sorted(_own(kind) | {point.name for point in entry_points(group=f"deployrec.{kind}")})
+
+
+def check(kind: str, name: str) -> None:
+    """Raises ConfigError for an unknown name; imports nothing, so that a slip is answered at once."""
+    if name not in names(kind) and ":" not in name:
+        raise ConfigError(f"expected one of the {kind} {', '.join(names(kind))}; got '{name}'; name one of them")
 
 
 def find(kind: str, name: str) -> Any:
@@ -32,5 +42,8 @@ def find(kind: str, name: str) -> Any:
 
 
 def _own(kind: str) -> set[str]:
-    modules = pkgutil.iter_modules(import_module(FOLDERS[kind]).__path__)
-    return {module.name for module in modules} - {"base"}
+    """Names of our own modules, found without importing their folder."""
+    package, _, folder = FOLDERS[kind].rpartition(".")
+    spec = find_spec(package)
+    places = [str(Path(place) / folder) for place in (spec and spec.submodule_search_locations) or ()]
+    return {module.name for module in pkgutil.iter_modules(places)} - NO_PARTS

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from deployrec import discovery
+from deployrec.cli.console import doing, leaving, say
 from deployrec.cli.console import out as console
+from deployrec.files import check_writable_file
 
 
 def bench(
@@ -33,29 +35,20 @@ def bench(
 
       deployrec bench bundles/recblr bundles/glintru --rival sasrec --data ml-1m --out latency.json
     """
-    from deployrec.benchmark import BenchmarkConfig, run_benchmark
-    from deployrec.benchmark.tables import tables
-    from deployrec.data import load_dataset
+    if out is not None:
+        check_writable_file(out, "--out")
+    for key in rival or ():
+        discovery.check("models", key)
+    with doing("loading torch and ONNX Runtime"):
+        from deployrec.benchmark import BenchmarkConfig, run_benchmark
+        from deployrec.benchmark.tables import tables
+        from deployrec.data import load_dataset
 
     config = BenchmarkConfig.quick() if quick else BenchmarkConfig()
     config = replace(config, seed=seed, rivals=tuple(rival or ()), backends=tuple(backend or config.backends))
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task("opening", total=None)
-        report = run_benchmark(
-            bundles,
-            config,
-            dataset=load_dataset(data),
-            progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
-        )
+    with doing("opening the bundles") as progress, leaving("no report was written"):
+        report = run_benchmark(bundles, config, dataset=load_dataset(data), progress=progress)
     console.print(tables(report))
     if out:
         report.save(out)
-        console.print(f"wrote {out}")
+        say(f"wrote {out}")

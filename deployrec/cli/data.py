@@ -15,7 +15,7 @@ from deployrec.cli.console import out as console
 from deployrec.cli.options import LOG_HELP, print_notes, takes_log
 from deployrec.progress import working
 
-app = typer.Typer(help="Fetch a public data set, or look at a log.", no_args_is_help=True)
+app = typer.Typer(help="Fetch a public data set, or look at a log.")
 
 
 @app.command()

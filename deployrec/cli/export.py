@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from deployrec import discovery
+from deployrec.cli import usage
+from deployrec.cli.console import TRAINING, doing, leaving, say
 from deployrec.cli.console import out as console
+from deployrec.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from deployrec.export import ExportReport
 
 
 def export(
-    model: Annotated[str, typer.Option(help="Which recommender.")],
+    ctx: typer.Context,
+    model: Annotated[str | None, typer.Option(help="Which recommender; a --run knows its own.")] = None,
     out: Annotated[Path | None, typer.Option(help="Bundle folder to write; default: bundles/MODEL.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder to export; default: the newest finished one.")] = None,
     data: Annotated[str | None, typer.Option(help="The run's event log, if it has moved since the training.")] = None,
@@ -29,40 +34,74 @@ def export(
 
       deployrec export --model glintru
 
-      deployrec export --model recblr --run runs/recblr/20260101-120000 --out bundles/films --top-k 50
+      deployrec export --run runs/recblr/20260101-120000 --out bundles/films --top-k 50
     """
-    from deployrec.export.bundle import check_target, export_bundle
-    from deployrec.models import model_class
-    from deployrec.training.runs import DataSource, Run, newest_finished
-    from deployrec.training.train import train
+    usage.refuse_beside(ctx, "run", "runs", why="a named run is looked for nowhere else")
+    if model is None and run is None:
+        raise ConfigError("expected --model or --run; got neither; name the model whose newest run is exported")
+    write(model, run=run, out=out, data=data, runs=runs, top_k=top_k, force=force)
 
-    model_class(model)
-    out = out or Path("bundles") / model
+
+def write(
+    model: str | None,
+    *,
+    run: Path | None = None,
+    out: Path | None = None,
+    data: str | None = None,
+    runs: Path = Path("runs"),
+    top_k: int = 100,
+    force: bool = False,
+) -> None:
+    """Exports `run`, or the newest finished run of `model`, or one trained for it now, and prints what came of it."""
+    if model is not None:
+        discovery.check("models", model)
+    with doing(TRAINING):
+        from deployrec.export.bundle import check_target, check_top_k, export_bundle
+        from deployrec.models import model_class
+        from deployrec.training.runs import DataSource, Run, newest_finished
+        from deployrec.training.train import train
+    key = model_class(model).key if model else None
+    named = Run.load(run) if run else None
+    if named and key and named.model_key != key:
+        raise ConfigError(
+            f"expected a run of {key}; got {named.path}, a run of {named.model_key}; leave out --model, or name another"
+        )
+    key = key or (named.model_key if named else "")
+    out = out or Path("bundles") / key
+    check_top_k(top_k)
     check_target(out, force)
-    chosen = Run.load(run) if run else newest_finished(runs, model)
-    if chosen is None:
-        console.print(f"No finished run of {model} under {runs}: training the quick preset on the sample first.")
-        chosen = train(model, DataSource("sample"), root=runs, console=console)
-    console.print(f"Exporting {chosen.path}", soft_wrap=True)
-    source = chosen.source if data is None else DataSource(data, chosen.source.options)
-    dataset = source.load()
-    chosen.check_data(dataset)
-    console.print("Writing the graphs and comparing them with the model in float64 ...")
-    report = export_bundle(
-        chosen.model(),
-        dataset,
-        out,
-        top_k=top_k,
-        window=chosen.training.window,
-        training={
-            "preset": chosen.preset,
-            "seed": chosen.training.seed,
-            "data_options": chosen.source.options,
-            "metrics": chosen.metrics,
-        },
-        force=force,
-    )
-    print_report(report)
+    chosen = named or newest_finished(runs, key, note=say)
+    with leaving(f"nothing was written to {out}"):
+        if chosen is None:
+            if data is not None:
+                raise RunError(
+                    f"expected a finished run of {key} under {runs} for --data; got none; "
+                    f"run `deployrec train --model {key} --data {data}` first"
+                )
+            say(f"No finished run of {key} under {runs}: training the quick preset on the sample first.")
+            chosen = train(key, DataSource("sample"), root=runs, console=console)
+        say(f"Exporting {chosen.path}")
+        with doing("reading the data") as progress:
+            dataset = chosen.source_at(data).load(progress)
+            chosen.check_data(dataset)
+            progress(0, 0, "writing the graphs and comparing them with the model in float64")
+            report = export_bundle(
+                chosen.model(),
+                dataset,
+                out,
+                top_k=top_k,
+                window=chosen.training.window,
+                training={
+                    "preset": chosen.preset,
+                    "seed": chosen.training.seed,
+                    "data_options": chosen.source_at(data).options,
+                    "metrics": chosen.metrics,
+                },
+                force=force,
+                progress=progress,
+            )
+    with leaving(f"{out} is written"):
+        print_report(report)
 
 
 def print_report(report: ExportReport) -> None:
@@ -87,7 +126,8 @@ def print_report(report: ExportReport) -> None:
         table.add_row(name, f"{file.bytes / 1024:,.1f}")
     console.print(table)
     state = bundle.manifest.state
-    latency = step_latency(bundle)
+    with doing("timing a step"):
+        latency = step_latency(bundle)
     window = state.exact_up_to
     reach = f"up to {window:,} events, beyond which the newest are encoded again" if window else "at any history length"
     console.print(

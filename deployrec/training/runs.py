@@ -229,9 +229,9 @@ class Run:
             with suppress(OSError):
                 folder.rmdir()
 
-    def dataset(self) -> Dataset:
+    def dataset(self, progress: Progress = silent) -> Dataset:
         """The run's data, loaded again; RunError if it is no longer the same."""
-        dataset = self.source.load()
+        dataset = self.source.load(progress)
         self.check_data(dataset)
         return dataset
 

@@ -97,8 +97,10 @@ def start(
     console = console or Console(quiet=True)
     source = None if isinstance(data, Dataset) else data if isinstance(data, DataSource) else DataSource(str(data))
     if dataset is None:
-        with working(console, "reading the data"):
-            dataset = data if isinstance(data, Dataset) else source.load()  # type: ignore[union-attr]
+        with working(console, "reading the data") as progress:
+            dataset = data if isinstance(data, Dataset) else source.load(progress)  # type: ignore[union-attr]
+    for note in dataset.notes:
+        _say(console, f"note: {note}")
     untrained, recipe = configure(model, dataset, preset, seed, settings)
     views = leave_one_out(dataset)
     if not len(views.validation) or not (views.train.stops - views.train.starts > 1).any():
@@ -164,8 +166,8 @@ def reopen(path: str | Path, dataset: Dataset | None = None, console: Console | 
     with run.locked():
         pass
     if dataset is None:
-        with working(console or Console(quiet=True), "reading the data"):
-            return run, run.dataset()
+        with working(console or Console(quiet=True), "reading the data") as progress:
+            return run, run.dataset(progress)
     run.check_data(dataset)
     return run, dataset
 

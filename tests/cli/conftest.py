@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from deployrec.cli import main
+from deployrec.__main__ import main
 
 
 class Ended(NamedTuple):
