@@ -60,9 +60,9 @@ def _unpacked(path: Path, raw: IO[bytes]) -> IO[bytes]:
     start = raw.read(6)
     raw.seek(0)
     if start.startswith(ZSTANDARD):
-        # Python has no Zstandard before 3.14; polars unpacks it, by lines.
-        lines = pl.read_lines(path)
-        return io.BytesIO("".join(f"{line}\n" for line in lines["line"]).encode())
+        # Python has no Zstandard before 3.14; polars unpacks it, here as one column of lines.
+        lines = pl.read_csv(path, has_header=False, separator="\0", quote_char=None, infer_schema=False)
+        return io.BytesIO("".join(f"{line or ''}\n" for line in lines.to_series()).encode())
     return next((unpack(raw) for magic, unpack in UNPACK.items() if start.startswith(magic)), raw)
 
 
