@@ -24,6 +24,7 @@ def clean_ids(table: Table, column: str, called: str, what: str, bad: BadRows) -
     called, what   what the user calls the column, and what is in it ("a user id"), for messages
 
     Whole numbers that a float column holds lose their ".0": 10.0 in a CSV, a float or an int column is the id "10".
+    Blanks around ids are kept, unless one stands before every id of the column, as after the commas of "7, 31, 5".
     """
     held = table.frame[column]
     if held.dtype.is_nested() or held.dtype in (pl.Binary, pl.Object):
@@ -44,6 +45,8 @@ def clean_ids(table: Table, column: str, called: str, what: str, bad: BadRows) -
     table = bad.drop(table, rounded, called, f"{what} with all its digits", table.frame[column]).without(LOSSY)
     ids = table.frame[column]
     distinct = ids.unique()
+    if len(distinct) and distinct.str.contains(r"^\s").all():
+        ids, distinct = ids.str.strip_chars(), distinct.str.strip_chars()
     if distinct.str.contains(r"\.0+$").any() and distinct.str.contains(WHOLE).all():
         ids = ids.str.replace(r"\.0+$", "")
     return table.with_column(ids)

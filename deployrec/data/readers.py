@@ -17,6 +17,7 @@ from deployrec.data.log import EventLog
 from deployrec.data.sources import MOVIELENS, PARQUET, LogFiles, find_log, stem
 from deployrec.data.table import BadRows, Table
 from deployrec.data.times import expected_time, read_times
+from deployrec.errors import DataError
 from deployrec.progress import Progress
 
 RATINGS = ("user_id", "item_id", "rating", "timestamp")
@@ -117,8 +118,15 @@ def _good_rows(table: Table, wanted: Wanted, options: LogOptions, bad: BadRows) 
     if TIME not in wanted or not table.frame.height:
         return table
     texts = table.frame[TIME]
+    expected = expected_time(options.time_format)
     times = read_times(texts, options.time_format, table.where).alias(TIME)
-    return bad.drop(table.with_column(times), times.is_null(), wanted[TIME], expected_time(options.time_format), texts)
+    if times.null_count() == len(times) > texts.null_count():
+        row = texts.is_not_null().arg_true()[0]
+        raise DataError(
+            f"{table.where(row)}: expected {expected} in column '{wanted[TIME]}'; got {str(texts[row])!r}, and no "
+            "other row has one; name the format with --time-format, or another column with --time"
+        )
+    return bad.drop(table.with_column(times), times.is_null(), wanted[TIME], expected, texts)
 
 
 def _facts_beside(files: LogFiles, options: LogOptions, bad: BadRows) -> ItemFacts | None:

@@ -134,7 +134,7 @@ def test_skipped_rows_are_counted_and_the_first_ones_listed(tmp_path: Path) -> N
     assert note.startswith(f"skipped 7 bad rows: {path}:5 (expected 4 fields (user_id, item_id, timestamp, title))")
     assert note.endswith(" and 2 more")
     assert note.count("(expected") == 5
-    path.write_text(HEADER + "\n".join(bad))
+    path.write_text(HEADER + "\n".join(row for row in bad if "never" not in row))
     with pytest.raises(DataError, match="got an empty log"):
         load_dataset(path, on_bad_row="skip")
 
