@@ -72,7 +72,7 @@ def explain(
     progress(0, 0, "reading the data")
     if isinstance(subject, Run):
         model = subject.model()
-        dataset = data if isinstance(data, Dataset) else subject.source_at(_text(data)).load(progress)
+        dataset = data if isinstance(data, Dataset) else subject.source_at(_text(data)).events().load(progress)
         subject.check_data(dataset)
         report = evaluate_model(
             model.to(place), dataset, window=subject.training.window, split=split, progress=progress

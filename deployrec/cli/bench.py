@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from deployrec import discovery
 from deployrec.cli.console import doing, leaving, say
 from deployrec.cli.console import out as console
+from deployrec.cli.options import LOG_HELP, takes_log
 from deployrec.files import check_writable_file
 
 
+@takes_log
 def bench(
     bundles: Annotated[list[Path], typer.Argument(help="Bundle folders.")],
-    data: Annotated[
-        str, typer.Option(help="Whose sessions are replayed: 'sample', a log file or a folder.")
-    ] = "sample",
+    data: Annotated[str, typer.Option(help=f"Whose sessions are replayed: {LOG_HELP}")] = "sample",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer places, ONNX Runtime and torch only.")] = False,
     rival: Annotated[list[str] | None, typer.Option(help="Also this model, with random weights; repeatable.")] = None,
     backend: Annotated[list[str] | None, typer.Option(help="Only this backend; repeatable.")] = None,
     seed: Annotated[int, typer.Option(help="Fixes the sessions and the order of the turns.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the report here as JSON.")] = None,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Measure a step against re-encoding the history, over history lengths, batches, catalogues and threads.
 
@@ -46,8 +48,10 @@ def bench(
 
     config = BenchmarkConfig.quick() if quick else BenchmarkConfig()
     config = replace(config, seed=seed, rivals=tuple(rival or ()), backends=tuple(backend or config.backends))
-    with doing("opening the bundles") as progress, leaving("no report was written"):
-        report = run_benchmark(bundles, config, dataset=load_dataset(data), progress=progress)
+    with doing("reading the data") as progress, leaving("no report was written"):
+        dataset = load_dataset(data, **options, progress=progress)
+        progress(0, 0, "opening the bundles")
+        report = run_benchmark(bundles, config, dataset=dataset, progress=progress)
     console.print(tables(report))
     if out:
         report.save(out)

@@ -15,6 +15,7 @@ from deployrec import discovery
 from deployrec.cli import usage
 from deployrec.cli.console import TRAINING, doing, leaving, say
 from deployrec.cli.console import out as console
+from deployrec.cli.options import print_notes
 from deployrec.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Bundle folder to write; default: bundles/MODEL.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder to export; default: the newest finished one.")] = None,
     data: Annotated[str | None, typer.Option(help="The run's event log, if it has moved since the training.")] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="A file of items, if the run's has moved or there was none.")
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     top_k: Annotated[int, typer.Option(help="Most items that one request can get.")] = 100,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is already there.")] = False,
@@ -44,7 +48,7 @@ def export(
     usage.refuse_beside(ctx, "run", "runs", why="a named run is looked for nowhere else")
     if model is None and run is None:
         raise ConfigError("expected --model or --run; got neither; name the model whose newest run is exported")
-    write(model, run=run, out=out, data=data, runs=runs, top_k=top_k, force=force)
+    write(model, run=run, out=out, data=data, items=items, runs=runs, top_k=top_k, force=force)
 
 
 def write(
@@ -53,6 +57,7 @@ def write(
     run: Path | None = None,
     out: Path | None = None,
     data: str | None = None,
+    items: Path | None = None,
     runs: Path = Path("runs"),
     top_k: int = 100,
     force: bool = False,
@@ -87,8 +92,11 @@ def write(
             chosen = train(spec, DataSource("sample"), root=runs, console=console)
         say(f"Exporting {chosen.path}")
         with doing("reading the data") as progress:
-            dataset = chosen.source_at(data).load(progress)
+            source = chosen.source_at(data).with_items(items)
+            dataset = source.load(progress)
             chosen.check_data(dataset)
+            if items is not None:
+                print_notes(dataset)
             progress(0, 0, "writing the graphs and comparing them with the model in float64")
             report = export_bundle(
                 chosen.model(),
@@ -99,7 +107,7 @@ def write(
                 training={
                     "preset": chosen.preset,
                     "seed": chosen.training.seed,
-                    "data_options": chosen.source_at(data).options,
+                    "data_options": source.events().options,
                     "metrics": chosen.metrics,
                 },
                 force=force,

@@ -17,13 +17,16 @@ from typing import IO, Any
 import polars as pl
 
 from deployrec.errors import DataError
-from deployrec.files import first_line
 from deployrec.progress import Progress, silent
 
 BLOCK = 1 << 24
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 UNPACK: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
+OTHER = {
+    b"PAR1": "a Parquet file; name it .parquet",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save it as CSV",
+}
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -59,10 +62,13 @@ def blocks(path: Path, encoding: str = "utf-8", progress: Progress = silent) -> 
 def _unpacked(path: Path, raw: IO[bytes]) -> IO[bytes]:
     start = raw.read(6)
     raw.seek(0)
+    other = next((what for magic, what in OTHER.items() if start.startswith(magic)), None)
+    if other is not None:
+        raise DataError(f"expected text; got {path}, which is {other}")
     if start.startswith(ZSTANDARD):
-        # Python has no Zstandard before 3.14; polars unpacks it, by lines.
-        lines = pl.read_lines(path)
-        return io.BytesIO("".join(f"{line}\n" for line in lines["line"]).encode())
+        # Python has no Zstandard before 3.14; polars unpacks it, here as one column of lines.
+        lines = pl.read_csv(path, has_header=False, separator="\0", quote_char=None, infer_schema=False)
+        return io.BytesIO("".join(f"{line or ''}\n" for line in lines.to_series()).encode())
     return next((unpack(raw) for magic, unpack in UNPACK.items() if start.startswith(magic)), raw)
 
 
@@ -72,8 +78,9 @@ def _errors(path: Path) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise DataError(f"expected text in {path}; got bytes that are none ({error}); save it as UTF-8") from error
-    except (EOFError, zlib.error, lzma.LZMAError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"expected a whole file; got {path}, which does not unpack; fetch it again") from error
-    except OSError as error:
-        reason = error.strerror or first_line(error)
+    except (EOFError, OSError, zlib.error, lzma.LZMAError, pl.exceptions.PolarsError) as error:
+        # The operating system has a text for its errors; what unpacks a file has a number at most.
+        reason = error.strerror if isinstance(error, OSError) else None
+        if reason is None:
+            raise DataError(f"expected a whole file; got {path}, which does not unpack; fetch it again") from error
         raise DataError(f"expected a readable file; got {path}: {reason}; check the path") from error

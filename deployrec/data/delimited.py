@@ -13,7 +13,7 @@ import polars as pl
 
 from deployrec.data.binary import blocks
 from deployrec.data.columns import Wanted, find_column, refuse_twice
-from deployrec.data.records import RowShape, cut
+from deployrec.data.records import RowShape, cut, has_quoted_field
 from deployrec.data.table import EXAMPLES, LINE, PART, BadRows, Table
 from deployrec.errors import DataError
 from deployrec.progress import Progress, silent
@@ -166,7 +166,7 @@ def _parse(content: bytes, shape: RowShape, positions: dict[str, int]) -> pl.Dat
             content,
             has_header=False,
             separator=shape.separator,
-            quote_char='"' if shape.quoted and b'"' in content else None,
+            quote_char='"' if has_quoted_field(content, shape) else None,
             schema=dict.fromkeys(names, pl.String),
             columns=sorted(set(positions.values())),
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +28,31 @@ def is_frame(source: object) -> bool:
 def frame_columns(source: Any) -> list[str]:
     """Column names of a frame; DataError for a name that stands twice."""
     if isinstance(source, pl.LazyFrame):
-        columns = source.collect_schema().names()
+        with _broken_frame():
+            columns = source.collect_schema().names()
     elif isinstance(source, pl.DataFrame) or _is_pandas(source):
         columns = [str(column) for column in source.columns]
     else:
-        columns = list(pl.DataFrame(source).columns)
+        with _broken_frame():
+            columns = pl.DataFrame(source).columns
     refuse_twice(IN_MEMORY, columns)
     return columns
 
 
-def read_frame(source: Any, wanted: Wanted) -> Table:
+def read_frame(source: Any, wanted: Wanted, called: str = IN_MEMORY) -> Table:
     """The `wanted` columns of a frame in memory, by their own names."""
-    if isinstance(source, pl.LazyFrame):
-        frame = source.select(set(wanted.values())).collect()
-    elif isinstance(source, pl.DataFrame):
+    if isinstance(source, pl.DataFrame):
         frame = source
+    elif isinstance(source, pl.LazyFrame):
+        with _broken_frame():
+            frame = source.select(set(wanted.values())).collect()
     elif _is_pandas(source):
         by_name = {str(column): column for column in source.columns}
         frame = pl.DataFrame([_from_pandas(name, source[by_name[name]]) for name in set(wanted.values())])
     else:
-        frame = pl.DataFrame(source)
-    return Table.of_frame(frame.select(pl.col(column).alias(name) for name, column in wanted.items()), IN_MEMORY)
+        with _broken_frame():
+            frame = pl.DataFrame(source)
+    return Table.of_frame(frame.select(pl.col(column).alias(name) for name, column in wanted.items()), called)
 
 
 def parquet_columns(path: Path) -> list[str]:
@@ -118,6 +123,14 @@ def _from_pandas(name: str, column: Any) -> pl.Series:
         missing = column.isna()
         texts = [None if absent else str(value) for value, absent in zip(column, missing, strict=True)]
         return pl.Series(name, texts, dtype=pl.String)
+
+
+@contextmanager
+def _broken_frame() -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"expected a frame that can be read; got '{first_line(error)}'; mend it") from error
 
 
 def _no_parquet(path: Path, error: Exception) -> DataError:

@@ -15,6 +15,8 @@ WHOLE = r"^-?\d+(?:\.0+)?$"
 ROUNDED = r"^-?(?:\d(?:\.\d+)?[eE]\+\d+|(?:9\d{15}|\d{17,})\.0+)$"
 """How spreadsheets and float columns write a number that they could not hold exactly: 5.01E+12, 1e+18."""
 
+LOSSY = "__lossy__"
+
 
 def clean_ids(table: Table, column: str, called: str, what: str, bad: BadRows) -> Table:
     """`table` with ids in `column` as text, without the rows that have none.
@@ -22,30 +24,35 @@ def clean_ids(table: Table, column: str, called: str, what: str, bad: BadRows) -
     called, what   what the user calls the column, and what is in it ("a user id"), for messages
 
     Whole numbers that a float column holds lose their ".0": 10.0 in a CSV, a float or an int column is the id "10".
+    Blanks around ids are kept, unless one stands before every id of the column, as after the commas of "7, 31, 5".
     """
-    ids = _as_text(table.frame[column], called)
+    held = table.frame[column]
+    if held.dtype.is_nested() or held.dtype in (pl.Binary, pl.Object):
+        raise DataError(f"expected ids as text or numbers in column '{called}'; got {held.dtype}; convert it")
+    if held.dtype.is_float():
+        held = held.fill_nan(None)
+    ids = held.cast(pl.String)
     distinct = ids.unique()
     absent = ["", *MISSING, *(MISSING_IN_FILES if table.text else ())]
-    bare = distinct.str.strip_chars()
-    refused = distinct.filter(bare.is_in(absent) | bare.is_null())
-    if len(refused):
-        missing = ids.is_in(refused.drop_nulls().implode()) | ids.is_null()
-        table = bad.drop(table.with_column(ids), missing.fill_null(True), called, what, ids)
-        ids = table.frame[column]
-    rounded = distinct.filter(distinct.str.contains(ROUNDED).fill_null(False))
-    if len(rounded):
-        lossy = ids.is_in(rounded.implode())
-        table = bad.drop(table.with_column(ids), lossy, called, f"{what} with all its digits", ids)
-        ids = table.frame[column]
+    missing = ids.is_null() | _among(ids, distinct.filter(distinct.str.strip_chars().is_in(absent)))
+    rounded = _among(ids, distinct.filter(distinct.str.contains(ROUNDED)))
+    if held.dtype.is_float():
+        missing |= ~held.is_finite().fill_null(True)
+        rounded |= (held.abs() > (2**24 if held.dtype == pl.Float32 else 2**53)).fill_null(False)
+    table = table.with_column(ids).with_column(rounded.alias(LOSSY))
+    table = bad.drop(table, missing, called, what, ids)
+    rounded = table.frame[LOSSY]
+    table = bad.drop(table, rounded, called, f"{what} with all its digits", table.frame[column]).without(LOSSY)
+    ids = table.frame[column]
     distinct = ids.unique()
+    if len(distinct) and distinct.str.contains(r"^\s").all():
+        ids, distinct = ids.str.strip_chars(), distinct.str.strip_chars()
     if distinct.str.contains(r"\.0+$").any() and distinct.str.contains(WHOLE).all():
         ids = ids.str.replace(r"\.0+$", "")
-    return table.with_column(ids.alias(column))
+    return table.with_column(ids)
 
 
-def _as_text(ids: pl.Series, called: str) -> pl.Series:
-    if ids.dtype.is_nested() or ids.dtype in (pl.Binary, pl.Object):
-        raise DataError(f"expected ids as text or numbers in column '{called}'; got {ids.dtype}; convert it")
-    if ids.dtype.is_float():
-        ids = ids.set(~ids.is_finite().fill_null(True), None)
-    return ids.cast(pl.String)
+def _among(ids: pl.Series, few: pl.Series) -> pl.Series:
+    if not len(few):
+        return pl.repeat(False, len(ids), dtype=pl.Boolean, eager=True)
+    return ids.is_in(few.implode()).fill_null(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ FORMATS = {
     ".tsv": TextFormat(("\t",), "tsv"),
     ".item": TextFormat(("\t",), typed=True),
 }
+IN_MEMORY = "the frame of items"
 OWN = ("item_id", "title", "popularity")
 """The first columns of items.csv; a file of items has no say in the last."""
 
@@ -67,9 +69,11 @@ class ItemFacts:
         if unknown:
             found.append(f"{unknown:,} of {len(ids):,} items of the log are not in {self.source}")
         if self.repeated:
-            found.append(f"{self.repeated:,} rows of {self.source} repeat an item; its first row is taken")
+            rows = "row repeats" if self.repeated == 1 else "rows repeat"
+            found.append(f"{self.repeated:,} {rows} an item in {self.source}; its first row is taken")
         if self.left_out:
-            found.append(f"column '{self.left_out[0]}' of {self.source} is left out: items.csv has its own")
+            names = ", ".join(f"'{name}'" for name in self.left_out)
+            found.append(f"{names} of {self.source} left out: items.csv has columns of its own by that name")
         return found
 
 
@@ -79,14 +83,22 @@ def read_facts(source: Any, item: str, title: str | None, bad: BadRows) -> ItemF
     title   the column of titles; None takes the first of TITLE_COLUMNS. All other columns are kept by name.
     Raises DataError for a file that is not there or has no ids.
     """
-    table, name, wanted = _read(source, item, title, bad)
-    table = clean_ids(table, "item_id", wanted["item_id"], "an item id", bad)
+    name, columns, read = _open(source, item)
+    identity = (
+        find_column(item, columns) or find_column("item_id", columns) or require_column(name, columns, item, "item")
+    )
+    named = find_column(title, columns) if title else title_column(columns, identity)
+    others = {column: column for column in columns if column and column not in (identity, named, *OWN)}
+    table = read({"item_id": identity, **({} if named is None else {TITLE: named}), **others}, bad)
+    table = clean_ids(table, "item_id", identity, "an item id", bad)
     facts = facts_of(table.frame)
-    twice = table.frame.height - facts.frame.height
-    taken = [
-        column for column in OWN if column in wanted.values() and column not in (wanted["item_id"], wanted.get(TITLE))
-    ]
-    return replace(facts, source=name, titled=TITLE in wanted, repeated=twice, left_out=tuple(taken))
+    return replace(
+        facts,
+        source=name,
+        titled=named is not None,
+        repeated=table.frame.height - facts.frame.height,
+        left_out=tuple(column for column in columns if column in OWN and column not in (identity, named)),
+    )
 
 
 def facts_of(frame: pl.DataFrame, id_column: str = "item_id") -> ItemFacts:
@@ -111,33 +123,26 @@ def write_items(items: pl.DataFrame, path: str | Path) -> None:
         items.write_csv(file, quote_style="non_numeric")
 
 
-def _read(source: Any, item: str, title: str | None, bad: BadRows) -> tuple[Table, str, Wanted]:
+def _open(source: Any, item: str) -> tuple[str, list[str], Callable[[Wanted, BadRows], Table]]:
+    """What a file or frame of items is called, its columns, and what reads some of them."""
     if is_frame(source):
-        wanted = _wanted("the frame of items", frame_columns(source), item, title)
-        return read_frame(source, wanted), "the frame of items", wanted
+        return (
+            IN_MEMORY,
+            frame_columns(source),
+            lambda wanted, bad: read_frame(source, wanted, IN_MEMORY),
+        )
     path = Path(source)
     if not path.is_file():
         raise DataError(f"expected a file of items; got {path}, which is not there; check the path")
     kind = _kind(path)
     if kind in PARQUET:
-        wanted = _wanted(str(path), parquet_columns(path), item, title)
-        return read_parquet(path, wanted), str(path), wanted
+        return str(path), parquet_columns(path), lambda wanted, bad: read_parquet(path, wanted)
     if kind not in FORMATS:
         raise DataError(f"expected a file of items ({', '.join(FORMATS)}, {PARQUET[0]}); got {path}; convert it to CSV")
     file = DelimitedFile(path, FORMATS[kind], [item])
     if find_column(item, file.columns) is None:
         file = DelimitedFile(path, FORMATS[kind], ["item_id"])
-    wanted = _wanted(str(path), file.columns, item, title)
-    return file.read(wanted, bad), str(path), wanted
-
-
-def _wanted(source: str, columns: list[str], item: str, title: str | None) -> Wanted:
-    identity = (
-        find_column(item, columns) or find_column("item_id", columns) or require_column(source, columns, item, "item")
-    )
-    named = find_column(title, columns) if title else title_column(columns, identity)
-    others = {name: name for name in columns if name and name not in (identity, named, *OWN)}
-    return {"item_id": identity, **({} if named is None else {TITLE: named}), **others}
+    return str(path), file.columns, file.read
 
 
 def _kind(path: Path) -> str:

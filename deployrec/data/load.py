@@ -72,6 +72,8 @@ def load_dataset(
     if items is None:
         del given["items"]
     if isinstance(source, Dataset):
+        if given:
+            raise DataError(f"expected a data set as it is; got {', '.join(given)} beside it; leave them out")
         return source
     _check(min_user, min_item, limit, on_bad_row, time_format)
     if isinstance(source, str) and source == SAMPLE:

@@ -17,6 +17,7 @@ from deployrec.data.log import EventLog
 from deployrec.data.sources import MOVIELENS, PARQUET, LogFiles, find_log, stem
 from deployrec.data.table import BadRows, Table
 from deployrec.data.times import expected_time, read_times
+from deployrec.errors import DataError
 from deployrec.progress import Progress
 
 RATINGS = ("user_id", "item_id", "rating", "timestamp")
@@ -67,31 +68,24 @@ def read_log(
     source: Any, options: LogOptions, items: Any, bad: BadRows, progress: Progress
 ) -> tuple[EventLog, str, list[str]]:
     """The events of a log, good rows only, what it is called, and remarks on its items."""
+    facts = None if items is None else read_facts(items, options.item, options.title, bad)
     if isinstance(source, str | Path):
         files = find_log(source, any_text=options.sep is not None)
-        facts = (
-            _facts_beside(files, options, bad) if items is None else read_facts(items, options.item, options.title, bad)
-        )
-        titled = facts is None or not facts.titled
-        table, wanted = _read_files(files, options, titled, bad, progress)
+        facts = facts or _facts_beside(files, options, bad)
+        table, wanted = _read_files(files, options, facts is None or not facts.titled, bad, progress)
         name = files.name
     else:
-        facts = None if items is None else read_facts(items, options.item, options.title, bad)
         wanted = options.columns(IN_MEMORY, frame_columns(source), facts is None or not facts.titled)
         table, name = read_frame(source, wanted), "frame"
-    table, remarks = _good_rows(table, wanted, options, bad), []
+    table = _good_rows(table, wanted, options, bad)
     frame = table.frame
+    remarks = facts.remarks(frame[ITEM]) if items is not None and facts is not None else []
     if TITLE in wanted:
         titles = frame.select(ITEM, TITLE).rename({ITEM: "item_id", TITLE: "title"})
         facts = facts_of(titles) if facts is None else facts.with_titles(titles)
-    if facts is not None:
-        remarks = facts.remarks(frame[ITEM]) if items is not None else []
     times = frame[TIME].to_numpy() if TIME in wanted else None
-    return (
-        EventLog(table.source, frame[USER], frame[ITEM], times, None if facts is None else facts.frame),
-        name,
-        remarks,
-    )
+    catalogue = None if facts is None else facts.frame
+    return EventLog(table.source, frame[USER], frame[ITEM], times, catalogue), name, remarks
 
 
 def _read_files(
@@ -124,8 +118,15 @@ def _good_rows(table: Table, wanted: Wanted, options: LogOptions, bad: BadRows) 
     if TIME not in wanted or not table.frame.height:
         return table
     texts = table.frame[TIME]
+    expected = expected_time(options.time_format)
     times = read_times(texts, options.time_format, table.where).alias(TIME)
-    return bad.drop(table.with_column(times), times.is_null(), wanted[TIME], expected_time(options.time_format), texts)
+    if times.null_count() == len(times) > texts.null_count():
+        row = texts.is_not_null().arg_true()[0]
+        raise DataError(
+            f"{table.where(row)}: expected {expected} in column '{wanted[TIME]}'; got {str(texts[row])!r}, and no "
+            "other row has one; name the format with --time-format, or another column with --time"
+        )
+    return bad.drop(table.with_column(times), times.is_null(), wanted[TIME], expected, texts)
 
 
 def _facts_beside(files: LogFiles, options: LogOptions, bad: BadRows) -> ItemFacts | None:

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -52,13 +52,20 @@ def cut(block: bytes, first: int, shape: RowShape, last: bool) -> Rows:
 
     Raises UnicodeDecodeError for odd lines that are not UTF-8.
     """
-    if not (shape.quoted and b'"' in block):
+    quoted = has_quoted_field(block, shape)
+    if not quoted:
         data = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(data == ord("\n"))
         before = np.searchsorted(np.flatnonzero(data == ord(shape.separator)), ends)
         if (np.diff(before, prepend=0) == shape.fields - 1).all():
             return Rows(block, np.arange(first, first + len(ends)), [])
-    return _cut_lines(block.decode().split("\n")[:-1], first, shape, last, block)
+    return _cut_lines(block.decode().split("\n")[:-1], first, replace(shape, quoted=quoted), last, block)
+
+
+def has_quoted_field(text: bytes, shape: RowShape) -> bool:
+    """Whether a quote opens a field: any other, as of 15" screens, is a letter."""
+    separated = f'{shape.separator}"'.encode()
+    return shape.quoted and (text.startswith(b'"') or b'\n"' in text or separated in text)
 
 
 def _cut_lines(lines: list[str], first: int, shape: RowShape, last: bool, block: bytes) -> Rows:

@@ -34,7 +34,7 @@ class Table:
     @classmethod
     def of_frame(cls, frame: pl.DataFrame, name: str) -> Table:
         """A frame whose rows are numbered from 1."""
-        numbered = frame.with_columns(pl.row_index(LINE) + 1, pl.lit(0, pl.UInt32).alias(PART))
+        numbered = frame.with_row_index(LINE, offset=1).with_columns(pl.lit(0, pl.UInt32).alias(PART))
         return cls(numbered, (name,), ": row ", text=False)
 
     @property
@@ -49,6 +49,10 @@ class Table:
     def with_column(self, column: pl.Series) -> Table:
         """The same rows with `column` new or replaced."""
         return replace(self, frame=self.frame.with_columns(column))
+
+    def without(self, column: str) -> Table:
+        """The same rows without `column`."""
+        return replace(self, frame=self.frame.drop(column))
 
 
 @dataclass(eq=False)

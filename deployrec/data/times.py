@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from deployrec.data.dates import parse_dates
 from deployrec.errors import DataError
@@ -24,7 +25,7 @@ EXPECTED = {
 UNITS = {"seconds": (10**8, 10**10), "milliseconds": (10**11, 10**13), "microseconds": (10**14, 10**16),
          "nanoseconds": (10**17, 10**19)}  # fmt: skip
 """What Unix time looks like from 1973 to 2286; the years overlap in no two units."""
-DAY_NUMBERS = (19_000_101, 21_001_231)
+SPELT = {"days like 20240131": 1, "times like 20240131101500": 10**6}
 EXACT_FLOAT = 2**53
 
 
@@ -130,23 +131,31 @@ def _refuse_rounded(texts: pl.Series, decimals: pl.Series, where: Where) -> None
 def _check_units(numbers: pl.Series, where: Where) -> pl.Series:
     """DataError where all numbers look like times, but not in one unit."""
     values = numbers.drop_nulls().to_numpy()
-    if not len(values):
-        return numbers
-    low, high = float(values.min()), float(values.max())
-    if high < UNITS["milliseconds"][0]:
+    if not len(values) or float(values.max()) < UNITS["seconds"][0]:
         return numbers
     found = {name: (values >= least) & (values < most) for name, (least, most) in UNITS.items()}
-    found["days like 20240131"] = (values >= DAY_NUMBERS[0]) & (values <= DAY_NUMBERS[1])
-    present = {name: inside for name, inside in found.items() if inside.any()}
-    if len(present) > 1 and (low >= DAY_NUMBERS[0] or len(present.keys() & UNITS.keys()) > 1):
-        known = numbers.is_not_null().arg_true().to_numpy()
-        places = [(int(known[np.argmax(inside)]), name) for name, inside in list(present.items())[:2]]
-        (one, first), (other, second) = sorted(places)
-        raise DataError(
-            f"{where(other)}: expected times in one unit; got {numbers[other]} ({second}) where {where(one)} has "
-            f"{numbers[one]} ({first}); convert them to one"
-        )
-    return numbers
+    units = [name for name, inside in found.items() if inside.any()]
+    spelt = {name: _spelt_days(values, below) for name, below in SPELT.items()}
+    everything = np.logical_or.reduce([*found.values(), *spelt.values()]).all()
+    present = [*units, *(name for name, inside in spelt.items() if everything and inside.any())]
+    if len(units) < 2 and len(present) < 2:
+        return numbers
+    known = numbers.is_not_null().arg_true().to_numpy()
+    places = [(int(known[np.argmax((found | spelt)[name])]), name) for name in present[:2]]
+    (one, first), (other, second) = sorted(places)
+    raise DataError(
+        f"{where(other)}: expected times in one unit; got {numbers[other]} ({second}) where {where(one)} has "
+        f"{numbers[one]} ({first}); convert them to one"
+    )
+
+
+def _spelt_days(values: NDArray[Any], below: int) -> NDArray[np.bool_]:
+    """Which numbers are a day written as 20240131, with `below` times as much behind it; none if any is no day."""
+    days = values // below
+    inside = (days >= 19_000_101) & (days <= 21_001_231)
+    month, day = days[inside] // 100 % 100, days[inside] % 100
+    whole = ((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all()
+    return inside if whole else np.zeros_like(inside)
 
 
 def _read_format(texts: pl.Series, time_format: str) -> pl.Series:

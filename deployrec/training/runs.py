@@ -48,6 +48,14 @@ class DataSource:
         """Whether this is the built-in data set, whose best possible figures are known."""
         return self.source == "sample"
 
+    def events(self) -> DataSource:
+        """The same without the file of items: what the events and their digest depend on, wherever that file is."""
+        return DataSource(self.source, {name: value for name, value in self.options.items() if name != "items"})
+
+    def with_items(self, items: str | Path | None) -> DataSource:
+        """The same with the file of items at another place; None leaves it where it was."""
+        return self if items is None else DataSource(self.source, {**self.options, "items": items})
+
     def load(self, progress: Progress = silent) -> Dataset:
         """The data set, as `load_dataset` reads it."""
         return load_dataset(self.source, **self.options, progress=progress)
