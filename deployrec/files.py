@@ -52,7 +52,7 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """An exception's text as part of a one-line message."""
     return str(error).partition("\n")[0] or type(error).__name__
 
