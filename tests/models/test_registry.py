@@ -1,4 +1,4 @@
-"""How classes are found, by file, entry point or module:Class, and what is said of one that is not there or not whole."""
+"""How classes are found: by file, entry point or module:Class; and what is said of one that is not there or whole."""
 
 from __future__ import annotations
 
