@@ -100,7 +100,7 @@ def check_writable_file(path: str | Path, option: str) -> None:
     check_writable(path, option)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """An exception's text as part of a one-line message."""
     return str(error).partition("\n")[0] or type(error).__name__
 

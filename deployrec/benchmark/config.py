@@ -34,9 +34,7 @@ class BenchmarkConfig:
     base_batch: int = 1
     base_history: int = 200
     base_threads: int = 1
-    rivals: tuple[
-        str, ...
-    ] = ()  # models as `model_class` finds them, measured with random weights at the first bundle's catalogue
+    rivals: tuple[str, ...] = ()  # names or module:Class, measured with random weights at the first bundle's catalogue
     backends: tuple[str, ...] = ()  # names as in `backend_names`; empty takes all that are present
     seconds: float = 0.5  # wall time a cell may take, all rounds together; every cell gets MIN_CALLS calls
     rounds: int = 5  # all cells of an axis take turns this often

@@ -83,10 +83,11 @@ def write(
     chosen = named or newest_finished(runs, spec, note=say)
     with leaving(f"nothing was written to {out}"):
         if chosen is None:
-            if data is not None:
+            if data is not None or items is not None:
+                option, value = ("--data", data) if data is not None else ("--items", items)
                 raise RunError(
-                    f"expected a finished run of {spec} under {runs} for --data; got none; "
-                    f"run `deployrec train --model {spec} --data {data}` first"
+                    f"expected a finished run of {spec} under {runs} for {option}; got none; "
+                    f"run `deployrec train --model {spec} {option} {value}` first"
                 )
             say(f"No finished run of {spec} under {runs}: training the quick preset on the sample first.")
             chosen = train(spec, DataSource("sample"), root=runs, console=console)

@@ -153,6 +153,13 @@ def _not_exported(signature: Graph, error: Exception) -> ConfigError:
     )
 
 
+def _other_shape(tensor: GraphTensor, found: str) -> ConfigError:
+    return ConfigError(
+        f"expected {tensor.name} of shape {tensor.shape} in the exported graph; got {found}; "
+        "keep its axes in the model's torch code, and those of batch and time open"
+    )
+
+
 def _named(spec: StateSpec, tensors: list[Tensor]) -> State:
     return {t.name: tensor for t, tensor in zip(spec.tensors, tensors, strict=True)}
 
@@ -190,12 +197,10 @@ def _name_axes(model: onnx.ModelProto, signature: Graph) -> None:
             axes = value.type.tensor_type.shape.dim
             found = [axis.dim_param or axis.dim_value for axis in axes]
             if value.name != tensor.name or len(found) != len(tensor.shape):
-                raise RuntimeError(
-                    f"expected {tensor.name} {tensor.shape} in the exported graph; got {value.name} {found}"
-                )
+                raise _other_shape(tensor, f"{value.name} {found}")
             for axis, name in zip(axes, tensor.shape, strict=True):
                 if isinstance(name, str) == bool(axis.dim_value) or (isinstance(name, int) and axis.dim_value != name):
-                    raise RuntimeError(f"expected {tensor.name} of shape {tensor.shape}; the exporter made it {found}")
+                    raise _other_shape(tensor, str(found))
                 if isinstance(name, str):
                     axis.dim_param = name
     del model.graph.value_info[:]

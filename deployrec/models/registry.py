@@ -58,7 +58,8 @@ def build_model(
     for tensor in built.state_spec.tensors:
         if tensor.dtype != "float32":
             raise ConfigError(
-                f"expected the state of {class_spec(cls)} in float32; got {tensor.dtype} for {tensor.name}; change its spec"
+                f"expected the state of {class_spec(cls)} in float32; got {tensor.dtype} for {tensor.name}; "
+                "change its spec"
             )
     return built
 

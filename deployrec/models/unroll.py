@@ -21,29 +21,37 @@ def unroll(step: Step, events: Sequence[Tensor], state: State, lengths: Tensor) 
 
         outputs, state = unroll(self.cell, (self.to_gates(x),), state, lengths)
     """
-    exporting = torch.compiler.is_exporting()
-    time = events[0].shape[1]
-    valid = torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)
-    names = list(state)
+    if torch.compiler.is_exporting():
+        return _scan(step, events, state, lengths)
+    if torch.compiler.is_compiling():  # compiled, the loop would be written out for every T
+        return torch.compiler.disable(_loop)(step, events, state, lengths)
+    return _loop(step, events, state, lengths)
 
-    def masked(past: tuple[Tensor, ...], now: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
-        output, present = step(*now[:-1], dict(zip(names, past, strict=True)))
-        kept = tuple(
-            torch.where(now[-1].view(-1, *[1] * (old.dim() - 1)), present[name], old)
-            for name, old in zip(names, past, strict=True)
-        )
-        return kept, output.clone() if exporting else output
 
-    past, by_time = tuple(state.values()), tuple(x.movedim(1, 0) for x in (*events, valid))
-    if exporting:
-        # The loop would be written out for the T of the example.
-        from torch._higher_order_ops.scan import scan
+def _loop(step: Step, events: Sequence[Tensor], state: State, lengths: Tensor) -> tuple[Tensor, State]:
+    outputs, shortest = [], int(lengths.min())
+    for t, now in enumerate(zip(*(x.unbind(1) for x in events), strict=True)):
+        output, present = step(*now, state)
+        state = present if t < shortest else _keep(t < lengths, present, state)
+        outputs.append(output)
+    return torch.stack(outputs, 1), state
 
-        past, outputs = scan(masked, past, by_time)
-    else:
-        steps = []
-        for t in range(time):
-            past, output = masked(past, tuple(x[t] for x in by_time))
-            steps.append(output)
-        outputs = torch.stack(steps)
-    return outputs.movedim(0, 1), dict(zip(names, past, strict=True))
+
+def _scan(step: Step, events: Sequence[Tensor], state: State, lengths: Tensor) -> tuple[Tensor, State]:
+    from torch._higher_order_ops.scan import scan
+
+    def body(past: tuple[Tensor, ...], now: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
+        old = dict(zip(state, past, strict=True))
+        output, present = step(*now[:-1], old)
+        kept = _keep(now[-1], present, old)
+        return tuple(kept[name] for name in state), output.clone()  # an output must not be a state
+
+    valid = torch.arange(events[0].shape[1], device=lengths.device) < lengths.unsqueeze(1)
+    by_time = tuple(x.movedim(1, 0) for x in (*events, valid))
+    final, outputs = scan(body, tuple(state.values()), by_time)
+    return outputs.movedim(0, 1), dict(zip(state, final, strict=True))
+
+
+def _keep(valid: Tensor, present: State, past: State) -> State:
+    """The present state in rows that are valid [B], the past one in others."""
+    return {name: torch.where(valid.view(-1, *[1] * (old.dim() - 1)), present[name], old) for name, old in past.items()}

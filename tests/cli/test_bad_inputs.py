@@ -174,6 +174,7 @@ export --run run --top-k 4000
 export --run run --top-k many
 export --run run --data good.csv
 export --model recblr --runs nowhere --data good.csv
+export --model recblr --runs nowhere --items good.csv
 verify
 verify nowhere
 verify good.csv
