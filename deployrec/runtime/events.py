@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import reprlib
 from collections.abc import Iterable, Mapping, Set
 from datetime import UTC, datetime
 from enum import Enum
@@ -58,7 +59,7 @@ class Event(NamedTuple):
     time: Time | None = None
 
     @classmethod
-    def of(cls, value: object) -> Event:
+    def of(cls, value: Any) -> Event:
         """An event from an Event, a tuple (user, item[, event_id[, time]]) or a mapping of those names."""
         if type(value) in (tuple, cls) and 2 <= len(value) <= len(cls._fields):
             return cls(*value)
@@ -92,28 +93,19 @@ class Observation(NamedTuple):
     time: float | None = None
 
 
-def id_text(value: object, what: str) -> str:
+def id_text(value: Any, what: str) -> str:
     """The one text of an id: text that UTF-8 can hold, or a whole number of any type; raises DataError."""
-    if type(value) is str:
-        text = value
-    elif type(value) is int:
+    if type(value) is int:
         return str(value)
-    elif isinstance(value, str):
-        text = str.__str__(value)
-    elif isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+    if isinstance(value, str):
+        # Of a subclass, such as numpy's or an enum's, only the text itself.
+        text = value if type(value) is str else str.__str__(value)
+        if text and (text.isascii() or _is_unicode(text)):
+            return text
+    elif _is_whole(value):
         return str(int(value))
-    elif isinstance(value, (float, np.floating)) and abs(value) < WHOLE and value == int(value):
-        return str(int(value))
-    else:
-        raise _no_id(value, what)
-    if not text:
-        raise _no_id(value, what)
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise _no_id(value, what) from None
-    return text
+    do = "leave it out where there is none" if what == "an event id" else "leave the event out"
+    raise DataError(f"expected {what} as text or a whole number; got {shown(value)}; {do}")
 
 
 def seconds(value: object) -> float:
@@ -143,7 +135,7 @@ def seconds(value: object) -> float:
 
 
 def items_of(value: object) -> list[object]:
-    """The items of a history, oldest first, as a list; refuses text, mappings and sets, which hold no order of items."""
+    """The items of a history, oldest first, as a list; refuses text, mappings and sets, which hold no such order."""
     return _listed(value, "item ids, oldest first", 'give a list such as ["1193", "661"]')
 
 
@@ -157,10 +149,10 @@ def event_hash(event_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "little") or 1
 
 
-def shown(value: object) -> str:
+def shown(value: Any) -> str:
     """A value with its type, short enough for one line."""
-    text = ascii(value)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+    text = " ".join(reprlib.repr(value).split()).encode("ascii", "backslashreplace").decode()
+    return f"{text} ({type(value).__name__})"
 
 
 def _listed(value: object, what: str, do: str) -> list[object]:
@@ -169,9 +161,19 @@ def _listed(value: object, what: str, do: str) -> list[object]:
     return list(value)
 
 
-def _no_id(value: object, what: str) -> DataError:
-    do = "leave it out where there is none" if what == "an event id" else "leave the event out"
-    return DataError(f"expected {what} as text or a whole number; got {shown(value)}; {do}")
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, (float, np.floating)):
+        return abs(float(value)) < WHOLE and float(value).is_integer()
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold the text: half of a surrogate pair is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _no_time(value: object) -> DataError:

@@ -48,7 +48,7 @@ class Recommendation(NamedTuple):
 
 @dataclass(frozen=True)
 class UserRecord:
-    """What is stored of a user: item ids seen, the latest last; user_vector [D]; state tensors without the batch axis."""
+    """What is stored of a user: ids of seen items, the latest last; user_vector [D]; state tensors of one user."""
 
     num_events: int
     last_event_id: str | None
@@ -100,8 +100,8 @@ class Recommender:
     ) -> Recommender:
         """Opens a bundle after checking every file's digest.
 
-        store: "memory", "memory:MAX_USERS", "file:PATH" (read now, written by `close`), another store's "NAME:WHERE", or
-        an open `Store`; on_unknown_item: "skip" (and count) or "error"; `options` go to the backend (onnxruntime:
+        store: "memory", "memory:MAX_USERS", "file:PATH" (read now, written by `close`), another store's "NAME:WHERE",
+        or an open `Store`; on_unknown_item: "skip" (and count) or "error"; `options` go to the backend (onnxruntime:
         threads, device). Raises BundleError for an edited bundle, ConfigError for an unknown backend, store or option,
         StaleStateError for a store of another bundle.
         """

@@ -57,7 +57,8 @@ class Updates:
                 lost = error
                 continue
             return found
-        raise lost or AssertionError
+        assert lost is not None
+        raise lost
 
     def many(self, events: Mapping[str, Sequence[Observation]], encode: bool = False) -> dict[str, list[bool]]:
         """Reads each user's events in their order; answers which were applied: the others are duplicates.
@@ -69,9 +70,9 @@ class Updates:
         users = sorted(events, key=lambda user: len(events[user]))
         encoded = bool(encode or self.reader.window)
         shallow = [user for user in users if not encoded and len(events[user]) <= DEEP]
-        for users, move in ((shallow, self._steps), (users[len(shallow) :], self._encode)):
-            for start in range(0, len(users), self.batch):
-                applied |= self._together({user: events[user] for user in users[start : start + self.batch]}, move)
+        for chosen, move in ((shallow, self._steps), (users[len(shallow) :], self._encode)):
+            for start in range(0, len(chosen), self.batch):
+                applied |= self._together({user: events[user] for user in chosen[start : start + self.batch]}, move)
         return applied
 
     def _together(
@@ -98,7 +99,8 @@ class Updates:
                 waiting, lost = error.users, error
                 continue
             return applied
-        raise lost or AssertionError
+        assert lost is not None
+        raise lost
 
     def _steps(self, histories: list[np.ndarray], rows: Rows) -> Output:
         return self.reader.steps(histories, rows.state)

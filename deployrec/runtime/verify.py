@@ -12,7 +12,6 @@ from deployrec.bundle.catalogue import Catalogue
 from deployrec.bundle.manifest import ITEMS, PARITY_CASES, Manifest
 from deployrec.bundle.parity import Answer, Comparison, ParityCases
 from deployrec.runtime.backends.base import Backend, Output, load_backend
-from deployrec.runtime.updates import window_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class _Graphs:
         self.manifest = manifest
         self.backend = backend
         self.name = name
-        self.window = window_of(manifest)
+        self.window = manifest.window
 
     def alone(self, cases: ParityCases, case: int) -> list[Comparison]:
         history, exclude = self._read(cases.history(case)), cases.exclude[case : case + 1]

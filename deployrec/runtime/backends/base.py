@@ -33,8 +33,8 @@ class Output(NamedTuple):
 class Backend(Protocol):
     """Runs a bundle's graphs. The arrays of an answer may be overwritten by the next call: copy what is to stay.
 
-    Items are int64 rows of the item table; exclude [B, E], int32 too, holds any number E >= 1 of them and is padded with
-    0, or is None where nobody wants a top-k: the answer's then means nothing. A row outside 0..num_items raises
+    Items are int64 rows of the item table. exclude [B, E], int32 or int64, holds any number E >= 1 of them padded with
+    0; it is None where nobody wants a top-k: the answer's then means nothing. A row outside 0..num_items raises
     UnknownItemError before anything runs. Not safe for calls from two threads at once.
     """
 

@@ -1,4 +1,4 @@
-"""One file of users' records, read and written whole: a store that is memory in between, and the snapshots of any store.
+"""Users' records in one file, read and written whole: snapshots of any store, and a store that is memory in between.
 
 The file is an .npz of arrays and JSON texts, read without unpickling.
 """

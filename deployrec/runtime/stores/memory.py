@@ -77,12 +77,12 @@ class MemoryStore:
             return
         slots = [self._slots.get(user, -1) for user in users]
         before = [0 if slot < 0 else self._records[slot].version for slot in slots]
-        lost = [user for user, record, was in zip(users, rows.records, before, strict=True) if record.version != was + 1]
-        if lost:
-            kept = [place for place, user in enumerate(users) if user not in lost]
-            if kept:
-                self.write([users[place] for place in kept], rows.take(kept))
-            raise ConflictError(lost)
+        kept = [n for n, record in enumerate(rows.records) if record.version == before[n] + 1]
+        if len(kept) < len(users):
+            won = [users[place] for place in kept]
+            if won:
+                self.write(won, rows.take(kept))
+            raise ConflictError(sorted(set(users) - set(won)))
         if -1 in slots:
             self._reserve(slots.count(-1))
             slots = [self._free.pop() if slot < 0 else slot for slot in slots]
