@@ -41,6 +41,9 @@ class Outcome(int, Enum):
     def __eq__(self, other: object) -> bool:
         return self is other
 
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
     __hash__ = Enum.__hash__
 
     def __repr__(self) -> str:

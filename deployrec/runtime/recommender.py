@@ -29,7 +29,7 @@ from deployrec.runtime.events import (
     seconds,
     shown,
 )
-from deployrec.runtime.stores.base import Layout, Store, load_store
+from deployrec.runtime.stores.base import Layout, Rows, Store, load_store
 from deployrec.runtime.stores.file import Snapshot
 from deployrec.runtime.stores.memory import MemoryStore
 from deployrec.runtime.updates import Updates
@@ -253,17 +253,31 @@ class Recommender:
         each user is encoded again; applied event ids stay known. Raises DataError for a broken file.
         """
         saved, layout = Snapshot.read(path), self.store.layout
-        if history is None or saved.bundle_id == layout.bundle_id:
-            records = saved.rows(layout)
-            encoded = {}
-        else:
-            records = saved.events(layout)
-            encoded = {user: self._history(history(user)) for user in saved.users}
+        again = history is not None and saved.bundle_id != layout.bundle_id
+        rows = saved.events(layout) if again else saved.rows(layout)
+        if history is not None and again:
+            rows.read = [self._history(history(user)) for user in saved.users]
         with self._lock:
+            if again:
+                rows = self._encoded(saved.users, rows)
             self.store.forget(list(self.store.users()))
             if saved.users:
-                self.store.write(saved.users, records)
-            self._updates.many({user: read for user, read in encoded.items() if read}, encode=True)
+                self.store.write(saved.users, rows)
+
+    def _encoded(self, users: list[str], rows: Rows) -> Rows:
+        """The rows once their `read` is encoded; which events were applied stays as it was."""
+        aside = MemoryStore(self.store.layout)
+        if users:
+            aside.write(users, rows)
+        read = {user: events for user, events in zip(users, rows.read, strict=True) if events}
+        Updates(self.manifest, self.backend, aside).many(read, encode=True)
+        encoded = aside.read(users)
+        encoded.records = [
+            after._replace(version=1, last_time=before.last_time, last_event_id=before.last_event_id)
+            for before, after in zip(rows.records, encoded.records, strict=True)
+        ]
+        encoded.read = rows.read
+        return encoded
 
     def _read(self, events: list[object]) -> tuple[list[str], list[Observation | None]]:
         """The users and the checked events, None for an unknown item to skip."""
