@@ -43,7 +43,7 @@ def walks(time: int, channels: int) -> list[tuple[str, Callable[[], Any], Callab
     a, b, x, r, i = (torch.rand(1, time, channels, device="cuda") for _ in range(5))
     lambda_ = torch.linspace(-2.1972, -6.9068, channels, device="cuda")
     state, lengths = torch.zeros(1, channels, device="cuda"), torch.full((1,), time, device="cuda")
-    rows = (state, lengths, None)
+    rows = (state, lengths)
     calls: dict[str, Callable[[int | None], Any]] = {
         "linear_recurrence": lambda chunk: linear_recurrence_triton(a, b, *rows, chunk),
         "linear_recurrence backward": lambda chunk: linear_recurrence_backward_triton(b, state, a, x, *rows, chunk),

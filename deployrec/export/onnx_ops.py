@@ -37,14 +37,14 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     }
 
 
-def _linear_recurrence(a: Any, b: Any, initial_state: Any, lengths: Any, cu_seqlens: Any = None) -> Any:
+def _linear_recurrence(a: Any, b: Any, initial_state: Any, lengths: Any) -> Any:
     valid = _valid(a, lengths)
     a = op.Where(valid, a, op.Constant(value_float=1.0))
     b = op.Where(valid, b, op.Constant(value_float=0.0))
     return _NODES.LinearRecurrence(a, b, initial_state, **_PLUGIN)
 
 
-def _bd_lru(x: Any, r: Any, i: Any, lambda_: Any, initial_state: Any, lengths: Any, cu_seqlens: Any = None) -> Any:
+def _bd_lru(x: Any, r: Any, i: Any, lambda_: Any, initial_state: Any, lengths: Any) -> Any:
     one = op.Constant(value_float=1.0)
     rate = op.Mul(op.Softplus(lambda_), op.Sigmoid(r))
     alpha = op.Exp(op.Neg(rate))
@@ -55,7 +55,7 @@ def _bd_lru(x: Any, r: Any, i: Any, lambda_: Any, initial_state: Any, lengths: A
     return _linear_recurrence(alpha, op.Mul(beta, x), initial_state, lengths)
 
 
-def _gru(gates: Any, recurrent_weight: Any, initial_state: Any, lengths: Any, cu_seqlens: Any = None) -> Any:
+def _gru(gates: Any, recurrent_weight: Any, initial_state: Any, lengths: Any) -> Any:
     return _NODES.GRURecurrence(gates, recurrent_weight, initial_state, lengths, **_PLUGIN)
 
 

@@ -10,12 +10,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from deployrec_kernels import gru, linear_attention
+from deployrec_kernels import gru, gru_step, linear_attention, linear_attention_read, linear_attention_step
 from torch import Tensor, nn
 
 from deployrec.errors import ConfigError
 from deployrec.models.base import SequentialRecommender, State
-from deployrec.models.layers import CausalConv1d, Dropout, at_last, gru_cell, take
+from deployrec.models.layers import CausalConv1d, Dropout, at_last, take
 from deployrec.models.registry import register
 from deployrec.state import StateSpec, StateTensor
 
@@ -52,12 +52,12 @@ class LinearAttention(nn.Module):
 
     def encode(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, T, D] -> (a [B, T, D], the attention's state)."""
-        q, (k, v) = self.queries(x), self.keys_values(x)
-        present = {}
+        k, v = self.keys_values(x)
+        present, squares = {}, None
         if self.over_time:
             squares = state["0.key_square"].unsqueeze(1) + mask_padding(k * k, lengths).cumsum(1)
-            q = q * torch.rsqrt(squares + 1e-6)
             present["0.key_square"] = squares[:, -1]
+        q = self.queries(x, squares)
         read, present["0.attention"] = linear_attention(q, k, v, initial_state=state["0.attention"], lengths=lengths)
         return self.finish(read, x), present
 
@@ -68,31 +68,27 @@ class LinearAttention(nn.Module):
         present = {"0.attention": state["0.attention"] + k.permute(0, 2, 3, 1) @ v.transpose(1, 2)}
         if self.over_time:
             present["0.key_square"] = state["0.key_square"] + (k * k).sum(1)
-        return self.read(at_last(x, lengths), present), present
+        last = at_last(x, lengths)
+        q = self.queries(last, present.get("0.key_square"))
+        return self.finish(linear_attention_read(q, present["0.attention"]), last), present
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, D] -> (a [B, D], state)."""
         k, v = self.keys_values(x)
-        present = {"0.attention": state["0.attention"] + k.unsqueeze(-1) * v.unsqueeze(-2)}
-        if self.over_time:
-            present["0.key_square"] = state["0.key_square"] + k * k
-        return self.read(x, present), present
+        present = {"0.key_square": state["0.key_square"] + k * k} if self.over_time else {}
+        q = self.queries(x, present.get("0.key_square"))
+        read, present["0.attention"] = linear_attention_step(q, k, v, state["0.attention"])
+        return self.finish(read, x), present
 
-    def queries(self, x: Tensor) -> Tensor:
-        """x [..., D] -> q [..., H, dh] of length 1."""
-        return unit(F.elu(self.query(x)).unflatten(-1, (self.heads, -1)))
+    def queries(self, x: Tensor, squares: Tensor | None) -> Tensor:
+        """x [..., D] -> q [..., H, dh] of length 1, over the root of the keys' squares so far where there are any."""
+        q = unit(F.elu(self.query(x)).unflatten(-1, (self.heads, -1)))
+        return q if squares is None else q * torch.rsqrt(squares + 1e-6)
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [..., D] -> k, v [..., H, dh]; keys have length 1 under key_norm "token"."""
         k = F.elu(self.key(x)).unflatten(-1, (self.heads, -1))
         return k if self.over_time else unit(k), self.value(x).unflatten(-1, (self.heads, -1))
-
-    def read(self, x: Tensor, state: State) -> Tensor:
-        """The attention's output [B, D] for the event x [B, D] that the state has just taken in."""
-        q = self.queries(x)
-        if self.over_time:
-            q = q * torch.rsqrt(state["0.key_square"] + 1e-6)
-        return self.finish((q.unsqueeze(-2) @ state["0.attention"]).squeeze(-2), x)
 
     def finish(self, read: Tensor, x: Tensor) -> Tensor:
         return self.norm(self.dropout(self.out(read.flatten(-2) * self.scale)) + x)
@@ -139,7 +135,7 @@ class SelectiveGRU(nn.Module):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, D] -> (r [B, D], state)."""
         c, conv_in = self.conv_in.step(self.in_proj(x), state["0.conv_in"])
-        hidden = gru_cell(self.to_gates(c), self.recurrent.weight, state["0.hidden"])
+        hidden = gru_step(self.to_gates(c), self.recurrent.weight, state["0.hidden"])
         r, conv_out = self.conv_out.step(self.project(c, hidden), state["0.conv_out"])
         return r, {"0.conv_in": conv_in, "0.hidden": hidden, "0.conv_out": conv_out}
 

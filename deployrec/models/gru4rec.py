@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from deployrec_kernels import gru
+from deployrec_kernels import gru, gru_step
 from torch import Tensor, nn
 
 from deployrec.models.base import SequentialRecommender, State
-from deployrec.models.layers import Dropout, gru_cell
+from deployrec.models.layers import Dropout
 from deployrec.models.registry import register
 from deployrec.state import StateSpec, StateTensor
 
@@ -49,7 +49,7 @@ class GRU4Rec(SequentialRecommender):
         present: State = {}
         x = self.dropout(self.embedding(items))
         for name, to_gates, recurrent_weight in self._layers():
-            x = present[name] = gru_cell(to_gates(x), recurrent_weight, state[name])
+            x = present[name] = gru_step(to_gates(x), recurrent_weight, state[name])
         return self._read(present), present
 
     def _scan(self, items: Tensor, lengths: Tensor, state: State | None) -> tuple[Tensor, State]:

@@ -58,18 +58,6 @@ class Dropout(nn.Dropout):
         return x * kept.to(x.dtype).mul_(1 / (1 - self.p))
 
 
-def gru_cell(gates: Tensor, recurrent_weight: Tensor, hidden: Tensor) -> Tensor:
-    """One update of a GRU without biases, input products [B, 3D] in the order r, z, n: hidden [B, D] -> [B, D].
-
-    The reset gate follows the recurrent product, as in `deployrec_kernels.gru`.
-    """
-    input_r, input_z, input_n = gates.chunk(3, dim=-1)
-    hidden_r, hidden_z, hidden_n = F.linear(hidden, recurrent_weight).chunk(3, dim=-1)
-    r, z = torch.sigmoid(input_r + hidden_r), torch.sigmoid(input_z + hidden_z)
-    n = torch.tanh(input_n + r * hidden_n)
-    return n + z * (hidden - n)
-
-
 def newest(window: Tensor, lengths: Tensor, count: int) -> Tensor:
     """The `count` rows of window [B, count + T, C] that end at position `lengths` of its last T rows: [B, count, C]."""
     return take(window, lengths.unsqueeze(1) + torch.arange(count, device=lengths.device))

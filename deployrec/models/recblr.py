@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
-from deployrec_kernels import bd_lru
+from deployrec_kernels import bd_lru, bd_lru_step
 from torch import Tensor, nn
 
 from deployrec.errors import ConfigError
@@ -79,12 +79,7 @@ class BDLRULayer(nn.Module):
             u, present[self.conv_state] = self.conv.step(u, state[self.conv_state])
         c = F.silu(u)
         r, i = self.gates(c).chunk(2, dim=-1)
-        rate = F.softplus(self.decay) * torch.sigmoid(r)
-        alpha = torch.exp(-rate)
-        # 1 - alpha^2 = tanh(rate) (1 + alpha^2) keeps the digits that 1 - alpha loses where alpha is nearly 1; the
-        # root is that of the sum with 1e-8, written so that the exporter cannot take the 1e-8 for a zero and drop it.
-        beta = 1e-4 * torch.sqrt(1e8 * torch.tanh(rate) * (1 + alpha * alpha) + 1) * torch.sigmoid(i)
-        hidden = alpha * state[self.hidden_state] + beta * c
+        hidden = bd_lru_step(c, r, i, self.decay, state[self.hidden_state])
         present[self.hidden_state] = hidden
         return self.mix(x, z, hidden), present
 

@@ -22,13 +22,12 @@ class Walk:
     """How the programs of a launch share the rows; kernels take `*rows` and `**config`.
 
     grid: programs along rows (times chunks), and along channels.  chunk: events of a chunk, 0 = whole rows.
-    chunks: per padded row.  slots: [B + 1] int64, each packed row's first chunk (it may own one more than it fills).
+    chunks: of a row.
     """
 
     grid: tuple[int, int]
     chunk: int
     chunks: int
-    slots: Tensor | None
     rows: tuple[Any, ...]
     config: dict[str, Any]
 
@@ -49,9 +48,12 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def fits_on_chip(dtype: torch.dtype, channels: int) -> bool:
-    """Whether a GRU's three recurrent [D, D] matrices stay in the registers of one block of a GPU."""
-    return channels <= {torch.float32: 64, torch.bfloat16: 128, torch.float16: 128}.get(dtype, 0)
+def shared_memory(x: Tensor) -> int:
+    """Bytes of shared memory that one block of the tensor's GPU may use; a Hopper's for a tensor on the CPU."""
+    if not x.is_cuda:
+        return 232448
+    properties = torch.cuda.get_device_properties(x.device)
+    return int(properties.shared_memory_per_block_optin)  # type: ignore[attr-defined]  # torch's stubs lack it
 
 
 def device_of(x: Tensor) -> contextlib.AbstractContextManager[object]:
@@ -59,40 +61,25 @@ def device_of(x: Tensor) -> contextlib.AbstractContextManager[object]:
     return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
 
 
-def plan(
-    x: Tensor,
-    state: Tensor,
-    lengths: Tensor,
-    cu_seqlens: Tensor | None,
-    chunk: int | None = None,
-    elements: int = 1024,
-) -> Walk:
+def plan(x: Tensor, state: Tensor, lengths: Tensor, chunk: int | None = None, elements: int = 1024) -> Walk:
     """Whole rows where they fill a GPU or are short, chunks otherwise.
 
-    x: one input, [B, T, ...] or packed [total, ...]; state: [B, D].
-    chunk: forces chunks of that many events, 0 whole rows.  elements: of a [time, channels] tile, 32 to 1 of each lane.
+    x: one input, [B, T, ...]; state: [B, D].  chunk: forces chunks of that many events, 0 whole rows.
+    elements: of a [time, channels] tile, 32 to 1 of each lane.
     """
     batch, channels = state.shape
-    packed = cu_seqlens is not None
+    time = x.shape[1]
     block_t, block_d = _tile(channels, elements)
     blocks = math.ceil(channels / block_d)
-    time = x.shape[0] // max(1, batch) if packed else x.shape[1]
     if chunk is None:
         chunk = _chunk_size(time) if batch * blocks < FEW_PROGRAMS and time > LONG_ROW else 0
-    programs, chunks, slots = batch, 1, None
-    if chunk and cu_seqlens is not None:
-        programs = x.shape[0] // chunk + batch
-        slots = cu_seqlens // chunk + torch.arange(batch + 1, device=cu_seqlens.device)
-    elif chunk:
-        chunks = math.ceil(time / chunk)
-        programs = batch * chunks
+    chunks = math.ceil(time / chunk) if chunk else 1
     return Walk(
-        grid=(programs, blocks),
+        grid=(batch * chunks, blocks),
         chunk=chunk,
         chunks=chunks,
-        slots=slots,
-        rows=(lengths.contiguous(), cu_seqlens, slots, 0 if packed else time, batch, chunks),
-        config={"D": channels, "BLOCK_T": block_t, "BLOCK_D": block_d, "CHUNK": chunk, "PACKED": packed},
+        rows=(lengths.contiguous(), time, chunks),
+        config={"D": channels, "BLOCK_T": block_t, "BLOCK_D": block_d, "CHUNK": chunk},
     )
 
 
@@ -101,8 +88,7 @@ def events(x: Tensor) -> tuple[Tensor, int]:
 
     Halves of a projection ([B, T, 2D] split in two) are read in place.
     """
-    rows_follow = x.dim() == 2 or x.stride(0) == x.shape[1] * x.stride(1)
-    if x.stride(-1) == 1 and rows_follow:
+    if x.stride(-1) == 1 and x.stride(0) == x.shape[1] * x.stride(1):
         return x, x.stride(-2)
     return x.contiguous(), x.shape[-1]
 

@@ -26,42 +26,22 @@ def edge(x, is_edge):
 
 
 @triton.jit
-def locate(lengths, cu_seqlens, slots, time, batch, chunks, CHUNK: tl.constexpr, PACKED: tl.constexpr):
-    """The events of this program: (row, row's first event in memory, its length, begin, end, chunk, chunks of the row).
+def locate(lengths, time, chunks, CHUNK: tl.constexpr):
+    """The events of this program: (row, the row's first event in memory, its length, begin, end, chunk of the row).
 
-    begin and end count from the row's first event; a padded row ends at `time`, a packed one at its length.
+    begin and end count from the row's first event; the last chunk ends at `time`.
     """
-    slot = tl.program_id(0)
-    row = slot
+    row = tl.program_id(0)
     chunk = 0
-    if CHUNK > 0:
-        if PACKED:
-            row = 0
-            upper = batch
-            while upper - row > 1:
-                middle = (row + upper) // 2
-                is_left = tl.load(slots + middle) > slot
-                upper = tl.where(is_left, middle, upper)
-                row = tl.where(is_left, row, middle)
-            first_slot = tl.load(slots + row).to(tl.int32)
-            chunk = slot - first_slot
-            chunks = tl.load(slots + row + 1).to(tl.int32) - first_slot
-        else:
-            row = slot // chunks
-            chunk = slot % chunks
-    length = tl.load(lengths + row).to(tl.int32)
-    if PACKED:
-        start = tl.load(cu_seqlens + row).to(tl.int64)
-        end = length
-    else:
-        start = row.to(tl.int64) * time
-        length = tl.minimum(length, time)
-        end = time
     begin = 0
+    end = time
     if CHUNK > 0:
+        chunk = row % chunks
+        row = row // chunks
         begin = chunk * CHUNK
-        end = tl.minimum(begin + CHUNK, end)
-    return row, start, length, begin, end, chunk, chunks
+        end = tl.minimum(begin + CHUNK, time)
+    length = tl.minimum(tl.load(lengths + row).to(tl.int32), time)
+    return row, row.to(tl.int64) * time, length, begin, end, chunk
 
 
 @triton.jit

@@ -30,7 +30,7 @@ class Recurrence:
     inputs: Callable[[int, int, int], dict[str, Tensor]]
     per_event: tuple[str, ...]
     tolerance: dict[torch.dtype, float]
-    packs: bool = True
+    is_operator: bool = True
 
     def __str__(self) -> str:
         return self.name
@@ -85,10 +85,10 @@ LINEAR_ATTENTION = Recurrence(
     _linear_attention_inputs,
     ("q", "k", "v"),
     TOLERANCE,
-    packs=False,
+    is_operator=False,
 )
 RECURRENCES = (LINEAR_RECURRENCE, BD_LRU, GRU, LINEAR_ATTENTION)
-PACKING = tuple(recurrence for recurrence in RECURRENCES if recurrence.packs)
+OPERATORS = tuple(recurrence for recurrence in RECURRENCES if recurrence.is_operator)
 
 
 def differentiate(

@@ -29,34 +29,20 @@ def shape_id(shape: tuple[int, ...]) -> str:
 
 
 def check(
-    recurrence: Recurrence,
-    shape: tuple[int, int, int],
-    dtype: torch.dtype,
-    device: str,
-    tolerance: float,
-    packed: bool = False,
+    recurrence: Recurrence, shape: tuple[int, int, int], dtype: torch.dtype, device: str, tolerance: float
 ) -> None:
-    """Values and gradients against float64 on ragged rows, padded or packed, with nan in every padded event."""
+    """Values and gradients against float64 on ragged rows, with nan in every padded event."""
     torch.manual_seed(0)
     batch, time, _ = shape
     inputs = {name: x.to(device, dtype) for name, x in recurrence.inputs(*shape).items()}
     lengths = torch.randint(0, time + 1, (batch,), device=device)
     lengths[0] = time
-    real = torch.arange(time, device=device) < lengths[:, None]
     exact = {name: x.double() for name, x in inputs.items()}
-    weights = _weights(recurrence, exact, real if packed else None)
+    weights = _weights(recurrence, exact)
     expected = differentiate(recurrence.reference, exact, weights, lengths=lengths)
     for name in recurrence.per_event:
-        inputs[name][~real] = torch.nan
-    if packed:
-        cu_seqlens = torch.cat((lengths.new_zeros(1), lengths.cumsum(0)))
-        inputs |= {name: inputs[name][real] for name in recurrence.per_event}
-        per_event = {"hidden", *(f"grad_{name}" for name in recurrence.per_event)}
-        expected = {name: value[real] if name in per_event else value for name, value in expected.items()}
-        got = differentiate(recurrence.op, inputs, (weights[0][real], weights[1]), cu_seqlens=cu_seqlens)
-    else:
-        got = differentiate(recurrence.op, inputs, weights, lengths=lengths)
-    assert_close(got, expected, tolerance)
+        inputs[name][torch.arange(time, device=device) >= lengths[:, None]] = torch.nan
+    assert_close(differentiate(recurrence.op, inputs, weights, lengths=lengths), expected, tolerance)
 
 
 def chunks_of(size: int) -> mock._patch_dict:
@@ -81,7 +67,7 @@ def check_views(recurrence: Recurrence, device: str) -> None:
         torch.testing.assert_close(viewed, copied)
 
 
-def _weights(recurrence: Recurrence, inputs: dict[str, Tensor], real: Tensor | None) -> tuple[Tensor, Tensor]:
+def _weights(recurrence: Recurrence, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         hidden, final = (randn(*output.shape).to(output.device) for output in recurrence.reference(**inputs))
-    return (hidden if real is None else hidden * real[..., None]), final
+    return hidden, final

@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 from deployrec_kernels.gru.torch_gru import torch_gru
-from deployrec_kernels.launch import events, fits_on_chip, plan
+from deployrec_kernels.gru.triton import fits_on_chip
+from deployrec_kernels.launch import events, plan
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,29 +18,16 @@ from tests.kernels.cases import GRU, assert_close, differentiate, loss_weights
 
 def test_many_rows_are_walked_whole_and_one_long_row_in_chunks() -> None:
     state = torch.empty(2048, 128)
-    assert plan(torch.empty(2048, 200, 128, device="meta"), state, torch.empty(2048), None).chunk == 0
-    one = plan(torch.empty(1, 16384, 64, device="meta"), torch.empty(1, 64), torch.empty(1), None)
+    assert plan(torch.empty(2048, 200, 128, device="meta"), state, torch.empty(2048)).chunk == 0
+    one = plan(torch.empty(1, 16384, 64, device="meta"), torch.empty(1, 64), torch.empty(1))
     assert one.chunk == 64
     assert one.grid == (256, 1)
-
-
-@given(lengths=st.lists(st.integers(0, 90), min_size=1, max_size=6), chunk=st.sampled_from([8, 32]))
-def test_every_packed_row_owns_as_many_chunks_as_it_fills(lengths: list[int], chunk: int) -> None:
-    cu_seqlens = torch.tensor([0, *lengths]).cumsum(0)
-    x, state = torch.empty(int(cu_seqlens[-1]), 4), torch.empty(len(lengths), 4)
-    walk = plan(x, state, cu_seqlens.diff(), cu_seqlens, chunk)
-    assert walk.slots is not None
-    owned = walk.slots.diff()
-    needed = -(-cu_seqlens.diff() // chunk)
-    assert (owned >= needed).all()
-    assert walk.slots[0] == 0
-    assert walk.slots[-1] == walk.grid[0]
 
 
 @given(channels=st.integers(1, 700), elements=st.sampled_from([512, 1024]))
 def test_tiles_cover_the_channels_and_stay_small(channels: int, elements: int) -> None:
     x = torch.empty(1, 1, channels, device="meta")
-    walk = plan(x, torch.empty(1, channels, device="meta"), torch.empty(1), None, elements=elements)
+    walk = plan(x, torch.empty(1, channels, device="meta"), torch.empty(1), elements=elements)
     block_t, block_d = walk.config["BLOCK_T"], walk.config["BLOCK_D"]
     assert block_t * block_d <= elements
     assert walk.grid[1] * block_d >= channels
@@ -57,11 +45,23 @@ def test_events_copies_only_what_no_single_stride_reaches() -> None:
         assert torch.equal(flat.view(awkward.shape), awkward)
 
 
-def test_widths_on_chip() -> None:
-    assert fits_on_chip(torch.float32, 64)
-    assert not fits_on_chip(torch.float32, 65)
-    assert fits_on_chip(torch.bfloat16, 128)
-    assert not fits_on_chip(torch.float64, 8)
+@pytest.mark.parametrize(
+    ("shared", "dtype", "widest"),
+    [
+        (232448, torch.float32, 128),
+        (166912, torch.float32, 64),
+        (101376, torch.float32, 64),
+        (166912, torch.bfloat16, 128),
+        (232448, torch.float64, 0),
+    ],
+    ids=["h100 f32", "a100 f32", "rtx4090 f32", "a100 bf16", "f64"],
+)
+def test_widths_on_chip(shared: int, dtype: torch.dtype, widest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[fits_on_chip.__module__], "shared_memory", lambda _: shared)
+    fits = [
+        width for width in (8, 64, 65, 128, 129, 256) if fits_on_chip(torch.empty(1, 1, 3 * width, dtype=dtype), width)
+    ]
+    assert max(fits, default=0) == widest
 
 
 @pytest.mark.parametrize("time", [0, 6])
@@ -71,11 +71,6 @@ def test_torch_gru_is_the_same_recurrence(time: int) -> None:
     weights = loss_weights(GRU, inputs)
     expected = differentiate(GRU.reference, inputs, weights, lengths=lengths)
     assert_close(differentiate(torch_gru, inputs, weights, lengths=lengths), expected, 1e-11)
-    real = torch.arange(time) < lengths[:, None]
-    cu_seqlens = torch.cat((torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)))
-    packed = torch_gru(inputs["gates"][real], inputs["recurrent_weight"], inputs["initial_state"], lengths, cu_seqlens)
-    torch.testing.assert_close(packed[0], expected["hidden"][real])
-    torch.testing.assert_close(packed[1], expected["final_state"])
 
 
 def test_importing_and_running_needs_no_triton() -> None:

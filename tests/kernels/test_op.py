@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.kernels.cases import BD_LRU, GRU, LINEAR_RECURRENCE, PACKING, RECURRENCES, Recurrence, randn
+from tests.kernels.cases import BD_LRU, GRU, LINEAR_RECURRENCE, OPERATORS, RECURRENCES, Recurrence, randn
 
 
 class Module(torch.nn.Module):
@@ -24,16 +24,12 @@ def float_inputs(recurrence: Recurrence, *shape: int) -> dict[str, Tensor]:
     return {name: x.float() for name, x in recurrence.inputs(*shape).items()}
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
-@pytest.mark.parametrize("recurrence", PACKING, ids=str)
-def test_opcheck(recurrence: Recurrence, packed: bool) -> None:
+@pytest.mark.parametrize("recurrence", OPERATORS, ids=str)
+def test_opcheck(recurrence: Recurrence) -> None:
     inputs = recurrence.inputs(3, 5, 4)
-    cu_seqlens = torch.tensor([0, 4, 4, 7]) if packed else None
-    if packed:
-        inputs |= {name: inputs[name].flatten(0, 1)[:7] for name in recurrence.per_event}
     lengths = torch.tensor([4, 0, 3])
     arguments: list[Any] = [x.requires_grad_() for x in inputs.values()]
-    torch.library.opcheck(getattr(torch.ops.deployrec, recurrence.name).default, (*arguments, lengths, cu_seqlens))
+    torch.library.opcheck(getattr(torch.ops.deployrec, recurrence.name).default, (*arguments, lengths))
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES, ids=str)
@@ -63,7 +59,7 @@ def test_exports_with_dynamic_batch_and_time(recurrence: Recurrence) -> None:
     program = torch.export.export(
         Module(recurrence), (inputs, torch.tensor([5, 0, 3])), dynamic_shapes=(dynamic, {0: batch})
     )
-    if recurrence.packs:
+    if recurrence.is_operator:
         calls = [node for node in program.graph.nodes if str(node.target).startswith("deployrec.")]
         assert [str(node.target) for node in calls] == [f"deployrec.{recurrence.name}.default"]
     other = float_inputs(recurrence, 2, 41, 6)
@@ -103,7 +99,7 @@ def test_mixed_dtypes_are_promoted_and_the_state_is_float32() -> None:
     assert hidden.dtype == torch.float32
 
 
-@pytest.mark.parametrize("recurrence", PACKING, ids=str)
+@pytest.mark.parametrize("recurrence", OPERATORS, ids=str)
 def test_strided_inputs_give_the_same(recurrence: Recurrence) -> None:
     inputs = recurrence.inputs(3, 5, 4)
     strided = {name: torch.stack((x, x), -1)[..., 1] for name, x in inputs.items()}
@@ -118,8 +114,7 @@ def test_strided_inputs_give_the_same(recurrence: Recurrence) -> None:
         ({"lengths": torch.tensor([3])}, "2 lengths"),
         ({"lengths": torch.tensor([3, 4])}, "between 0 and T = 3"),
         ({"lengths": torch.tensor([1.0, 2.0])}, "int64"),
-        ({"lengths": torch.tensor([3, 1]), "cu_seqlens": torch.tensor([0, 3])}, "axes"),
-        ({"a": randn(6, 4), "b": randn(6, 4), "cu_seqlens": torch.tensor([0, 3, 5])}, "rising from 0 to 6"),
+        ({"a": randn(6, 4), "b": randn(6, 4)}, "expected 3 axes"),
     ],
 )
 def test_wrong_arguments_are_named(change: dict[str, Tensor], message: str) -> None:

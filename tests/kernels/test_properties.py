@@ -1,4 +1,4 @@
-"""What holds for every recurrence whatever computes it: splits, packing, padding, linearity."""
+"""What holds for every recurrence whatever computes it: splits, padding, single rows, linearity."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from tests.kernels.cases import (
     LINEAR_RECURRENCE,
-    PACKING,
+    OPERATORS,
     RECURRENCES,
     Recurrence,
-    assert_close,
     differentiate,
     loss_weights,
     randn,
@@ -37,29 +36,18 @@ def test_a_split_with_carried_state_changes_nothing(recurrence: Recurrence, time
     torch.testing.assert_close(final_rest, final)
 
 
-@pytest.mark.parametrize("recurrence", PACKING, ids=str)
+@pytest.mark.parametrize("recurrence", RECURRENCES, ids=str)
 @few
 @given(lengths=ragged)
-def test_packed_rows_equal_padded_rows_and_single_rows(recurrence: Recurrence, lengths: list[int]) -> None:
+def test_a_row_of_a_ragged_batch_equals_the_row_alone(recurrence: Recurrence, lengths: list[int]) -> None:
     inputs = recurrence.inputs(len(lengths), 8, 6)
-    real = torch.arange(8) < torch.tensor(lengths)[:, None]
-    packed = inputs | {name: inputs[name][real] for name in recurrence.per_event}
-    cu_seqlens = torch.tensor([0, *lengths]).cumsum(0)
-    weights = loss_weights(recurrence, inputs)
-    weights = (weights[0] * real[..., None], weights[1])
-    padded = differentiate(recurrence.op, inputs, weights, lengths=torch.tensor(lengths))
-    expected = {
-        name: value[real] if name == "hidden" or name.removeprefix("grad_") in recurrence.per_event else value
-        for name, value in padded.items()
-    }
-    got = differentiate(recurrence.op, packed, (weights[0][real], weights[1]), cu_seqlens=cu_seqlens)
-    assert_close(got, expected, 1e-11)
+    hidden, final = recurrence.op(**inputs, lengths=torch.tensor(lengths))
     for row, length in enumerate(lengths):
         single = {name: inputs[name][row : row + 1, :length] for name in recurrence.per_event}
         alone = inputs | single | {"initial_state": inputs["initial_state"][row : row + 1]}
-        hidden, final = recurrence.op(**alone)
-        torch.testing.assert_close(hidden[0], padded["hidden"][row, :length])
-        torch.testing.assert_close(final[0], padded["final_state"][row])
+        hidden_alone, final_alone = recurrence.op(**alone)
+        torch.testing.assert_close(hidden_alone[0], hidden[row, :length])
+        torch.testing.assert_close(final_alone[0], final[row])
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES, ids=str)
@@ -88,7 +76,7 @@ def test_a_row_without_events_keeps_its_state(recurrence: Recurrence) -> None:
     assert not torch.equal(final[1], inputs["initial_state"][1])
 
 
-@pytest.mark.parametrize("recurrence", PACKING, ids=str)
+@pytest.mark.parametrize("recurrence", OPERATORS, ids=str)
 def test_hidden_behind_a_row_is_its_final_state(recurrence: Recurrence) -> None:
     inputs = recurrence.inputs(2, 6, 4)
     hidden, final = recurrence.op(**inputs, lengths=torch.tensor([0, 4]))

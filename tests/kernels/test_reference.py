@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from tests.kernels.cases import (
     BD_LRU,
+    GRU,
+    LINEAR_ATTENTION,
+    LINEAR_RECURRENCE,
     RECURRENCES,
     Recurrence,
     assert_close,
@@ -55,3 +58,32 @@ def test_slow_decay_keeps_float32_precision() -> None:
     weights = loss_weights(BD_LRU, exact)
     expected = differentiate(BD_LRU.reference, exact, weights)
     assert_close(differentiate(BD_LRU.op, inputs, weights), expected, 1e-5)
+
+
+def test_the_definitions_are_those_of_the_papers() -> None:
+    """The references loop over the steps; here the formulas are written again, as published, for one event."""
+    torch.manual_seed(0)
+    inputs = BD_LRU.inputs(3, 1, 4)
+    alpha = torch.exp(-torch.nn.functional.softplus(inputs["lambda_"]) * torch.sigmoid(inputs["r"][:, 0]))
+    beta = torch.sqrt((1 - alpha) * (1 + alpha) + 1e-8) * torch.sigmoid(inputs["i"][:, 0])
+    expected = alpha * inputs["initial_state"] + beta * inputs["x"][:, 0]
+    torch.testing.assert_close(BD_LRU.reference(**inputs)[1], expected, rtol=1e-13, atol=0)
+
+    inputs = LINEAR_RECURRENCE.inputs(3, 1, 4)
+    expected = inputs["a"][:, 0] * inputs["initial_state"] + inputs["b"][:, 0]
+    torch.testing.assert_close(LINEAR_RECURRENCE.reference(**inputs)[1], expected)
+
+    inputs = GRU.inputs(3, 1, 4)
+    cell = torch.nn.GRUCell(12, 4, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        cell.weight_ih.copy_(torch.eye(12))
+        cell.weight_hh.copy_(inputs["recurrent_weight"])
+        expected = cell(inputs["gates"][:, 0], inputs["initial_state"])
+    torch.testing.assert_close(GRU.reference(**inputs)[1], expected)
+
+    inputs = LINEAR_ATTENTION.inputs(3, 1, 8)
+    q, k, v = (inputs[name][:, 0] for name in ("q", "k", "v"))
+    state = inputs["initial_state"] + torch.einsum("bhi,bhj->bhij", k, v)
+    out, final = LINEAR_ATTENTION.reference(**inputs)
+    torch.testing.assert_close(final, state)
+    torch.testing.assert_close(out[:, 0], torch.einsum("bhi,bhij->bhj", q, state))

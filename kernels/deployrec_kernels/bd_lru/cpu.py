@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deployrec_kernels.linear_recurrence.cpu import scan, scan_backward, time_slices, zero_padding
-from deployrec_kernels.rows import check_rows, pack_rows, pad_rows, state_dtype, time_blocks
+from deployrec_kernels.rows import check_lengths, state_dtype, time_blocks
 
 
 class Gates(NamedTuple):
@@ -28,23 +28,19 @@ def bd_lru_cpu(
     lambda_: Tensor,
     initial_state: Tensor,
     lengths: Tensor,
-    cu_seqlens: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """(hidden like x, final_state [B, D]); see op.py for the arguments."""
-    check_rows(lengths, cu_seqlens, x.shape[0 if cu_seqlens is not None else 1])
+    check_lengths(lengths, x.shape[1])
     dtype = state_dtype(x.dtype)
-    inputs = [pad_rows(tensor, lengths) for tensor in (x, r, i)] if cu_seqlens is not None else [x, r, i]
     rate = F.softplus(lambda_.to(dtype))
-    hidden = torch.empty(inputs[0].shape, dtype=dtype)
+    hidden = torch.empty(x.shape, dtype=dtype, device=x.device)
     state = initial_state
     for block in time_blocks(hidden):
-        x_block, r_block, i_block = (tensor[:, block].to(dtype) for tensor in inputs)
+        x_block, r_block, i_block = (tensor[:, block].to(dtype) for tensor in (x, r, i))
         gates = _gates(r_block, i_block, rate)
         left = (lengths - block.start).clamp(0, x_block.shape[1])
         b = gates.root.mul_(gates.i).mul_(x_block)
         state = scan(time_slices(gates.alpha, left, 1.0), time_slices(b, left, 0.0), state, hidden[:, block].unbind(1))
-    if cu_seqlens is not None:
-        hidden = pack_rows(hidden, lengths)
     return hidden.to(x.dtype), state.clone()
 
 
@@ -58,15 +54,12 @@ def bd_lru_backward_cpu(
     hidden: Tensor,
     initial_state: Tensor,
     lengths: Tensor,
-    cu_seqlens: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(grad_x, grad_r, grad_i like x; grad_lambda [D]; grad_initial_state [B, D]). The gates are computed again."""
     dtype = state_dtype(x.dtype)
     inputs = [grad_hidden, x, r, i, hidden]
-    if cu_seqlens is not None:
-        inputs = [pad_rows(tensor, lengths) for tensor in inputs]
     rate = F.softplus(lambda_.to(dtype))
-    grads = [torch.empty(inputs[0].shape, dtype=x.dtype) for _ in range(3)]
+    grads = [torch.empty(inputs[0].shape, dtype=x.dtype, device=x.device) for _ in range(3)]
     grad_rate = torch.zeros_like(rate)
     grad_state = grad_final
     for block in reversed(time_blocks(inputs[0])):
@@ -85,8 +78,6 @@ def bd_lru_backward_cpu(
         grad_rate += by_rate.sum((0, 1))
     for grad in grads:
         zero_padding(grad, lengths)
-    if cu_seqlens is not None:
-        grads = [pack_rows(grad, lengths) for grad in grads]
     grad_lambda = (grad_rate * torch.sigmoid(lambda_.to(dtype))).to(lambda_.dtype)
     return grads[0], grads[1], grads[2], grad_lambda, grad_state.clone()
 

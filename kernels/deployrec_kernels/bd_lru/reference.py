@@ -1,12 +1,11 @@
-"""The definition of the behaviour-dependent linear recurrent unit, any dtype."""
+"""The definition of the behaviour-dependent linear recurrent unit, one step after the other, any dtype."""
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from deployrec_kernels.linear_recurrence.reference import linear_recurrence_reference
+from deployrec_kernels.bd_lru.step import bd_lru_step
+from deployrec_kernels.reference import unroll
 
 
 def bd_lru_reference(
@@ -17,7 +16,6 @@ def bd_lru_reference(
     initial_state: Tensor | None = None,
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """alpha = exp(-softplus(lambda) sigmoid(r)), beta = sqrt(1 - alpha^2 + 1e-8) sigmoid(i), h = alpha h + beta x."""
-    alpha = torch.exp(-F.softplus(lambda_) * torch.sigmoid(r))
-    beta = torch.sqrt((1 - alpha) * (1 + alpha) + 1e-8) * torch.sigmoid(i)
-    return linear_recurrence_reference(alpha, beta * x, initial_state, lengths)
+    """h_t = alpha_t h_{t-1} + beta_t x_t with the coefficients of `bd_lru_step`; x, r, i [B, T, D], lambda_ [D]."""
+    state = x.new_zeros(x.shape[0], x.shape[2]) if initial_state is None else initial_state
+    return unroll(lambda x_t, r_t, i_t, h: bd_lru_step(x_t, r_t, i_t, lambda_, h), (x, r, i), state, lengths)

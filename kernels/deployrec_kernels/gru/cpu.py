@@ -6,22 +6,18 @@ import torch
 from torch import Tensor
 
 from deployrec_kernels.linear_recurrence.cpu import zero_padding
-from deployrec_kernels.rows import check_rows, pack_rows, pad_rows, padding_mask, state_dtype, time_blocks
+from deployrec_kernels.rows import check_lengths, padding_mask, state_dtype, time_blocks
 
 
 @torch.autocast("cpu", enabled=False)
-def gru_cpu(
-    gates: Tensor, recurrent_weight: Tensor, initial_state: Tensor, lengths: Tensor, cu_seqlens: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """(hidden [B, T, D] or [total, D], final_state [B, D]); see op.py for the arguments."""
-    check_rows(lengths, cu_seqlens, gates.shape[0 if cu_seqlens is not None else 1])
+def gru_cpu(gates: Tensor, recurrent_weight: Tensor, initial_state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """(hidden [B, T, D], final_state [B, D]); see op.py for the arguments."""
+    check_lengths(lengths, gates.shape[1])
     output_dtype = gates.dtype
-    if cu_seqlens is not None:
-        gates = pad_rows(gates, lengths)
     gates = gates.to(state_dtype(output_dtype))
     channels = recurrent_weight.shape[1]
     weight = recurrent_weight.to(gates.dtype).T.contiguous()
-    hidden = torch.empty((*gates.shape[:2], channels), dtype=gates.dtype)
+    hidden = torch.empty((*gates.shape[:2], channels), dtype=gates.dtype, device=gates.device)
     state = initial_state
     full = int(lengths.min()) if lengths.numel() else 0
     kept = padding_mask(lengths, gates.shape[1], full).unbind(1)
@@ -34,10 +30,7 @@ def gru_cpu(
         if t >= full:
             torch.where(kept[t - full], state, following, out=out)
         state = out
-    final = state.clone()
-    if cu_seqlens is not None:
-        hidden = pack_rows(hidden, lengths)
-    return hidden.to(output_dtype), final
+    return hidden.to(output_dtype), state.clone()
 
 
 @torch.autocast("cpu", enabled=False)
@@ -49,15 +42,12 @@ def gru_backward_cpu(
     hidden: Tensor,
     initial_state: Tensor,
     lengths: Tensor,
-    cu_seqlens: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(grad_gates like gates, grad_recurrent_weight, grad_initial_state). The gates' values are computed again."""
     dtype = state_dtype(gates.dtype)
     inputs = [gates, hidden, grad_hidden]
-    if cu_seqlens is not None:
-        inputs = [pad_rows(x, lengths) for x in inputs]
     weight = recurrent_weight.to(dtype)
-    grad_gates = torch.empty(inputs[0].shape, dtype=gates.dtype)
+    grad_gates = torch.empty(inputs[0].shape, dtype=gates.dtype, device=gates.device)
     grad_weight = torch.zeros_like(weight)
     grad = grad_final
     for block in reversed(time_blocks(inputs[1])):
@@ -76,8 +66,6 @@ def gru_backward_cpu(
         grad_weight.addmm_(by_product.flatten(0, 1).flatten(1).T, previous.flatten(0, 1))
         by_product[:, :, 2] = by_candidate.mul_(totals)
         grad_gates[:, block] = by_product.flatten(2)
-    if cu_seqlens is not None:
-        grad_gates = pack_rows(grad_gates, lengths)
     return grad_gates, grad_weight.to(recurrent_weight.dtype), grad.clone()
 
 

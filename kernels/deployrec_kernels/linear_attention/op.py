@@ -29,7 +29,7 @@ def linear_attention(
     """
     same_shapes(q=q, k=k, v=v)
     heads, width = q.shape[-2:]
-    initial_state, lengths, _ = row_arguments(q, (heads, width, width), initial_state, lengths, None, row_dims=2)
+    initial_state, lengths = row_arguments(q, 4, (heads, width, width), initial_state, lengths)
     output_dtype = v.dtype
     q, k, v = (x.to(state_dtype(output_dtype)) for x in promote(q, k, v))
     with torch.autocast(q.device.type, enabled=False):

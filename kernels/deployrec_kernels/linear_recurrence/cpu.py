@@ -7,22 +7,16 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from deployrec_kernels.rows import check_rows, pack_rows, pad_rows, padding_mask, state_dtype
+from deployrec_kernels.rows import check_lengths, padding_mask, state_dtype
 
 
-def linear_recurrence_cpu(
-    a: Tensor, b: Tensor, initial_state: Tensor, lengths: Tensor, cu_seqlens: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def linear_recurrence_cpu(a: Tensor, b: Tensor, initial_state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """(hidden like b, final_state [B, D]); see op.py for the arguments."""
-    check_rows(lengths, cu_seqlens, b.shape[0 if cu_seqlens is not None else 1])
+    check_lengths(lengths, b.shape[1])
     dtype = b.dtype
-    if cu_seqlens is not None:
-        a, b = pad_rows(a, lengths), pad_rows(b, lengths)
     a, b = a.to(state_dtype(dtype)), b.to(state_dtype(dtype))
-    hidden = torch.empty(b.shape, dtype=b.dtype)
+    hidden = torch.empty(b.shape, dtype=b.dtype, device=b.device)
     final = scan(time_slices(a, lengths, 1.0), time_slices(b, lengths, 0.0), initial_state, hidden.unbind(1)).clone()
-    if cu_seqlens is not None:
-        hidden = pack_rows(hidden, lengths)
     return hidden.to(dtype), final
 
 
@@ -33,22 +27,17 @@ def linear_recurrence_backward_cpu(
     hidden: Tensor,
     initial_state: Tensor,
     lengths: Tensor,
-    cu_seqlens: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(grad_a, grad_b like a; grad_initial_state [B, D])."""
     dtype = a.dtype
-    if cu_seqlens is not None:
-        a, hidden, grad_hidden = (pad_rows(x, lengths) for x in (a, hidden, grad_hidden))
     a, hidden, grad_hidden = (x.to(state_dtype(dtype)) for x in (a, hidden, grad_hidden))
-    grad_b = torch.empty(a.shape, dtype=a.dtype)
+    grad_b = torch.empty(a.shape, dtype=a.dtype, device=a.device)
     grad_initial = scan_backward(time_slices(a, lengths, 1.0), grad_hidden, grad_final, grad_b)
     zero_padding(grad_b, lengths)
     grad_a = torch.empty_like(grad_b)
     if a.shape[1]:
         torch.mul(grad_b[:, 1:], hidden[:, :-1], out=grad_a[:, 1:])
         torch.mul(grad_b[:, 0], initial_state, out=grad_a[:, 0])
-    if cu_seqlens is not None:
-        grad_a, grad_b = pack_rows(grad_a, lengths), pack_rows(grad_b, lengths)
     return grad_a.to(dtype), grad_b.to(dtype), grad_initial
 
 

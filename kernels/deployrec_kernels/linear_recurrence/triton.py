@@ -21,7 +21,6 @@ def linear_recurrence_triton(
     b: Tensor,
     initial_state: Tensor,
     lengths: Tensor,
-    cu_seqlens: Tensor | None = None,
     chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(hidden like b, final_state [B, D]); see op.py for the arguments. chunk: forces chunks of that many events."""
@@ -31,7 +30,7 @@ def linear_recurrence_triton(
     final = torch.empty_like(initial_state)
     if not final.numel():
         return hidden, final
-    walk = plan(b, initial_state, lengths, cu_seqlens, chunk)
+    walk = plan(b, initial_state, lengths, chunk)
     arguments = (*walk.rows, a_stride, b_stride)
     with device_of(b):
         carries = None
@@ -61,7 +60,6 @@ def linear_recurrence_backward_triton(
     hidden: Tensor,
     initial_state: Tensor,
     lengths: Tensor,
-    cu_seqlens: Tensor | None = None,
     chunk: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(grad_a, grad_b like a; grad_initial_state [B, D])."""
@@ -71,7 +69,7 @@ def linear_recurrence_backward_triton(
     grad_initial = torch.empty_like(initial_state)
     if not grad_initial.numel():
         return grad_a, grad_b, grad_initial
-    walk = plan(a, initial_state, lengths, cu_seqlens, chunk)
+    walk = plan(a, initial_state, lengths, chunk)
     arguments = (*walk.rows, a_stride, g_stride)
     with device_of(a):
         carries = None
@@ -93,30 +91,23 @@ def carry_buffers(walk: Walk, state: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scan_carries(factors: Tensor, offsets: Tensor, initial_state: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
-    """The state behind every chunk [chunks, D], in the order of the walk, and behind each row's last one [B, D]."""
-    batch, channels = initial_state.shape
-    if walk.slots is None:
-        shape = (batch, walk.chunks, channels)
-        lengths = torch.full((batch,), walk.chunks, dtype=torch.int64, device=factors.device)
-        carries, final = linear_recurrence_triton(
-            factors.view(shape), offsets.view(shape), initial_state, lengths, None, chunk=0
-        )
-        return carries.flatten(0, 1), final
-    return linear_recurrence_triton(factors, offsets, initial_state, walk.slots.diff(), walk.slots, chunk=0)
+    """The state behind every chunk [B * chunks, D], in the order of the walk, and behind each row's last one [B, D]."""
+    shape = (len(initial_state), walk.chunks, initial_state.shape[1])
+    lengths = torch.full(shape[:1], walk.chunks, dtype=torch.int64, device=factors.device)
+    carries, final = linear_recurrence_triton(factors.view(shape), offsets.view(shape), initial_state, lengths, chunk=0)
+    return carries.flatten(0, 1), final
 
 
-@triton.jit(do_not_specialize=["time", "batch", "chunks"])
+@triton.jit(do_not_specialize=["time", "chunks"])
 def _forward(
     a, b, initial_state, carries, hidden, final_state,
-    lengths, cu_seqlens, slots, time, batch, chunks,
+    lengths, time, chunks,
     a_stride: tl.constexpr, b_stride: tl.constexpr,
     D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
-    CHUNK: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
+    CHUNK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """h_t = a_t h_{t-1} + b_t over the program's events, from its row's initial state or its chunk's carried one."""
-    row, start, length, begin, end, chunk, _row_chunks = locate(
-        lengths, cu_seqlens, slots, time, batch, chunks, CHUNK, PACKED
-    )
+    row, start, length, begin, end, chunk = locate(lengths, time, chunks, CHUNK)
     state_type = initial_state.dtype.element_ty
     steps = tl.arange(0, BLOCK_T)[:, None]
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
@@ -136,26 +127,24 @@ def _forward(
         tl.store(final_state + row.to(tl.int64) * D + d, state, mask=d < D)
 
 
-@triton.jit(do_not_specialize=["time", "batch", "chunks"])
+@triton.jit(do_not_specialize=["time", "chunks"])
 def _backward(
     a, grad_hidden, hidden, initial_state, grad_final, carries, grad_a, grad_b, grad_initial,
-    lengths, cu_seqlens, slots, time, batch, chunks,
+    lengths, time, chunks,
     a_stride: tl.constexpr, g_stride: tl.constexpr,
     D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
-    CHUNK: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
+    CHUNK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """g_t = grad_hidden_t + c, c <- a_t g_t, from the last event down; grad_b = g_t, grad_a = g_t h_{t-1}."""
-    row, start, length, begin, end, chunk, row_chunks = locate(
-        lengths, cu_seqlens, slots, time, batch, chunks, CHUNK, PACKED
-    )
+    row, start, length, begin, end, chunk = locate(lengths, time, chunks, CHUNK)
     state_type = initial_state.dtype.element_ty
     steps = tl.arange(0, BLOCK_T)[:, None]
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     row_state = row.to(tl.int64) * D + d
     initial = tl.load(initial_state + row_state, mask=d < D, other=0.0)
     carry_at = grad_final + row_state
-    if CHUNK > 0 and chunk < row_chunks - 1:
-        walked = tl.program_id(0).to(tl.int64) - 2 * chunk + row_chunks - 1
+    if CHUNK > 0 and chunk < chunks - 1:
+        walked = tl.program_id(0).to(tl.int64) - 2 * chunk + chunks - 1
         carry_at = carries + (walked - 1) * D + d
     carry = tl.load(carry_at, mask=d < D, other=0.0)
     for s0 in tl.range(0, end - begin, BLOCK_T, num_stages=STAGES):
@@ -179,18 +168,16 @@ def _backward(
         tl.store(grad_initial + row_state, carry, mask=d < D)
 
 
-@triton.jit(do_not_specialize=["time", "batch", "chunks"])
+@triton.jit(do_not_specialize=["time", "chunks"])
 def _reduce(
     a, b, factors, offsets,
-    lengths, cu_seqlens, slots, time, batch, chunks,
+    lengths, time, chunks,
     a_stride: tl.constexpr, b_stride: tl.constexpr,
     D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
-    CHUNK: tl.constexpr, PACKED: tl.constexpr, REVERSE: tl.constexpr,
+    CHUNK: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
     """The chunk as one step, state -> factor * state + offset; REVERSE: of c <- a_t (grad_hidden_t + c), last first."""
-    _row, start, length, begin, end, chunk, row_chunks = locate(
-        lengths, cu_seqlens, slots, time, batch, chunks, CHUNK, PACKED
-    )
+    _row, start, length, begin, end, chunk = locate(lengths, time, chunks, CHUNK)
     state_type = factors.dtype.element_ty
     steps = tl.arange(0, BLOCK_T)[:, None]
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
@@ -213,6 +200,6 @@ def _reduce(
         factor, offset = compose(factor, offset, edge(a_all, last_step), edge(b_all, last_step))
     slot = tl.program_id(0).to(tl.int64)
     if REVERSE:
-        slot += row_chunks - 1 - 2 * chunk
+        slot += chunks - 1 - 2 * chunk
     tl.store(factors + slot * D + d, factor, mask=d < D)
     tl.store(offsets + slot * D + d, offset, mask=d < D)

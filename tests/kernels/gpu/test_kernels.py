@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.kernels.cases import BD_LRU, GRU, LINEAR_RECURRENCE, PACKING, RECURRENCES, Recurrence
+from tests.kernels.cases import BD_LRU, GRU, LINEAR_RECURRENCE, OPERATORS, RECURRENCES, Recurrence
 from tests.kernels.kernel_checks import CHUNKED, GRUS, SCANS, check, check_views, chunks_of, shape_id
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -23,11 +23,11 @@ def unwritten_memory_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "empty_like", lambda *a, **k: _poison(empty_like(*a, **k)))
 
 
+@torch.no_grad()  # torch.compile makes its examples by torch.empty too, some with requires_grad
 def _poison(x: torch.Tensor) -> torch.Tensor:
     return x.fill_(torch.nan) if x.is_floating_point() and x.is_cuda else x
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),
     [(torch.float64, 1e-11), (torch.float32, 1e-5), (BF16, 2e-2)],
@@ -35,44 +35,49 @@ def _poison(x: torch.Tensor) -> torch.Tensor:
 )
 @pytest.mark.parametrize("shape", [*SCANS, *LARGE], ids=shape_id)
 @pytest.mark.parametrize("recurrence", [LINEAR_RECURRENCE, BD_LRU], ids=str)
-def test_scans(
-    recurrence: Recurrence, shape: tuple[int, int, int], dtype: torch.dtype, tolerance: float, packed: bool
-) -> None:
-    check(recurrence, shape, dtype, "cuda", tolerance, packed)
+def test_scans(recurrence: Recurrence, shape: tuple[int, int, int], dtype: torch.dtype, tolerance: float) -> None:
+    if (recurrence, dtype) == (BD_LRU, BF16) and shape[2] == 1:
+        tolerance = 5e-2  # a single channel's largest gradient is small beside the rounding of its inputs
+    check(recurrence, shape, dtype, "cuda", tolerance)
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("shape", CHUNKED, ids=shape_id)
 @pytest.mark.parametrize("recurrence", [LINEAR_RECURRENCE, BD_LRU], ids=str)
-def test_chunks(recurrence: Recurrence, shape: tuple[int, int, int, int], packed: bool) -> None:
+def test_chunks(recurrence: Recurrence, shape: tuple[int, int, int, int]) -> None:
     with chunks_of(shape[3]):
-        check(recurrence, shape[:3], torch.float32, "cuda", 1e-5, packed)
+        check(recurrence, shape[:3], torch.float32, "cuda", 1e-5)
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize(
     ("precision", "dtype", "tolerance"),
     [("highest", torch.float32, 1e-4), ("high", torch.float32, 5e-3), ("highest", BF16, 2e-2)],
     ids=["f32", "tf32", "bf16"],
 )
 @pytest.mark.parametrize("shape", [*GRUS, *LARGE_GRUS], ids=shape_id)
-def test_gru(shape: tuple[int, int, int], precision: str, dtype: torch.dtype, tolerance: float, packed: bool) -> None:
+def test_gru(shape: tuple[int, int, int], precision: str, dtype: torch.dtype, tolerance: float) -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     try:
-        check(GRU, shape, dtype, "cuda", tolerance, packed)
+        check(GRU, shape, dtype, "cuda", tolerance)
     finally:
         torch.set_float32_matmul_precision(before)
 
 
 @pytest.mark.parametrize(
-    ("width", "dtype", "tolerance"), [(128, BF16, 2e-2), (96, torch.float32, 5e-3), (200, BF16, 5e-2)]
+    ("width", "dtype", "tolerance"),
+    [
+        (128, BF16, 2e-2),
+        (96, torch.float32, 1e-4),
+        (128, torch.float32, 1e-4),
+        (160, torch.float32, 1e-4),
+        (200, BF16, 5e-2),
+    ],
 )
 def test_gru_widths_on_and_off_chip(width: int, dtype: torch.dtype, tolerance: float) -> None:
     check(GRU, (20, 50, width), dtype, "cuda", tolerance)
 
 
-@pytest.mark.parametrize("recurrence", PACKING, ids=str)
+@pytest.mark.parametrize("recurrence", OPERATORS, ids=str)
 def test_views_are_read_in_place(recurrence: Recurrence) -> None:
     check_views(recurrence, "cuda")
 
@@ -100,8 +105,9 @@ def test_compiles_with_inductor() -> None:
 
 
 def test_more_than_2_to_the_31_elements() -> None:
-    if torch.cuda.mem_get_info()[0] < 70 << 30:
-        pytest.skip("needs 70 GB of GPU memory")
+    free = torch.cuda.mem_get_info()[0] >> 30
+    if free < 20:
+        pytest.skip(f"needs 20 GiB of GPU memory; {free} are free")
     rows, time, channels = 2**31 // (256 * 128) + 8, 256, 128
     b = torch.ones(rows, time, channels, device="cuda")
     hidden, final = LINEAR_RECURRENCE.op(b, b)

@@ -14,13 +14,13 @@ import torch
 if os.environ.get("TRITON_INTERPRET") != "1":
     collect_ignore_glob = ["test_*.py"]
 else:
-    from deployrec_kernels.bd_lru.op import use_triton as bd_lru_use_triton
-    from deployrec_kernels.gru.op import use_triton as gru_use_triton
-    from deployrec_kernels.linear_recurrence.op import use_triton as linear_recurrence_use_triton
+    from deployrec_kernels.bd_lru.op import OPERATOR as BD_LRU
+    from deployrec_kernels.gru.op import OPERATOR as GRU
+    from deployrec_kernels.linear_recurrence.op import OPERATOR as LINEAR_RECURRENCE
     from triton.runtime import interpreter
 
-    for use_triton in (linear_recurrence_use_triton, bd_lru_use_triton, gru_use_triton):
-        use_triton("cpu")
+    for operator in (LINEAR_RECURRENCE, BD_LRU, GRU):
+        operator.use("cpu", "triton")
 
     def scan_slices(self: Any, inputs: Any) -> list[Any]:
         """The interpreter's scan with one call of combine_fn per slice instead of one per element."""

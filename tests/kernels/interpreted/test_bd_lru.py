@@ -9,10 +9,9 @@ from tests.kernels.cases import BD_LRU
 from tests.kernels.kernel_checks import CHUNKED, SCANS, check, check_views, chunks_of, shape_id
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("shape", SCANS, ids=shape_id)
-def test_float64_to_the_last_digits(shape: tuple[int, int, int], packed: bool) -> None:
-    check(BD_LRU, shape, torch.float64, "cpu", 1e-11, packed)
+def test_float64_to_the_last_digits(shape: tuple[int, int, int]) -> None:
+    check(BD_LRU, shape, torch.float64, "cpu", 1e-11)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)], ids=["f32", "bf16"])
@@ -21,11 +20,10 @@ def test_dtypes(shape: tuple[int, int, int], dtype: torch.dtype, tolerance: floa
     check(BD_LRU, shape, dtype, "cpu", tolerance)
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("shape", CHUNKED, ids=shape_id)
-def test_chunks(shape: tuple[int, int, int, int], packed: bool) -> None:
+def test_chunks(shape: tuple[int, int, int, int]) -> None:
     with chunks_of(shape[3]):
-        check(BD_LRU, shape[:3], torch.float64, "cpu", 1e-11, packed)
+        check(BD_LRU, shape[:3], torch.float64, "cpu", 1e-11)
 
 
 def test_views_are_read_in_place() -> None:

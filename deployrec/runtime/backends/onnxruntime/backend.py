@@ -14,7 +14,7 @@ from deployrec.bundle.manifest import Graph, Manifest
 from deployrec.errors import BundleError, ConfigError
 from deployrec.files import first_line
 from deployrec.runtime.backends.base import NOTHING, Output, State, check_rows
-from deployrec.runtime.backends.onnxruntime.providers import onnxruntime_providers
+from deployrec.runtime.backends.onnxruntime.providers import Provider, onnxruntime_providers
 
 OUTPUTS = ("topk_items", "topk_scores", "user")
 NO_ITEMS, NO_SCORES = np.zeros((0, 0), np.int64), np.zeros((0, 0), np.float32)
@@ -162,7 +162,7 @@ class _Binding:
 
 
 def _session(
-    path: Path, graph: Graph, options: onnxruntime.SessionOptions, providers: list[str]
+    path: Path, graph: Graph, options: onnxruntime.SessionOptions, providers: list[Provider]
 ) -> onnxruntime.InferenceSession:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)

@@ -1,0 +1,27 @@
+"""One event of the behaviour-dependent linear recurrent unit; T of them are `bd_lru`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deployrec_kernels.linear_recurrence.step import linear_recurrence_step
+
+
+def bd_lru_step(x: Tensor, r: Tensor, i: Tensor, lambda_: Tensor, state: Tensor) -> Tensor:
+    """h = alpha * state + beta * x; x, r, i and state [B, D], lambda_ [D]."""
+    return linear_recurrence_step(*bd_lru_coefficients(x, r, i, lambda_), state)
+
+
+def bd_lru_coefficients(x: Tensor, r: Tensor, i: Tensor, lambda_: Tensor) -> tuple[Tensor, Tensor]:
+    """(alpha, beta * x) of the linear recurrence that the unit is, like x [..., D].
+
+    alpha = exp(-softplus(lambda) sigmoid(r)), beta = sqrt(1 - alpha^2 + 1e-8) sigmoid(i).
+    """
+    rate = F.softplus(lambda_) * torch.sigmoid(r)
+    alpha = torch.exp(-rate)
+    # 1 - alpha^2 = tanh(rate) (1 + alpha^2) keeps the digits that 1 - alpha loses where alpha is nearly 1; under the
+    # root it is scaled, so that no exporter can take the 1e-8 for a zero and drop it.
+    root = 1e-4 * torch.sqrt(1e8 * torch.tanh(rate) * (1 + alpha * alpha) + 1)
+    return alpha, root * torch.sigmoid(i) * x
