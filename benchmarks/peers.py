@@ -48,7 +48,6 @@ class Peer:
     """A contender (see deployrec.benchmark.contenders) that answers from another process."""
 
     mode = "encode"
-    max_exclude = 512
 
     def __init__(self, label: str, model: str, python: Path, num_items: int) -> None:
         self.label, self.backend, self.num_items = label, "torch", num_items

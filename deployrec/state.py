@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class StateTensor:
@@ -46,6 +48,10 @@ class StateSpec:
     def bytes(self) -> int:
         """Bytes of one user's state as float32."""
         return 4 * self.floats
+
+    def zeros(self, batch: int) -> dict[str, np.ndarray]:
+        """The state of users without events: [batch, ...] by tensor name."""
+        return {tensor.name: np.zeros((batch, *tensor.shape), tensor.dtype) for tensor in self.tensors}
 
     def to_dict(self) -> dict[str, Any]:
         return {

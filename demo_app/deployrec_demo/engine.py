@@ -13,7 +13,7 @@ from deployrec.bundle.catalogue import Catalogue
 from deployrec.bundle.manifest import ITEMS, PARITY_CASES
 from deployrec.bundle.parity import ParityCases
 from deployrec.runtime.backends.base import Output, load_backend
-from deployrec.runtime.updates import window_of
+from deployrec.runtime.reader import Reader
 from deployrec_demo.shelf import Shelf
 
 State = dict[str, np.ndarray]
@@ -27,7 +27,8 @@ class Engine:
         self.bundle = bundle
         self.manifest = bundle.manifest
         self.backend = load_backend("onnxruntime", bundle, threads=1)
-        self.window = window_of(self.manifest)
+        self.reader = Reader(self.manifest, self.backend)
+        self.window = self.manifest.window
         self.catalogue = Catalogue.read(bundle.file(ITEMS), self.manifest.num_items)
         self.shelf = Shelf.of(self.catalogue)
         self.cases = ParityCases.load(bundle.file(PARITY_CASES))
@@ -40,11 +41,11 @@ class Engine:
 
     def empty_state(self) -> State:
         """Zeros: a user without events."""
-        return {tensor.name: np.zeros((1, *tensor.shape), np.float32) for tensor in self.manifest.state.tensors}
+        return self.manifest.state.zeros(1)
 
     def can_step(self, events: int) -> bool:
         """Whether a step may carry on the state of a user with `events` events in all, the new one included."""
-        return "step" in self.manifest.graphs and (not self.window or events <= self.window)
+        return self.reader.has_step and self.reader.carries(events)
 
     def step(self, row: int, exclude: np.ndarray, state: State) -> Output:
         """One event; exclude [1, E]."""
@@ -53,14 +54,9 @@ class Engine:
 
     def encode(self, rows: Sequence[int], exclude: np.ndarray) -> Output:
         """A whole history of at least one event from the start, in chunks; the newest window where that is all."""
-        read = np.array(rows[-self.window :] if self.window else rows, np.int64)
-        state, chunk = self.empty_state(), self.manifest.encode_chunk
+        read = self.manifest.newest(np.array(rows, np.int64))
         with self.lock:
-            for start in range(0, len(read), chunk):
-                part = read[None, start : start + chunk]
-                found = self.backend.encode(part, np.array([part.shape[1]]), exclude, state)
-                state = found.state
-            return _own(found)
+            return _own(self.reader.encode([read], exclude=exclude))
 
     def best(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Top-k items and scores [K] for a user vector [1, D]."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from deployrec.runtime.backends.base import NOTHING
 from deployrec_demo.engine import Engine, State
-
-NOTHING = np.zeros((1, 1), np.int64)
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,10 @@ def undo(visit: Visit) -> Visit:
 
 
 def excluded(engine: Engine, rows: tuple[int, ...], exclude_seen: bool) -> np.ndarray:
-    """The user's newest distinct seen items [1, E], as many as the bundle excludes; a lone 0 for none."""
+    """The user's distinct seen items [1, E], the newest first; a lone 0 for none."""
     if not exclude_seen or not rows:
         return NOTHING
-    newest = list(dict.fromkeys(reversed(rows)))[: engine.manifest.max_exclude]
-    return np.array([newest], np.int64)
+    return np.array([list(dict.fromkeys(reversed(rows)))], np.int64)
 
 
 def ranked(engine: Engine, visit: Visit, exclude_seen: bool) -> list[tuple[int, float]]:

@@ -11,8 +11,7 @@ import numpy as np
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import WEIGHTS
-from deployrec.runtime.backends.base import Output
-from deployrec.runtime.updates import window_of
+from deployrec.runtime.backends.base import NOTHING, Output
 
 LOADING = "loading torch ..."
 
@@ -29,7 +28,7 @@ class TorchTwin:
 
         manifest = bundle.manifest
         self.torch, self.recommend = torch, recommend
-        self.window, self.top_k = window_of(manifest), manifest.top_k
+        self.manifest, self.top_k = manifest, manifest.top_k
         self.model = build_model(spec_of(manifest.model), manifest.num_items, manifest.model["config"])
         self.model.load_state_dict(load_file(bundle.file(WEIGHTS)))
         self.model.eval()
@@ -41,16 +40,14 @@ class TorchTwin:
 
     def encode(self, rows: Sequence[int], exclude: np.ndarray) -> Output:
         """A whole history from the start, or its newest window."""
-        items = self.torch.tensor([rows[-self.window :] if self.window else rows])
+        items = self.torch.from_numpy(self.manifest.newest(np.array(rows, np.int64))[None])
         return self._answer(exclude, self.model.encode_last, items, self.torch.tensor([items.shape[1]]))
 
     def warm(self) -> None:
         """Runs everything once: the first calls of torch load and choose code, which takes seconds."""
-        nothing = np.zeros((1, 1), np.int64)
-        self.encode([1], nothing)
+        self.encode([1], NOTHING)
         if self.model.state_spec.tensors:
-            state = self.model.initial_state(1)
-            self.step(1, nothing, {name: tensor.numpy() for name, tensor in state.items()})
+            self.step(1, NOTHING, self.manifest.state.zeros(1))
 
     def _answer(self, exclude: np.ndarray, call: Any, *inputs: Any) -> Output:
         torch = self.torch

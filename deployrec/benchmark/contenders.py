@@ -20,14 +20,14 @@ from deployrec.bundle.manifest import Manifest
 from deployrec.export.graphs import EncodeGraph, StepGraph
 from deployrec.models import SequentialRecommender
 from deployrec.runtime.backends.base import Backend
-from deployrec.runtime.updates import window_of
+from deployrec.runtime.reader import Reader
 
 ACTIVATIONS = 32
 """Numbers per event and model channel that an encode holds at its peak, about."""
 
 
 class Contender(Protocol):
-    """One line of a chart. Its catalogue has `num_items`; a request excludes `max_exclude` items at most."""
+    """One line of a chart, over a catalogue of `num_items`."""
 
     label: str
     mode: str
@@ -35,9 +35,6 @@ class Contender(Protocol):
 
     @property
     def num_items(self) -> int: ...
-
-    @property
-    def max_exclude(self) -> int: ...
 
     def bytes(self, point: Point) -> int:
         """About how much memory the cell takes."""
@@ -60,37 +57,28 @@ class GraphContender:
     def num_items(self) -> int:
         return self.manifest.num_items
 
-    @property
-    def max_exclude(self) -> int:
-        return self.manifest.max_exclude
-
     def bytes(self, point: Point) -> int:
         # Every session holds the table, and a copy of it packed for the product.
         tables = 2 * len(self.manifest.graphs) * table_bytes(self.manifest)
         return working_bytes(self.manifest, self.mode, point) + tables
 
     def prepare(self, point: Point, sessions: Sequence[Sessions]) -> Timer:
-        window = window_of(self.manifest)
-        start = {t.name: np.zeros((point.batch, *t.shape), np.float32) for t in self.manifest.state.tensors}
+        reader = Reader(self.manifest, self.runner)
         calls: list[Callable[[], object]] = []
         for session in sessions:
-            if self.mode == STEP and not (window and point.history >= window):
-                calls.append(self._step(session, start))
+            if self.mode == STEP and reader.carries(point.history + 1):
+                calls.append(self._step(session, reader))
             else:
-                calls.append(self._encode(read_again(session, self.mode, window), session.exclude, start))
+                calls.append(self._encode(read_again(session, self.mode, self.manifest), session.exclude))
         return lambda number: timed(_turns(calls), number)
 
-    def _step(self, session: Sessions, state: dict[str, np.ndarray]) -> Callable[[], object]:
-        chunk = self.manifest.encode_chunk
-        for begin in range(0, session.history.shape[1], chunk):
-            part = np.ascontiguousarray(session.history[:, begin : begin + chunk])
-            found = self.runner.encode(part, np.full(len(part), part.shape[1]), session.exclude, state)
-            state = {name: tensor.copy() for name, tensor in found.state.items()}
+    def _step(self, session: Sessions, reader: Reader) -> Callable[[], object]:
+        state = {name: tensor.copy() for name, tensor in reader.encode(list(session.history)).state.items()}
         return lambda: self.runner.step(session.item, session.exclude, state)
 
-    def _encode(self, items: np.ndarray, exclude: np.ndarray, start: dict[str, np.ndarray]) -> Callable[[], object]:
-        lengths = np.full(len(items), items.shape[1])
-        return lambda: self.runner.encode(items, lengths, exclude, start)
+    def _encode(self, rows: np.ndarray, exclude: np.ndarray) -> Callable[[], object]:
+        lengths, start = np.full(len(rows), rows.shape[1]), self.manifest.state.zeros(len(rows))
+        return lambda: self.runner.encode(rows, lengths, exclude, start)
 
 
 class TorchContender:
@@ -99,9 +87,9 @@ class TorchContender:
     def __init__(self, label: str, mode: str, backend: str, model: SequentialRecommender, manifest: Manifest) -> None:
         self.label, self.mode, self.backend = label, mode, backend
         self.model, self.manifest = model, manifest
-        self.num_items, self.max_exclude = manifest.num_items, manifest.max_exclude
+        self.num_items = manifest.num_items
         self.device = model.embedding.weight.device
-        self.window = window_of(manifest)
+        self.window = manifest.window
         self.step_graph: Callable[..., tuple[Tensor, ...]] = StepGraph(model, manifest.top_k)
         self.encode_graph: Callable[..., tuple[Tensor, ...]] = EncodeGraph(model, manifest.top_k)
         if backend == "torch.compile":
@@ -131,7 +119,7 @@ class TorchContender:
                 _, state = self.model.encode_last(self._tensor(session.history), lengths)
             item, past = self._tensor(session.item), [state[t.name] for t in spec.tensors]
             return lambda: self._finish(self.step_graph(item, exclude, past))
-        items = self._tensor(read_again(session, self.mode, self.window))
+        items = self._tensor(read_again(session, self.mode, self.manifest))
         lengths = torch.full((point.batch,), items.shape[1], device=self.device)
         return lambda: self._finish(self.encode_graph(items, lengths, exclude, start))
 
@@ -142,12 +130,12 @@ class TorchContender:
         return torch.from_numpy(rows).to(self.device)
 
 
-def read_again(session: Sessions, mode: str, window: int) -> np.ndarray:
+def read_again(session: Sessions, mode: str, manifest: Manifest) -> np.ndarray:
     """What encode reads [B, T]: the history, or for a step beyond the window the newest of it and the item."""
     rows = session.history
     if mode == STEP:
         rows = np.concatenate([rows, session.item[:, None]], axis=1)
-    return np.ascontiguousarray(rows[:, -window:] if window else rows)
+    return np.stack([manifest.newest(row) for row in rows])
 
 
 @contextmanager
@@ -168,7 +156,7 @@ def table_bytes(manifest: Manifest) -> int:
 def working_bytes(manifest: Manifest, mode: str, point: Point) -> int:
     """About what a request takes besides the item table: scores, states in and out, and the events' activations."""
     scores = 3 * 4 * point.batch * (manifest.num_items + 1)
-    window = window_of(manifest)
+    window = manifest.window
     reads = mode == ENCODE or (window and point.history >= window)
     events = min(point.history, window or point.history) if reads else 1
     return scores + 2 * point.batch * manifest.state.bytes + 4 * ACTIVATIONS * point.batch * events * manifest.dim

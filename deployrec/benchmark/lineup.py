@@ -14,8 +14,7 @@ from deployrec.benchmark.report import ENCODE, STEP, Skipped, Subject
 from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError, DeployrecError
 from deployrec.runtime.backends.base import backends, load_backend
-from deployrec.runtime.states import UserStore
-from deployrec.runtime.updates import window_of
+from deployrec.runtime.stores.base import Layout
 
 TORCH = ("torch", "torch.compile", "torch-cuda")
 RESIZABLE = ("onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda")
@@ -34,8 +33,6 @@ def entry_of(bundle: Bundle, others: Sequence[Entry]) -> Entry:
     manifest = bundle.manifest
     key = manifest.model["key"]
     same = sum(entry.subject.model == key for entry in others)
-    store = UserStore(manifest, window_of(manifest))
-    store.slot("")
     return Entry(
         Subject(
             label=f"{key} {same + 1}" if same else key,
@@ -47,7 +44,7 @@ def entry_of(bundle: Bundle, others: Sequence[Entry]) -> Entry:
             dim=manifest.dim,
             exact_up_to=manifest.state.exact_up_to,
             state_bytes=manifest.state.bytes,
-            user_bytes=store.bytes // len(store.arrays["user"]),
+            user_bytes=Layout.of(manifest).bytes,
             table_bytes=4 * (manifest.num_items + 1) * manifest.dim,
         ),
         bundle,

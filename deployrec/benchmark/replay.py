@@ -26,8 +26,8 @@ class Replay:
         self.seed = seed
         self.lengths = np.diff(dataset.offsets)
 
-    def sessions(self, point: Point, max_exclude: int, number: int = 0) -> Sessions:
-        """The sessions of a point; another `number` gives others. Excluded are the newest `max_exclude` events."""
+    def sessions(self, point: Point, number: int = 0) -> Sessions:
+        """The sessions of a point; another `number` gives others. Excluded is all that was seen."""
         rng = np.random.default_rng([self.seed, point.history, point.batch, number])
         size = point.history + 1
         owners = np.flatnonzero(self.lengths >= size)
@@ -41,8 +41,17 @@ class Replay:
         return Sessions(
             np.ascontiguousarray(rows[:, :-1]),
             np.ascontiguousarray(rows[:, -1]),
-            np.ascontiguousarray(rows[:, -max_exclude:]),
+            _distinct(rows),
         )
+
+
+def _distinct(rows: np.ndarray) -> np.ndarray:
+    """The distinct item rows of each line, padded with 0."""
+    found = [np.unique(line) for line in rows]
+    exclude = np.zeros((len(rows), max(map(len, found))), np.int64)
+    for line, seen in zip(exclude, found, strict=True):
+        line[: len(seen)] = seen
+    return exclude
 
 
 def spread(rows: np.ndarray, num_items: int, catalogue: int) -> np.ndarray:

@@ -170,7 +170,7 @@ class _Run:
     def sessions(self, contender: Contender, point: Point) -> list[Sessions]:
         replay = Replay(self.dataset, self.config.seed)
         sets = SETS if point.batch <= MANY else 1
-        return [replay.sessions(point, contender.max_exclude, number) for number in range(sets)]
+        return [replay.sessions(point, number) for number in range(sets)]
 
     def before(self, what: str, advance: int = 1) -> None:
         """Tells the progress; raises _StoppedError where the caller has asked for an end."""

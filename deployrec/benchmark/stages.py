@@ -12,10 +12,10 @@ from deployrec.benchmark.config import BenchmarkConfig
 from deployrec.benchmark.lineup import Entry
 from deployrec.benchmark.replay import Replay
 from deployrec.benchmark.report import Stage
-from deployrec.runtime.backends.base import load_backend
+from deployrec.runtime.backends.base import NOTHING, load_backend
 from deployrec.runtime.backends.onnxruntime.backend import OnnxRuntimeBackend
 from deployrec.runtime.recommender import Recommender
-from deployrec.runtime.updates import window_of
+from deployrec.runtime.stores.base import Rows
 
 BACKEND = "onnxruntime"
 USERS, WARM_UP = 160, 40
@@ -38,10 +38,10 @@ def stages_of(entry: Entry, replay: Replay, config: BenchmarkConfig) -> list[Sta
     opened = time.perf_counter() - begin
     assert isinstance(backend, OnnxRuntimeBackend)
     assert backend.bound_step is not None
-    window = window_of(manifest)
+    window = manifest.window
     point = config.base(manifest.num_items)
     point = type(point)(1, min(point.history, window - 1) if window else point.history, point.catalogue, point.threads)
-    sessions = [replay.sessions(point, manifest.max_exclude, number) for number in range(USERS)]
+    sessions = [replay.sessions(point, number) for number in range(USERS)]
     first = _seconds(lambda: _zero_step(backend))
     recommender = Recommender(bundle, backend)
     ids = recommender.catalogue.item_ids
@@ -50,25 +50,24 @@ def stages_of(entry: Entry, replay: Replay, config: BenchmarkConfig) -> list[Sta
     store, bound = recommender.store, backend.bound_step
 
     def step(user: int) -> Callable[[], object]:
-        slot, session = store.slots[str(user)], sessions[user]
-        state = store.state(slice(slot, slot + 1))
+        session, state = sessions[user], store.read([str(user)]).state
         return lambda: backend.step(session.item, session.exclude, state)
 
     def move(user: int) -> None:
-        slot = store.slots[str(user)]
-        state = store.state(slice(slot, slot + 1))
+        rows = store.read([str(user)])
         for buffer, name in bound.past:
-            buffer[...] = state[name]
-        for name, tensor in bound.answer.state.items():
-            store.arrays[f"state.{name}"][slot : slot + 1] = tensor
+            buffer[...] = rows.state[name]
+        after = [record._replace(version=record.version + 1) for record in rows.records]
+        store.write([str(user)], Rows(after, rows.user, rows.window, bound.answer.state))
 
     score = backend.bound_score
     times: dict[str, list[float]] = {name: [] for name in ("request", "graph", "score", "state", "warm")}
     for user in range(USERS):
         item = ids[sessions[user].item[0]]
         times["warm"].append(_seconds(step(user)))
-        times["graph"].append(_seconds(lambda: bound.session.run_with_iobinding(bound.binding)))
-        times["score"].append(_seconds(lambda: score.session.run_with_iobinding(score.binding)))
+        excluded = sessions[user].exclude.shape[1]
+        times["graph"].append(_seconds(partial(bound.session.run_with_iobinding, bound.binding(excluded).binding)))
+        times["score"].append(_seconds(partial(score.session.run_with_iobinding, score.binding(excluded).binding)))
         times["state"].append(_seconds(partial(move, user)))
         times["request"].append(_seconds(partial(recommender.observe_and_recommend, user, item)))
     median = {name: float(np.median(values[WARM_UP:])) for name, values in times.items()}
@@ -93,8 +92,7 @@ def stages_of(entry: Entry, replay: Replay, config: BenchmarkConfig) -> list[Sta
 
 
 def _zero_step(backend: OnnxRuntimeBackend) -> None:
-    zeros = {t.name: np.zeros((1, *t.shape), np.float32) for t in backend.manifest.state.tensors}
-    backend.step(np.ones(1, np.int64), np.zeros((1, 1), np.int64), zeros)
+    backend.step(np.ones(1, np.int64), NOTHING, backend.manifest.state.zeros(1))
 
 
 def _seconds(call: Callable[[], object]) -> float:

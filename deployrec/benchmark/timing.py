@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.runtime.backends.base import load_backend
+from deployrec.runtime.backends.base import NOTHING, load_backend
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,10 @@ def step_latency(bundle: Bundle, history: int = 0, threads: int = 1, calls: int 
     backend = load_backend("onnxruntime", bundle, threads=threads)
     manifest = bundle.manifest
     draw = np.random.default_rng(seed)
-    exclude = np.zeros((1, 1), np.int64)
-    state = {t.name: np.zeros((1, *t.shape), np.float32) for t in manifest.state.tensors}
+    state = manifest.state.zeros(1)
 
     def step() -> None:
-        found = backend.step(draw.integers(1, manifest.num_items + 1, 1), exclude, state)
+        found = backend.step(draw.integers(1, manifest.num_items + 1, 1), NOTHING, state)
         for name, tensor in found.state.items():
             state[name][...] = tensor
 

@@ -17,7 +17,7 @@ from deployrec.files import atomic_write, canonical_json, first_line, sha256_fil
 __all__ = ["Bundle", "Manifest", "bundle_id", "seal"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     """A folder whose manifest and, where checked, whose every file has been found as export wrote it."""
 
@@ -35,6 +35,14 @@ class Bundle:
         if check:
             bundle.check_files()
         return bundle
+
+    def __repr__(self) -> str:
+        manifest, spec = self.manifest, self.manifest.state
+        state = f"{spec.bytes:,} bytes of state a user" if spec.tensors else "no state"
+        return (
+            f"Bundle('{self.path}': {manifest.model['key']}, {manifest.num_items:,} items, {state}, "
+            f"graphs {' '.join(manifest.graphs)}, id {manifest.bundle_id[:12]})"
+        )
 
     def file(self, name: str) -> Path:
         """Path of a file that the manifest names."""

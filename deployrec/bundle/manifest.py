@@ -1,10 +1,16 @@
-"""manifest.json as a dataclass: what a bundle holds, checked field by field."""
+"""manifest.json as a dataclass: what a bundle holds, checked field by field.
+
+An item id is the user's own, as in items.csv; an item row is its place there, 1 to num_items, and 0 is padding. All
+int64 tensors of the graphs but `lengths` hold rows, also where their name in the format says `item_id` or `items`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+
+import numpy as np
 
 from deployrec.errors import BundleError
 from deployrec.files import sha256_json
@@ -55,8 +61,6 @@ class Manifest:
     graphs: dict[str, Graph]
     opset: int
     top_k: int
-    max_exclude: int
-    """how many of a user's newest seen items a request may exclude"""
     encode_chunk: int
     """events of one encode call; longer histories go in chunks"""
     data: dict[str, Any]
@@ -72,6 +76,15 @@ class Manifest:
     @property
     def dim(self) -> int:
         return int(self.model["dim"])
+
+    @property
+    def window(self) -> int:
+        """How many newest events a user is read again from where the state is not exact; 0 where it always is."""
+        return self.state.exact_up_to or (0 if "step" in self.graphs else self.encode_chunk)
+
+    def newest(self, history: np.ndarray) -> np.ndarray:
+        """What the model reads of a whole history, oldest first: all of it, or the newest `window` events."""
+        return history[-self.window :] if self.window else history
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Manifest:
@@ -99,7 +112,6 @@ class Manifest:
             graphs={name: _graph(name, entry) for name, entry in _field(document, "graphs", dict).items()},
             opset=_field(document, "opset", int),
             top_k=_field(document, "top_k", int),
-            max_exclude=_field(document, "max_exclude", int),
             encode_chunk=_field(document, "encode_chunk", int),
             data=_field(document, "data", dict),
             training=_field(document, "training", dict),

@@ -60,7 +60,7 @@ def _summary(bundle: Bundle) -> Table:
         ("items", f"{manifest.num_items:,}, vectors of {manifest.dim}"),
         (
             "requests",
-            f"up to {manifest.top_k} items, excluding a user's newest {manifest.max_exclude} seen; "
+            f"up to {manifest.top_k} items, without those the user has seen; "
             f"histories in chunks of {manifest.encode_chunk} events; opset {manifest.opset}",
         ),
         ("data", _pairs(data)),

@@ -11,12 +11,24 @@ from rich.table import Table
 
 from deployrec.cli.console import err
 from deployrec.cli.console import out as console
+from deployrec.errors import ConfigError, DataError
 
 
 def recommend(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
-    history: Annotated[str, typer.Option(help="Item ids as in the log, oldest first, separated by commas.")] = "",
-    k: Annotated[int, typer.Option(help="How many items.")] = 10,
+    history: Annotated[
+        str | None, typer.Option(help="Item ids as in the log, oldest first, separated by commas.")
+    ] = None,
+    item: Annotated[
+        list[str] | None,
+        typer.Option(help="One item id, taken as it stands, commas and spaces too; repeat, oldest first."),
+    ] = None,
+    history_file: Annotated[
+        Path | None, typer.Option(help="Text file with one item id per line, taken as it stands, oldest first.")
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option(help="How many items; default: 10, or all there are.", show_default=False)
+    ] = None,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Items of the history may come again.")] = False,
     on_unknown_item: Annotated[str, typer.Option(help="skip or error.")] = "skip",
 ) -> None:
@@ -26,22 +38,27 @@ def recommend(
 
       deployrec recommend bundles/glintru --history "1193,661,914"
 
-      deployrec recommend bundles/glintru --history "1193,661,914" --k 20 --include-seen
+      deployrec recommend bundles/glintru --item "Run, Lola, Run" --item Heat --k 20 --include-seen
+
+      deployrec recommend bundles/glintru --history-file seen.txt
     """
+    items = _items(history, item, history_file)
     from deployrec.runtime import Recommender
 
     recommender = Recommender.load(bundle, on_unknown_item=on_unknown_item)
-    items = [item.strip() for item in history.split(",") if item.strip()]
     applied = recommender.encode_history("you", items)
     if recommender.unknown_items:
         err.print(f"note: {recommender.unknown_items} of {len(items)} items are not in the catalogue; skipped")
     found = recommender.recommend("you", k=k, exclude_seen=not include_seen)
     catalogue = recommender.catalogue
     if applied:
-        known = [row for item in items if (row := catalogue.rows.get(item))]
+        known = [row for item_id in items if (row := catalogue.rows.get(item_id))]
         console.print("after " + ", ".join(escape(catalogue.titles[row]) for row in known[-5:]))
     else:
         console.print("no history: the most popular items, scored by the logarithm of their share of all events")
+    if not found:
+        console.print("nothing is left to recommend: the history holds the whole catalogue (see --include-seen)")
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", justify="right")
     table.add_column("item")
@@ -50,3 +67,36 @@ def recommend(
     for place, entry in enumerate(found, 1):
         table.add_row(str(place), escape(entry.item_id), escape(entry.title), f"{entry.score:.3f}")
     console.print(table)
+
+
+def _items(history: str | None, item: list[str] | None, history_file: Path | None) -> list[str]:
+    """The item ids of whichever option names them."""
+    given = [
+        name
+        for name, value in (("--history", history), ("--item", item), ("--history-file", history_file))
+        if value is not None and value != []
+    ]
+    if len(given) > 1:
+        raise ConfigError(f"expected the history by one option; got {' and '.join(given)}; leave all but one out")
+    if history_file is not None:
+        return _lines(history_file)
+    return list(item) if item else _listed(history or "")
+
+
+def _listed(history: str) -> list[str]:
+    return [item.strip() for item in history.split(",") if item.strip()]
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty."""
+    try:
+        # Only line feeds end a line: an id may hold what else Python takes for the end of one.
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    except OSError as error:
+        got = "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
+        raise DataError(f"expected item ids in {path}; got {got}; name a text file with one id per line") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"expected UTF-8 text in {path}; got other bytes at {error.start:,}; save it as UTF-8"
+        ) from None
+    return [line for raw in lines if (line := raw.removesuffix("\r"))]

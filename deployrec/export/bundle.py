@@ -100,7 +100,6 @@ def describe(
         "graphs": {name: asdict(graph) for name, graph in graphs.items()},
         "opset": OPSET,
         "top_k": top_k,
-        "max_exclude": MAX_EXCLUDE,
         "encode_chunk": ENCODE_CHUNK,
         "data": data,
         "training": training,

@@ -28,6 +28,8 @@ PRECISIONS = ("fp32", "fp16")
 # Sizes that the builder tunes for, where the profile allows them.
 TYPICAL = {"B": 32, "T": 200, "E": 64}
 LARGEST_BATCH = 256
+LARGEST_EXCLUDE = (512, 16_384)
+"""Seen items that a request may exclude: the whole catalogue, but this many at least and at most."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ def plan_file(graph: str) -> str:
 
 def profile(manifest: Manifest, max_batch: int, max_history: int | None = None) -> dict[str, tuple[int, int, int]]:
     """Smallest, typical and largest size of each dynamic axis; every graph's profile comes from this one table."""
-    largest = {"B": max_batch, "T": max_history or manifest.encode_chunk, "E": manifest.max_exclude}
+    least, most = LARGEST_EXCLUDE
+    exclude = min(max(manifest.num_items, least), most)
+    largest = {"B": max_batch, "T": max_history or manifest.encode_chunk, "E": exclude}
     for axis, size in largest.items():
         if size < 1:
             raise ConfigError(f"expected sizes of at least 1; got {size} for axis {axis}; raise it")

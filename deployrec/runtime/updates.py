@@ -1,14 +1,17 @@
-"""Moves users' states forward: one event, many users' events in waves, or whole histories in chunks."""
+"""Applies events to users' records: one read of the store, runs of the graphs, one write; anew after a conflict."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, compress
 
 import numpy as np
 
 from deployrec.bundle.manifest import Manifest
-from deployrec.runtime.backends.base import Backend, Output
-from deployrec.runtime.states import Observation, UserStore
+from deployrec.runtime.backends.base import NOTHING, Backend, Output
+from deployrec.runtime.events import Observation
+from deployrec.runtime.reader import Reader
+from deployrec.runtime.stores.base import ConflictError, Record, Rows, Store
 
 BATCH = 256
 """Users of one call to a graph."""
@@ -16,91 +19,166 @@ BATCH_SCORES = 16_000_000
 """Scores that one call may hold in memory: fewer users a call on large catalogues."""
 DEEP = 8
 """More new events of one user than this are encoded at once instead of step by step."""
-
-NOTHING = np.zeros((1, 1), np.int64)
-
-
-def window_of(manifest: Manifest) -> int:
-    """How many newest events a user is read from again where the state is not exact, 0 where it always is."""
-    return manifest.state.exact_up_to or (0 if "step" in manifest.graphs else manifest.encode_chunk)
+TRIES = 100
+"""Conflicts in a row after which an update gives up."""
 
 
 class Updates:
-    """Reads observations into the users' states of a store. A failing call leaves its users as they were."""
+    """Reads observations into the records of a store. A failing call leaves the users of its batch as they were."""
 
-    def __init__(self, manifest: Manifest, backend: Backend, store: UserStore) -> None:
+    def __init__(self, manifest: Manifest, backend: Backend, store: Store) -> None:
         self.backend = backend
         self.store = store
-        self.window = window_of(manifest)
-        self.has_step = "step" in manifest.graphs
-        self.chunk = manifest.encode_chunk
+        self.reader = Reader(manifest, backend)
         self.batch = max(1, min(BATCH, BATCH_SCORES // (manifest.num_items + 1)))
-        self.item = np.zeros(1, np.int64)
+        self.row = np.zeros(1, np.int64)
 
-    def one(self, slot: int, observation: Observation, exclude: np.ndarray) -> Output:
-        """Reads one event and answers with the top-k after it; exclude [1, E]."""
-        store = self.store
-        read = ((observation,),)
-        if self._restarts(slot, 1):
-            found = self._encode([slot], read, exclude)
-        else:
-            self.item[0] = observation.row
-            found = self.backend.step(self.item, exclude, store.state(slice(slot, slot + 1)))
-        store.commit((slot,), read, found.user, found.state)
-        return found
+    def one(self, user: str, event: Observation, exclude_seen: bool | None) -> Output | None:
+        """Reads one event and answers with what it came to; None for a duplicate.
 
-    def many(self, events: Mapping[int, Sequence[Observation]]) -> None:
-        """Reads each slot's events in their order. Slots with few events go in waves: one event of each user a step."""
-        deep = {slot: read for slot, read in events.items() if len(read) > DEEP or self.window}
-        self.histories(deep)
-        waiting = [(slot, read) for slot, read in events.items() if slot not in deep and read]
-        depth = 0
-        while waiting:
-            for start in range(0, len(waiting), self.batch):
-                wave = waiting[start : start + self.batch]
-                slots = [slot for slot, _ in wave]
-                rows = np.array([read[depth].row for _, read in wave], np.int64)
-                found = self.backend.step(rows, NOTHING.repeat(len(wave), 0), self.store.state(np.array(slots)))
-                self.store.commit(slots, [(read[depth],) for _, read in wave], found.user, found.state)
-            depth += 1
-            waiting = [(slot, read) for slot, read in waiting if len(read) > depth]
+        exclude_seen: whether the top-k is without seen items; None where it is not wanted.
+        """
+        users, lost = (user,), None
+        for _ in range(TRIES):
+            rows = self.store.read(users)
+            record = rows.records[0]
+            if _knows(record, event):
+                return None
+            after = _after(record, (event,))
+            self.row[0] = event.row
+            exclude = None if exclude_seen is None else after.seen[None] if exclude_seen else NOTHING
+            if self.reader.carries(after.num_events):
+                found = self.backend.step(self.row, exclude, rows.state)
+            else:
+                found = self._encode([self.row], rows, exclude)
+            try:
+                self._write(users, rows, [after], ((event,),), found)
+            except ConflictError as error:
+                lost = error
+                continue
+            return found
+        assert lost is not None
+        raise lost
 
-    def histories(self, events: Mapping[int, Sequence[Observation]]) -> None:
-        """Reads each slot's events through the encode graph, users of similar lengths together."""
-        waiting = sorted(((slot, read) for slot, read in events.items() if read), key=lambda pair: len(pair[1]))
-        for start in range(0, len(waiting), self.batch):
-            slots, reads = zip(*waiting[start : start + self.batch], strict=True)
-            found = self._encode(slots, reads, NOTHING.repeat(len(slots), 0))
-            self.store.commit(slots, reads, found.user, found.state)
+    def many(self, events: Mapping[str, Sequence[Observation]], encode: bool = False) -> dict[str, list[bool]]:
+        """Reads each user's events in their order; answers which were applied: the others are duplicates.
 
-    def _restarts(self, slot: int, new: int) -> bool:
-        """Whether the state cannot be carried on: the user's last window is then read from the start."""
-        if not self.window:
-            return False
-        return not self.has_step or int(self.store.arrays["num_events"][slot]) + new > self.window
+        Users with few events go in waves of steps, one event of each user to a run; others, or with `encode` all,
+        through the encode graph, users of similar lengths together.
+        """
+        applied: dict[str, list[bool]] = {}
+        users = sorted(events, key=lambda user: len(events[user]))
+        encoded = bool(encode or self.reader.window)
+        shallow = [user for user in users if not encoded and len(events[user]) <= DEEP]
+        for chosen, move in ((shallow, self._steps), (users[len(shallow) :], self._encode)):
+            for start in range(0, len(chosen), self.batch):
+                applied |= self._together({user: events[user] for user in chosen[start : start + self.batch]}, move)
+        return applied
 
-    def _encode(self, slots: Sequence[int], read: Sequence[Sequence[Observation]], exclude: np.ndarray) -> Output:
-        """User vectors and states after the events, of which each user has at least one; the top-k of the last call."""
-        state = self.store.state(np.asarray(slots))
-        histories = []
-        for index, (slot, observations) in enumerate(zip(slots, read, strict=True)):
-            rows = np.array([observation.row for observation in observations], np.int64)
-            if self._restarts(slot, len(rows)):
-                rows = np.concatenate([self.store.window(slot), rows])[-self.window :]
-                for tensor in state.values():
-                    tensor[index] = 0
-            histories.append(rows)
-        user = np.zeros((len(slots), self.store.arrays["user"].shape[1]), np.float32)
-        lengths = np.array([len(rows) for rows in histories])
-        for start in range(0, int(lengths.max()), self.chunk):
-            active = np.flatnonzero(lengths > start)
-            part = [histories[index][start : start + self.chunk] for index in active]
-            items = np.zeros((len(active), max(map(len, part))), np.int64)
-            for line, rows in zip(items, part, strict=True):
-                line[: len(rows)] = rows
-            past = {name: tensor[active] for name, tensor in state.items()}
-            found = self.backend.encode(items, np.array([len(rows) for rows in part]), exclude[active], past)
-            user[active] = found.user
-            for name, tensor in state.items():
-                tensor[active] = found.state[name]
-        return Output(found.topk_items, found.topk_scores, user, state)
+    def _together(
+        self, events: Mapping[str, Sequence[Observation]], move: Callable[[list[np.ndarray], Rows], Output]
+    ) -> dict[str, list[bool]]:
+        """`many` of one batch."""
+        applied: dict[str, list[bool]] = {}
+        waiting, lost = list(events), None
+        for _ in range(TRIES):
+            rows = self.store.read(waiting)
+            fresh = [_fresh(record, events[user]) for user, record in zip(waiting, rows.records, strict=True)]
+            applied.update(zip(waiting, fresh, strict=True))
+            live = [place for place, kept in enumerate(fresh) if True in kept]
+            if not live:
+                return applied
+            read = [list(compress(events[waiting[place]], fresh[place])) for place in live]
+            if len(live) < len(waiting):
+                rows, waiting = rows.take(live), [waiting[place] for place in live]
+            after = list(map(_after, rows.records, read))
+            found = move(_histories(read), rows)
+            try:
+                self._write(waiting, rows, after, read, found)
+            except ConflictError as error:
+                waiting, lost = error.users, error
+                continue
+            return applied
+        assert lost is not None
+        raise lost
+
+    def _steps(self, histories: list[np.ndarray], rows: Rows) -> Output:
+        return self.reader.steps(histories, rows.state)
+
+    def _encode(self, histories: list[np.ndarray], rows: Rows, exclude: np.ndarray | None = None) -> Output:
+        """Carries each state on, or reads the user's last window from the start where that would not be exact."""
+        state, reads = rows.state, list(histories)
+        before = [record.num_events for record in rows.records]
+        anew = [n for n, history in enumerate(histories) if not self.reader.carries(before[n] + len(history))]
+        if anew:
+            state = {name: tensor.copy() for name, tensor in state.items()}
+        for place in anew:
+            for tensor in state.values():
+                tensor[place] = 0
+            kept = rows.window[place, max(0, self.reader.window - before[place]) :]
+            reads[place] = self.reader.manifest.newest(np.concatenate([kept, histories[place]]))
+        return self.reader.encode(reads, state, exclude)
+
+    def _write(
+        self,
+        users: Sequence[str],
+        rows: Rows,
+        after: list[Record],
+        read: Sequence[Sequence[Observation]],
+        found: Output,
+    ) -> None:
+        """Writes what `rows` have become once these events are read."""
+        if width := self.reader.window:
+            items = [np.array([event.row for event in events], np.int32) for events in read]
+            rows.window = np.stack([np.concatenate(pair)[-width:] for pair in zip(rows.window, items, strict=True)])
+        rows.records, rows.user, rows.state, rows.read = after, found.user, found.state, read
+        self.store.write(users, rows)
+
+
+def _histories(read: Sequence[Sequence[Observation]]) -> list[np.ndarray]:
+    """Each user's item rows int64 [n]."""
+    flat = np.array([event.row for events in read for event in events], np.int64)
+    return [flat[end - len(events) : end] for events, end in zip(read, accumulate(map(len, read)), strict=True)]
+
+
+def _fresh(record: Record, events: Sequence[Observation]) -> list[bool]:
+    """Which of the events were not applied before, nor earlier among these."""
+    if len(events) == 1:
+        return [not _knows(record, events[0])]
+    known = set(record.event_hashes.tolist())
+    fresh = []
+    for event in events:
+        fresh.append(not event.event_hash or event.event_hash not in known)
+        known.add(event.event_hash)
+    return fresh
+
+
+def _knows(record: Record, event: Observation) -> bool:
+    return bool(event.event_hash and np.count_nonzero(record.event_hashes == event.event_hash))
+
+
+def _after(record: Record, events: Sequence[Observation]) -> Record:
+    """The record once these events are read."""
+    version, num_events, _, _, seen, hashes = record
+    last = events[-1]
+    if len(events) > DEEP:
+        newest_first = np.concatenate((seen, np.array([event.row for event in events], np.int32)))[::-1]
+        _, first = np.unique(newest_first, return_index=True)
+        seen = newest_first[np.sort(first)][::-1]
+        hashes = _joined(hashes, [event.event_hash for event in events if event.event_hash])
+    else:
+        for event in events:
+            again = seen == event.row
+            seen = _joined(seen[~again] if np.count_nonzero(again) else seen, (event.row,))
+            if event.event_hash:
+                hashes = _joined(hashes, (event.event_hash,))
+    return Record(version + 1, num_events + len(events), last.time, last.event_id, seen, hashes)
+
+
+def _joined(array: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """`np.append` at a third of its cost."""
+    size = len(array)
+    longer = np.empty(size + len(values), array.dtype)
+    longer[:size] = array
+    longer[size:] = values
+    return longer

@@ -13,16 +13,30 @@ from deployrec.bundle.manifest import ITEMS, PARITY_CASES, Manifest
 from deployrec.bundle.parity import Answer, Comparison, ParityCases
 from deployrec.progress import Progress, silent
 from deployrec.runtime.backends.base import Backend, Output, load_backend
-from deployrec.runtime.updates import window_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VerifyReport:
     """`comparisons` of every graph path on every case; `stray_files` lie in the folder and belong to no one."""
 
     bundle: Bundle
     comparisons: list[Comparison]
     stray_files: list[str]
+
+    def __repr__(self) -> str:
+        """The verdict, then for each quantity the comparison that is nearest to its limit or furthest beyond."""
+        failed = sum(not row.passed for row in self.comparisons)
+        verdict = f"{failed} of {len(self.comparisons)} comparisons fail" if failed else "parity holds"
+        lines = [f"VerifyReport({self.bundle!r}: {verdict})"]
+        worst: dict[str, Comparison] = {}
+        for row in sorted(self.worst(), key=_strain):
+            worst[row.quantity] = row
+        for row in worst.values():
+            passed = "holds" if row.passed else "FAILS"
+            lines.append(
+                f"  {row.quantity:<7} {row.figure:.1e} of {row.limit:.1e} {passed}  {row.comparison}, {row.case}"
+            )
+        return "\n".join(lines)
 
     @property
     def passed(self) -> bool:
@@ -81,7 +95,7 @@ class _Graphs:
         self.manifest = manifest
         self.backend = backend
         self.name = name
-        self.window = window_of(manifest)
+        self.window = manifest.window
 
     def alone(self, cases: ParityCases, case: int) -> list[Comparison]:
         history, exclude = self._read(cases.history(case)), cases.exclude[case : case + 1]

@@ -1,4 +1,4 @@
-// Reads "user item" lines from standard input and prints what to recommend after each:
+// Reads "user item_row" lines from standard input and prints what to recommend after each:
 //   serve_events step.plan NUM_ITEMS [encode.plan libdeployrec_plugin.so] < events.txt
 // With an encode plan, the lines before the first empty one are history: they are encoded at once, without an answer.
 #include <deployrec/serving.h>
@@ -28,7 +28,7 @@ void stop_unless_ok(const Status& status) {
 
 struct Line {
   int64_t user = 0;
-  int64_t item = 0;
+  int64_t item_row = 0;
 };
 
 // False at the end of the input and at an empty line.
@@ -36,16 +36,17 @@ bool read(Line* line) {
   std::string text;
   if (!std::getline(std::cin, text) || text.empty()) return false;
   std::istringstream fields(text);
-  if (fields >> line->user >> line->item) return true;
-  std::fprintf(stderr, "expected a line \"user item\"; got \"%s\"; give two whole numbers\n", text.c_str());
+  if (fields >> line->user >> line->item_row) return true;
+  std::fprintf(stderr, "expected a line \"user item_row\"; got \"%s\"; give two whole numbers\n", text.c_str());
   std::exit(2);
 }
 
 void print(const Line& line, const deployrec::Recommendations& best) {
-  std::printf("user %lld after item %lld:", static_cast<long long>(line.user), static_cast<long long>(line.item));
-  for (int64_t i = 0; i < std::min(best.k, kShown) && best.items[static_cast<size_t>(i)] != 0; ++i) {
+  std::printf("user %lld after item row %lld:", static_cast<long long>(line.user),
+              static_cast<long long>(line.item_row));
+  for (int64_t i = 0; i < std::min(best.k, kShown) && best.item_rows[static_cast<size_t>(i)] != 0; ++i) {
     const auto at = static_cast<size_t>(i);
-    std::printf(" %lld (%.3f)", static_cast<long long>(best.items[at]), static_cast<double>(best.scores[at]));
+    std::printf(" %lld (%.3f)", static_cast<long long>(best.item_rows[at]), static_cast<double>(best.scores[at]));
   }
   std::printf("\n");
 }
@@ -69,16 +70,16 @@ int main(int argc, char** argv) {
   if (argc == 5) {
     std::unique_ptr<deployrec::EncodeEngine> encode;
     stop_unless_ok(deployrec::EncodeEngine::load({argv[3], argv[4]}, *step, &encode));
-    while (read(&line)) seen[line.user].push_back(line.item);
+    while (read(&line)) seen[line.user].push_back(line.item_row);
     std::vector<deployrec::History> histories;
     for (const auto& [user, items] : seen) histories.push_back({user, items.data(), items.size(), nullptr, 0, false});
     stop_unless_ok(encode->encode(histories.data(), histories.size(), &best));
   }
   while (read(&line)) {
     std::vector<int64_t>& items = seen[line.user];
-    items.push_back(line.item);
+    items.push_back(line.item_row);
     if (items.size() > kNewestSeen) items.erase(items.begin());
-    const deployrec::Event event{line.user, line.item, items.data(), items.size()};
+    const deployrec::Event event{line.user, line.item_row, items.data(), items.size()};
     stop_unless_ok(step->step(&event, 1, &best));
     print(line, best);
   }

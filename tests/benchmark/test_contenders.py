@@ -32,7 +32,7 @@ class Spy:
 
 def last_call(bundle, sample, mode, history):
     spy, point = Spy(bundle), Point(2, history, sample.num_items, 1)
-    session = Replay(sample, 0).sessions(point, 512)
+    session = Replay(sample, 0).sessions(point)
     times = GraphContender("m", mode, "spy", bundle.manifest, spy).prepare(point, [session])(3)
     assert len(times) == 3
     assert len({call.kind for call in spy.calls[-3:]}) == 1
@@ -76,7 +76,7 @@ def test_a_re_encode_reads_the_history_from_zeros(bundle_of, sample, key, histor
 def test_torch_answers_as_the_graphs_do(bundle_of, sample, key, mode, history):
     bundle = Bundle.open(bundle_of(key))
     point = Point(2, history, sample.num_items, 1)
-    session = Replay(sample, 0).sessions(point, 512)
+    session = Replay(sample, 0).sessions(point)
     answers = []
     spy = Spy(bundle)
     GraphContender("m", mode, "spy", bundle.manifest, spy).prepare(point, [session])(1)

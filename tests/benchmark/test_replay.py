@@ -11,8 +11,8 @@ from deployrec.benchmark.replay import Replay, spread
 @given(history=st.integers(1, 60), batch=st.integers(1, 5), seed=st.integers(0, 9))
 def test_sessions_are_stretches_of_users_histories(sample, history, batch, seed):
     point = Point(batch, history, sample.num_items, 1)
-    drawn = Replay(sample, seed).sessions(point, 10)
-    again = Replay(sample, seed).sessions(point, 10)
+    drawn = Replay(sample, seed).sessions(point)
+    again = Replay(sample, seed).sessions(point)
     assert all(np.array_equal(a, b) for a, b in zip(drawn, again, strict=True))
     for row in np.column_stack([drawn.history, drawn.item]):
         assert any(
@@ -21,15 +21,16 @@ def test_sessions_are_stretches_of_users_histories(sample, history, batch, seed)
             if len(sample.history(user)) >= len(row) and row[0] in (own := sample.history(user))
             for window in np.lib.stride_tricks.sliding_window_view(own, len(row))
         )
-    assert np.array_equal(drawn.exclude[:, -1], drawn.item)
-    assert drawn.exclude.shape == (batch, min(10, history + 1))
+    for row, exclude in zip(np.column_stack([drawn.history, drawn.item]), drawn.exclude, strict=True):
+        assert set(exclude) - {0} == set(row)
+        assert np.count_nonzero(exclude) == len(set(row))
 
 
 def test_histories_longer_than_any_user_are_glued_and_numbers_differ(sample):
     point = Point(2, 2000, sample.num_items, 1)
-    first, second = (Replay(sample, 0).sessions(point, 512, number) for number in (0, 1))
+    first, second = (Replay(sample, 0).sessions(point, number) for number in (0, 1))
     assert first.history.shape == (2, 2000)
-    assert first.exclude.shape == (2, 512)
+    assert first.exclude.shape == (2, max(len(set(row)) for row in np.column_stack([first.history, first.item])))
     assert not np.array_equal(first.history, second.history)
 
 

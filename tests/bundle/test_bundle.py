@@ -25,7 +25,6 @@ DOCUMENT = {
     },
     "opset": 20,
     "top_k": 3,
-    "max_exclude": 512,
     "encode_chunk": 256,
     "data": {"name": "sample", "digest": "0", "num_users": 1, "num_items": 3, "num_events": 3},
     "training": {"preset": "quick", "seed": 1, "metrics": {"hr@10": 0.25}},

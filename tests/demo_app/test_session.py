@@ -58,11 +58,10 @@ def test_arrows_lead_back_to_the_list_before(twin_engine, kind, begun, item):
         assert ranks.get(place.row) == (None if place.rose is None else place.rank + place.rose)
 
 
-def test_the_newest_distinct_items_are_excluded(twin_engine):
+def test_all_distinct_items_are_excluded(twin_engine):
     _, engine = twin_engine("gru")
     rows = (*range(1, 16), 3, 15)
-    assert engine.manifest.max_exclude == 10
-    assert sorted(session.excluded(engine, rows, True)[0]) == [3, *range(7, 16)]
+    assert sorted(session.excluded(engine, rows, True)[0]) == [*range(1, 16)]
     assert session.excluded(engine, rows, False).tolist() == [[0]]
 
 

@@ -112,7 +112,6 @@ class Twin:
             "graphs": graphs,
             "opset": 20,
             "top_k": min(self.top_k, self.num_items),
-            "max_exclude": 10,
             "encode_chunk": WINDOW if self.kind == "encode-only" else CHUNK,
             "data": {"name": "twin", "digest": "0", "num_users": 1, "num_items": self.num_items, "num_events": 1},
             "training": {"preset": "none", "seed": self.seed, "metrics": {"hr@10": 0.5}},

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
-from deployrec.runtime import Bundle, Event, Recommender
+from deployrec.runtime import Bundle, Event, Outcome, Recommender
 from deployrec.runtime.backends.base import Backend, load_backend
 
 KINDS = ["gru", "window", "encode-only"]
@@ -52,7 +53,7 @@ def assert_stands_at(recommender: Recommender, twin: object, user: str, rows: li
         for name, tensor in expected_state.items():
             np.testing.assert_allclose(record.state[name], tensor, atol=1e-5)
     assert record.num_events == len(rows)
-    newest = list(dict.fromkeys(reversed(rows)))[: recommender.manifest.max_exclude]
+    newest = list(dict.fromkeys(reversed(rows)))
     assert record.seen == [f"i{row}" for row in reversed(newest)]
     items, scores = twin.top(rows, newest, 12)  # type: ignore[attr-defined]
     found = recommender.recommend(user, k=12)
@@ -72,9 +73,9 @@ def test_every_way_of_observing_ends_in_the_same_state(
     edges = [0, *sorted(cuts), len(events)]
     for start, end in itertools.pairwise(edges):
         part = [Event(user, f"i{row}") for user, row in events[start:end]]
-        assert together.observe_many(part) == len(part)
+        assert together.observe_many(part) == [Outcome.APPLIED] * len(part)
     for user, row in events:
-        assert one_by_one.observe(user, f"i{row}")
+        assert one_by_one.observe(user, f"i{row}") is Outcome.APPLIED
     for user in USERS:
         history = [row for name, row in events if name == user]
         middle = len(history) // 2
@@ -101,10 +102,10 @@ def test_one_call_answers_as_two(
         expected = twice.recommend("ann", k=k, exclude_seen=exclude_seen)
         assert [entry.item_id for entry in found] == [entry.item_id for entry in expected]
         np.testing.assert_allclose([e.score for e in found], [e.score for e in expected], atol=1e-5)
-        assert len(found) == k
+        seen = set(twice.user("ann").seen)
+        assert len(found) == min(k, 30 - len(seen) if exclude_seen else 30)
         if exclude_seen:
-            newest = list(dict.fromkeys(reversed([f"i{row}" for row in rows[: twice.user("ann").num_events]])))[:10]
-            assert not {entry.item_id for entry in found} & set(newest)
+            assert not {entry.item_id for entry in found} & seen
 
 
 def test_titles_and_own_ids_come_back(recommender_of: Callable[..., Recommender]) -> None:
@@ -128,8 +129,10 @@ def test_an_event_id_is_applied_once(recommender_of: Callable[..., Recommender],
     recommender, reference = recommender_of(), recommender_of()
     events = [("ann", "i1", "a"), ("bob", "i2", "a"), ("ann", "i3", 5), ("ann", "i1", "a"), ("ann", "i4", "5")]
     if path == "observe_many":
-        assert recommender.observe_many([*events, *events]) == 3
-        assert recommender.observe_many(events) == 0
+        applied, duplicate = Outcome.APPLIED, Outcome.DUPLICATE
+        first = [applied, applied, applied, duplicate, duplicate]
+        assert recommender.observe_many([*events, *events]) == [*first, *[duplicate] * 5]
+        assert recommender.observe_many(events) == [duplicate] * 5
     else:
         for event in [*events, *events]:
             getattr(recommender, path)(*event)
@@ -140,12 +143,21 @@ def test_an_event_id_is_applied_once(recommender_of: Callable[..., Recommender],
     assert recommender.user("ann").last_event_id == "5"
 
 
-def test_the_newest_64_event_ids_are_remembered(recommender_of: Callable[..., Recommender]) -> None:
+@pytest.mark.parametrize("number", [65, 100, 1000])
+def test_a_run_that_comes_again_changes_nothing_whatever_its_length(
+    recommender_of: Callable[..., Recommender], number: int
+) -> None:
     recommender = recommender_of()
-    for number in range(65):
-        recommender.observe("ann", "i1", event_id=number)
-    assert not any(recommender.observe("ann", "i1", event_id=number) for number in range(1, 65))
-    assert recommender.observe("ann", "i1", event_id=0)
+    events = [("ann", f"i{1 + n % 30}", f"e-{n}") for n in range(number)]
+    assert sum(recommender.observe(*event) for event in events[:100]) == min(number, 100)
+    assert sum(recommender.observe_many(events)) == max(0, number - 100)
+    before = recommender.user("ann")
+    assert sum(recommender.observe(*event) for event in events[:100]) == 0
+    assert recommender.observe_many(events) == [Outcome.DUPLICATE] * number
+    assert recommender.observe("ann", "i1", "e-0") is Outcome.DUPLICATE
+    after = recommender.user("ann")
+    assert after.num_events == before.num_events == number
+    np.testing.assert_array_equal(after.user_vector, before.user_vector)
 
 
 def test_the_last_event_is_described(recommender_of: Callable[..., Recommender]) -> None:
@@ -159,13 +171,19 @@ def test_the_last_event_is_described(recommender_of: Callable[..., Recommender])
 
 def test_unknown_items_are_skipped_and_counted(recommender_of: Callable[..., Recommender]) -> None:
     recommender = recommender_of()
-    assert not recommender.observe("ann", "gone")
-    assert recommender.observe_many([("ann", "i1"), ("ann", "gone"), ("bob", "gone")]) == 1
+    assert recommender.observe("ann", "gone") is Outcome.UNKNOWN_ITEM
+    unknown = Outcome.UNKNOWN_ITEM
+    assert recommender.observe_many([("ann", "i1"), ("ann", "gone"), ("bob", "gone")]) == [
+        Outcome.APPLIED,
+        unknown,
+        unknown,
+    ]
     assert recommender.encode_history("ann", ["gone", "i2"]) == 1
     before = recommender.recommend("ann")
     assert recommender.observe_and_recommend("ann", "gone") == before
     assert recommender.unknown_items == 5
     assert recommender.user("ann").num_events == 2
+    assert recommender.user("bob") is None
 
 
 def test_unknown_items_are_errors_that_change_nothing(recommender_of: Callable[..., Recommender]) -> None:
@@ -179,16 +197,77 @@ def test_unknown_items_are_errors_that_change_nothing(recommender_of: Callable[.
     assert recommender.user("ann") is None
 
 
-@pytest.mark.parametrize("k", [0, -1, 13])
-def test_k_is_from_1_to_top_k(recommender_of: Callable[..., Recommender], k: int) -> None:
+@pytest.mark.parametrize("k", [0, -1, 13, 2.5, "3", True, np.float64(2), [2]])
+def test_k_is_a_whole_number_from_1_to_top_k(recommender_of: Callable[..., Recommender], k: object) -> None:
     recommender = recommender_of()
     for call in (
         lambda: recommender.recommend("ann", k=k),
         lambda: recommender.observe_and_recommend("ann", "i1", k=k),
+        lambda: recommender.observe_many([("ann", "i1")], recommend=k),
     ):
-        with pytest.raises(ConfigError, match=f"from 1 to 12; got {k}"):
+        with pytest.raises(ConfigError, match="from 1 to 12; got "):
             call()
     assert recommender.user("ann") is None
+
+
+def test_exclude_seen_is_true_or_false(recommender_of: Callable[..., Recommender]) -> None:
+    recommender = recommender_of()
+    for call in (recommender.recommend, partial(recommender.observe_and_recommend, item="i1")):
+        with pytest.raises(ConfigError, match=r"expected exclude_seen to be True or False; got \['i3'\]"):
+            call("ann", exclude_seen=["i3"])
+    assert recommender.user("ann") is None
+
+
+def test_without_a_k_as_many_as_there_are_come_back(twin_bundle: Callable[..., Bundle]) -> None:
+    small = Recommender.load(twin_bundle(num_items=5).path)
+    assert len(small.recommend("ann")) == 5
+    assert len(small.recommend("ann", k=10)) == 5
+    assert len(small.observe_and_recommend("ann", "i1")) == 4
+    assert len(small.observe_and_recommend("ann", "i2", k=np.int64(99))) == 3
+    narrow = Recommender.load(twin_bundle(top_k=3).path)
+    assert len(narrow.observe_and_recommend("ann", "i1")) == 3
+    with pytest.raises(ConfigError, match="from 1 to 3; got 4"):
+        narrow.recommend("ann", k=4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_of_a_batch_are_those_of_each_user(recommender_of: Callable[..., Recommender], kind: str) -> None:
+    recommender = recommender_of(kind)
+    recommender.observe("old", "i7", "seven")
+    events = [("ann", "i1"), ("bob", "i2"), ("old", "i7", "seven"), ("ann", "i3"), (7, "i4"), ("new", "gone")]
+    for exclude_seen in (True, False):
+        outcomes, lists = recommender.observe_many(events, recommend=4, exclude_seen=exclude_seen)
+        assert [str(outcome) for outcome in outcomes] == [
+            *("applied", "applied", "duplicate", "applied", "applied", "unknown item")
+        ]
+        assert list(lists) == ["ann", "bob", "old", "7", "new"]
+        for user, found in lists.items():
+            expected = recommender.recommend(user, k=4, exclude_seen=exclude_seen)
+            assert [entry.item_id for entry in found] == [entry.item_id for entry in expected]
+            np.testing.assert_allclose([e.score for e in found], [e.score for e in expected], atol=1e-5)
+    assert recommender.observe_many([], recommend=3) == ([], {})
+
+
+def test_all_that_was_seen_is_excluded_whatever_its_number(twin_bundle: Callable[..., Bundle]) -> None:
+    recommender = Recommender.load(twin_bundle(num_items=1500).path)
+    seen = [f"i{row}" for row in range(1, 1401)]
+    recommender.observe_many([("slow", item) for item in seen[:700]])
+    recommender.encode_history("slow", seen[700:])
+    recommender.encode_history("few", seen[:3])
+    assert len(recommender.user("slow").seen) == 1400
+    for found in (
+        recommender.recommend("slow", k=12),
+        recommender.observe_and_recommend("slow", "i1", k=12),
+        *recommender.observe_many([("few", "i1"), ("slow", "i2")], recommend=12)[1].values(),
+    ):
+        assert len(found) == 12
+    assert all(int(entry.item_id[1:]) > 1400 for entry in recommender.recommend("slow", k=12))
+    assert all(int(e.item_id[1:]) > 1400 for e in recommender.observe_and_recommend("slow", "i1", k=12))
+    _, lists = recommender.observe_many([("few", "i1"), ("slow", "i2")], recommend=12)
+    assert all(int(entry.item_id[1:]) > 1400 for entry in lists["slow"])
+    assert not {entry.item_id for entry in lists["few"]} & {"i1", "i2", "i3"}
+    recommender.encode_history("slow", [f"i{row}" for row in range(1401, 1499)])
+    assert sorted(rows_of(recommender, "slow", k=12)) == [1499, 1500]
 
 
 def test_exhausted_slots_are_dropped(twin_bundle: Callable[..., Bundle]) -> None:
@@ -207,7 +286,7 @@ def test_a_forgotten_user_starts_anew_and_leaves_others_alone(
     assert recommender.forget("ann")
     assert not recommender.forget("ann")
     assert rows_of(recommender, "ann", k=1) == [30]
-    assert recommender.observe("cat", "i5", "a")
+    assert recommender.observe("cat", "i5", "a") is Outcome.APPLIED
     assert_stands_at(recommender, twin_of(), "cat", [5])
     assert_stands_at(recommender, twin_of(), "bob", [2])
 
@@ -273,6 +352,11 @@ def test_threads_wait_for_each_other(
         ({"backend": "none"}, r"expected one of the backends .*onnxruntime.*; got 'none'"),
         ({"device": "tpu"}, "expected device 'cpu' or 'cuda'; got 'tpu'"),
         ({"on_unknown_item": "guess"}, "got 'guess'"),
+        ({"colour": "red"}, r"expected options of the backend onnxruntime \(threads, device\); got 'colour'"),
+        ({"threads": -1}, "expected threads from 0 to 1024; got -1"),
+        ({"store": "none"}, r"expected one of the stores .*memory.*; got 'none'"),
+        ({"store": "memory:many"}, "expected memory or memory:MAX_USERS; got 'memory:many'"),
+        ({"store": "file"}, "expected file:PATH; got no path"),
     ],
 )
 def test_unknown_options_are_named(twin_bundle: Callable[..., Bundle], options: dict, message: str) -> None:

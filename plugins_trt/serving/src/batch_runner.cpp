@@ -146,7 +146,7 @@ Status BatchRunner::run_batch(const BatchRow* rows, int64_t count, Recommendatio
   for (int64_t i = 0; i < count; ++i) {
     if (rows[i].answer == BatchRow::kNoAnswer) continue;
     const auto to = static_cast<int64_t>(rows[i].answer) * shape().k;
-    std::copy_n(items + i * shape().k, shape().k, recommendations->items.begin() + to);
+    std::copy_n(items + i * shape().k, shape().k, recommendations->item_rows.begin() + to);
     std::copy_n(scores + i * shape().k, shape().k, recommendations->scores.begin() + to);
   }
   return {};

@@ -9,12 +9,12 @@ namespace deployrec {
 namespace {
 
 // `least` is 1 for an event; 0 is the padding that an exclude list may carry.
-Status check_items(const char* what, size_t row, const int64_t* items, size_t count, int64_t least, int64_t num_items) {
+Status check_rows(const char* what, size_t entry, const int64_t* rows, size_t count, int64_t least, int64_t num_items) {
   for (size_t i = 0; i < count; ++i) {
-    if (items[i] >= least && items[i] <= num_items) continue;
+    if (rows[i] >= least && rows[i] <= num_items) continue;
     return {StatusCode::kInvalidArgument, std::string("expected ") + what + " in " + std::to_string(least) + ".." +
-                                              std::to_string(num_items) + "; got " + std::to_string(items[i]) +
-                                              " in row " + std::to_string(row) + "; leave unknown items out"};
+                                              std::to_string(num_items) + "; got " + std::to_string(rows[i]) +
+                                              " in entry " + std::to_string(entry) + "; leave unknown items out"};
   }
   return {};
 }
@@ -22,7 +22,7 @@ Status check_items(const char* what, size_t row, const int64_t* items, size_t co
 void prepare(const BatchRunner& runner, size_t rows, Recommendations* out) {
   const auto values = rows * static_cast<size_t>(runner.shape().k);
   out->k = runner.shape().k;
-  out->items.assign(values, 0);
+  out->item_rows.assign(values, 0);
   out->scores.assign(values, -std::numeric_limits<float>::infinity());
 }
 
@@ -52,7 +52,7 @@ Status run_stretches(BatchRunner& runner, const History* histories, const std::v
       if (history.item_count <= first) continue;
       const size_t count = std::min(most, history.item_count - first);
       const bool is_last = first + count == history.item_count;
-      rows.push_back({slots[i], history.items + first, static_cast<int64_t>(count), history.exclude,
+      rows.push_back({slots[i], history.item_rows + first, static_cast<int64_t>(count), history.exclude_rows,
                       history.exclude_count, is_last ? i : BatchRow::kNoAnswer});
     }
     // Neighbours of one length waste the least padding.
@@ -69,8 +69,10 @@ Status run_stretches(BatchRunner& runner, const History* histories, const std::v
 Status run_step(BatchRunner& runner, int64_t num_items, const Event* events, size_t count,
                 Recommendations* recommendations) {
   for (size_t i = 0; i < count; ++i) {
-    Status status = check_items("an item", i, &events[i].item, 1, 1, num_items);
-    if (status.ok()) status = check_items("exclude", i, events[i].exclude, events[i].exclude_count, 0, num_items);
+    Status status = check_rows("an item row", i, &events[i].item_row, 1, 1, num_items);
+    if (status.ok()) {
+      status = check_rows("an excluded row", i, events[i].exclude_rows, events[i].exclude_count, 0, num_items);
+    }
     if (!status.ok()) return status;
   }
   const std::vector<int64_t> users = users_of(events, count);
@@ -81,7 +83,7 @@ Status run_step(BatchRunner& runner, int64_t num_items, const Event* events, siz
   for (const std::vector<size_t>& wave : plan_waves(users)) {
     std::vector<BatchRow> rows;
     for (const size_t i : wave) {
-      rows.push_back({slots[i], &events[i].item, 1, events[i].exclude, events[i].exclude_count, i});
+      rows.push_back({slots[i], &events[i].item_row, 1, events[i].exclude_rows, events[i].exclude_count, i});
     }
     status = runner.run(rows, recommendations);
     if (!status.ok()) return status;
@@ -94,8 +96,10 @@ Status run_encode(BatchRunner& runner, int64_t num_items, const History* histori
                   Recommendations* recommendations) {
   for (size_t i = 0; i < count; ++i) {
     const History& history = histories[i];
-    Status status = check_items("an item", i, history.items, history.item_count, 1, num_items);
-    if (status.ok()) status = check_items("exclude", i, history.exclude, history.exclude_count, 0, num_items);
+    Status status = check_rows("an item row", i, history.item_rows, history.item_count, 1, num_items);
+    if (status.ok()) {
+      status = check_rows("an excluded row", i, history.exclude_rows, history.exclude_count, 0, num_items);
+    }
     if (!status.ok()) return status;
   }
   const std::vector<int64_t> users = users_of(histories, count);

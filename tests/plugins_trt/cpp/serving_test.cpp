@@ -37,10 +37,10 @@ struct Reference {
 
   Row step(const Event& event) {
     std::vector<float>& state = states.emplace(event.user, std::vector<float>(3)).first->second;
-    ToyModel::step(event.item, state.data(), state.data() + 2);
+    ToyModel::step(event.item_row, state.data(), state.data() + 2);
     Row row{std::vector<int64_t>(ToyModel::kBest), std::vector<float>(ToyModel::kBest)};
     const auto kept = static_cast<int64_t>(std::min<size_t>(4, event.exclude_count));
-    const int64_t* exclude = event.exclude + static_cast<int64_t>(event.exclude_count) - kept;
+    const int64_t* exclude = event.exclude_rows + static_cast<int64_t>(event.exclude_count) - kept;
     ToyModel::recommend(state.data(), state.data() + 2, exclude, kept, row.first.data(), row.second.data());
     return row;
   }
@@ -48,7 +48,7 @@ struct Reference {
 
 Row answer(const Recommendations& best, size_t row) {
   const auto first = static_cast<int64_t>(row) * best.k;
-  return {{best.items.begin() + first, best.items.begin() + first + best.k},
+  return {{best.item_rows.begin() + first, best.item_rows.begin() + first + best.k},
           {best.scores.begin() + first, best.scores.begin() + first + best.k}};
 }
 

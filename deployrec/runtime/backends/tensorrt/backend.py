@@ -9,8 +9,8 @@ import numpy as np
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import Graph
-from deployrec.errors import BundleError, ConfigError, UnknownItemError
-from deployrec.runtime.backends.base import Output, State
+from deployrec.errors import BundleError, ConfigError
+from deployrec.runtime.backends.base import NOTHING, Output, State, check_rows
 from deployrec.runtime.backends.tensorrt.api import import_tensorrt, load_plugins, make_logger
 from deployrec.runtime.backends.tensorrt.cuda_memory import CudaStream, DeviceBuffer
 
@@ -46,36 +46,28 @@ class TensorRtBackend:
         self.runtime = trt.Runtime(self.log)
         self.plans = {name: _Plan(trt, self.runtime, self.log, stream, bundle, name) for name in bundle.manifest.graphs}
 
-    def step(self, items: np.ndarray, exclude: np.ndarray, state: State) -> Output:
-        self._check(items)
-        self._check(exclude)
-        return self._output("step", {"item_id": items, "exclude_items": exclude}, state)
+    def step(self, rows: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
+        exclude = NOTHING.repeat(len(rows), 0) if exclude is None else exclude
+        check_rows(self.manifest.num_items, rows, exclude)
+        return self._output("step", {"item_id": rows}, exclude, state)
 
-    def encode(self, items: np.ndarray, lengths: np.ndarray, exclude: np.ndarray, state: State) -> Output:
-        self._check(items)
-        self._check(exclude)
-        return self._output("encode", {"item_ids": items, "lengths": lengths, "exclude_items": exclude}, state)
+    def encode(self, rows: np.ndarray, lengths: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
+        exclude = NOTHING.repeat(len(rows), 0) if exclude is None else exclude
+        check_rows(self.manifest.num_items, rows, exclude)
+        return self._output("encode", {"item_ids": rows, "lengths": lengths}, exclude, state)
 
     def score(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        self._check(exclude)
-        found = self.plans["score"].run({"user": user, "exclude_items": exclude})
+        check_rows(self.manifest.num_items, exclude)
+        found = self.plans["score"].run({"user": user, "exclude_items": exclude.astype(np.int64, copy=False)})
         return found["topk_items"], found["topk_scores"]
 
-    def _output(self, graph: str, feed: dict[str, np.ndarray], state: State) -> Output:
+    def _output(self, graph: str, feed: dict[str, np.ndarray], exclude: np.ndarray, state: State) -> Output:
         tensors = self.manifest.state.tensors
+        feed["exclude_items"] = exclude.astype(np.int64, copy=False)
         feed.update((tensor.past, state[tensor.name]) for tensor in tensors)
         found = self.plans[graph].run(feed)
         present = {tensor.name: found[tensor.present] for tensor in tensors}
         return Output(found["topk_items"], found["topk_scores"], found["user"], present)
-
-    def _check(self, rows: np.ndarray) -> None:
-        # Seen as unsigned, a negative row is a huge one: one pass finds both ends.
-        if rows.size and rows.view(np.uint64).max() > self.manifest.num_items:
-            wrong = rows[(rows < 0) | (rows > self.manifest.num_items)].flat[0]
-            raise UnknownItemError(
-                f"expected item rows from 0 to {self.manifest.num_items}; got {wrong}; "
-                "take rows from this bundle's items.csv"
-            )
 
 
 class _Plan:

@@ -1,6 +1,9 @@
 // Serves a bundle's TensorRT plans from C++: every user's state stays in one device arena, events go in, top-k comes
 // out.
 //
+// An item is named by its row of the bundle's item table, from 1 on, as in items.csv after the header; 0 is padding.
+// The items' own ids (item_id in items.csv) are the caller's to look up.
+//
 // No function throws. An engine may be shared between threads: calls on it, and on the engines that share its states,
 // take turns. Results come in the order of the arguments.
 #pragma once
@@ -20,7 +23,7 @@ enum class StateStorage : int32_t { kFloat32, kFloat16 };
 
 struct StepOptions {
   std::string plan;              // path of the bundle's step plan
-  int64_t num_items = 0;         // items of the bundle; ids run from 1 to num_items
+  int64_t num_items = 0;         // items of the bundle; item rows run from 1 to num_items
   int64_t max_users = 100000;    // slots of the arena
   int64_t max_exclude = 512;     // width of exclude_items; of longer lists the newest count
   std::vector<int64_t> batches;  // a CUDA graph for each; empty: powers of two up to the plan's largest batch
@@ -34,30 +37,30 @@ struct EncodeOptions {
   int64_t max_exclude = 512;
 };
 
-// One thing that happened. `exclude` lists items that must not be recommended, oldest first; it is read during the
-// call.
+// One thing that happened. `exclude_rows` lists items that must not be recommended, oldest first; it is read during
+// the call.
 struct Event {
   int64_t user = 0;
-  int64_t item = 0;
-  const int64_t* exclude = nullptr;
+  int64_t item_row = 0;
+  const int64_t* exclude_rows = nullptr;
   size_t exclude_count = 0;
 };
 
 // A user's events, oldest first. Without `resume` the user starts from nothing, whatever the slot held.
 struct History {
   int64_t user = 0;
-  const int64_t* items = nullptr;
+  const int64_t* item_rows = nullptr;
   size_t item_count = 0;
-  const int64_t* exclude = nullptr;
+  const int64_t* exclude_rows = nullptr;
   size_t exclude_count = 0;
   bool resume = false;
 };
 
-// Row i answers the i-th event or history. Where fewer than `k` items are left, item 0 ends the row.
+// Row i answers the i-th event or history. Where fewer than `k` items are left, item row 0 ends the row.
 struct Recommendations {
   int64_t k = 0;
-  std::vector<int64_t> items;  // [rows, k]
-  std::vector<float> scores;   // [rows, k]
+  std::vector<int64_t> item_rows;  // [rows, k]
+  std::vector<float> scores;       // [rows, k]
 };
 
 class EncodeEngine;
