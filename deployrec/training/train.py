@@ -21,7 +21,7 @@ from torch import Tensor
 from deployrec.data import Dataset, leave_one_out
 from deployrec.errors import RunError
 from deployrec.files import atomic_file
-from deployrec.models import ModelClass, SequentialRecommender, build_model
+from deployrec.models import ModelClass, SequentialRecommender, build_model, model_class
 from deployrec.training.baselines import item_counts
 from deployrec.training.config import TrainingConfig, apply_settings
 from deployrec.training.device import device_name, device_of
@@ -66,6 +66,7 @@ def start(
     dataset: Dataset | None = None,
 ) -> tuple[Run, Dataset]:
     """Makes an unfinished run that `fit` trains; `dataset` saves loading `data` a second time."""
+    model = model_class(model)  # before the data, which can take long to read
     dataset = data.load() if dataset is None else dataset
     untrained, recipe = configure(model, dataset, preset, seed, settings)
     views = leave_one_out(dataset)
