@@ -241,7 +241,7 @@ def test_settings_that_are_wrong(setting: str, message: str, data: DataSource, t
 def test_a_model_that_is_not_there_is_refused_before_the_data_is_read(tmp_path: Path) -> None:
     nowhere = DataSource(str(tmp_path / "no-such-log.csv"))
     for model in ("abacus", "no_such_module:Model"):
-        with pytest.raises(ConfigError, match="expected one of the models|expected a module no_such_module"):
+        with pytest.raises(ConfigError, match=r"expected one of the models|expected a module no_such_module"):
             training.train(model, nowhere, root=tmp_path)
     assert not list(tmp_path.iterdir())
 
