@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ class EncodeGraph(nn.Module):
         self.model, self.top_k = model, top_k
 
     def forward(
-        self, item_ids: Tensor, lengths: Tensor, exclude_items: Tensor, past: list[Tensor]
+        self, item_ids: Tensor, lengths: Tensor, exclude_items: Tensor, past: Sequence[Tensor] = ()
     ) -> tuple[Tensor, ...]:
         user, present = self.model.encode_last(item_ids, lengths, _named(self.model.state_spec, past))
         return *recommend(self.model, user, exclude_items, self.top_k), user, *_ordered(self.model.state_spec, present)
@@ -160,7 +161,7 @@ def _other_shape(tensor: GraphTensor, found: str) -> ConfigError:
     )
 
 
-def _named(spec: StateSpec, tensors: list[Tensor]) -> State:
+def _named(spec: StateSpec, tensors: Sequence[Tensor]) -> State:
     return {t.name: tensor for t, tensor in zip(spec.tensors, tensors, strict=True)}
 
 

@@ -90,6 +90,7 @@ def start(
 ) -> tuple[Run, Dataset]:
     """Makes an unfinished run that `fit` trains; `dataset` saves loading `data` a second time."""
     console = console or Console(quiet=True)
+    model = model_class(model)  # before the data, which can take long to read
     source = None if isinstance(data, Dataset) else data if isinstance(data, DataSource) else DataSource(str(data))
     if dataset is None:
         with working(console, "reading the data") as progress:

@@ -435,6 +435,14 @@ def test_one_seed_is_enough(data: DataSource, tmp_path: Path) -> None:
         training.train("recblr", data, root=tmp_path, seed=-1)
 
 
+def test_a_model_that_is_not_there_is_refused_before_the_data_is_read(tmp_path: Path) -> None:
+    nowhere = DataSource(str(tmp_path / "no-such-log.csv"))
+    for model in ("abacus", "no_such_module:Model"):
+        with pytest.raises(ConfigError, match=r"expected one of the models|expected a module no_such_module"):
+            training.train(model, nowhere, root=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_presets_know_long_from_short_histories(cycles: Dataset, make_dataset) -> None:
     long = make_dataset([[1, 2, 3, 4] * 20] * 3)
     short = make_dataset([[1, 2, 3, 4]] * 3)
