@@ -85,7 +85,7 @@ def trtexec_lines(report: EngineReport, library: str) -> list[str]:
         return ",".join(texts)
 
     build = (
-        f"trtexec --onnx={bundle.path / bundle.manifest.graphs['encode'].file} --saveEngine=encode.plan "
+        f"trtexec --onnx={bundle.path / bundle.manifest.graphs['encode'].file} --saveEngine=encode.plan --noTF32 "
         f"--dynamicPlugins={library} --minShapes={shapes(0)} --optShapes={shapes(1)} --maxShapes={shapes(2)}"
     )
     run = f"trtexec --loadEngine={bundle.path / plan_file('encode')} --dynamicPlugins={library} --shapes={shapes(1)}"
