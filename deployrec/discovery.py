@@ -27,8 +27,11 @@ def names(kind: str) -> list[str]:
 
 
 def check(kind: str, name: str) -> None:
-    """Raises ConfigError for an unknown name; imports nothing, so that a slip is answered at once."""
-    if name not in names(kind) and ":" not in name:
+    """Raises ConfigError for an unknown name; imports nothing, so that a slip is answered at once.
+
+    A model may be "package.module:Class" too, which only `deployrec.models.model_class` can look up.
+    """
+    if name not in names(kind) and not (kind == "models" and ":" in name):
         raise ConfigError(f"expected one of the {kind} {', '.join(names(kind))}; got '{name}'; name one of them")
 
 

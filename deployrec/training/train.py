@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import signal
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from rich.console import Console
-from torch import Tensor
 
 from deployrec.data import Dataset, leave_one_out
 from deployrec.errors import ConfigError, RunError
 from deployrec.files import check_writable
 from deployrec.models import ModelClass, SequentialRecommender, build_model, model_class
-from deployrec.progress import Progress, clock, working
+from deployrec.progress import clock, working
 from deployrec.training.baselines import item_counts
-from deployrec.training.checkpoints import BEST, LAST, LastCheckpoint, WholeCheckpoints
+from deployrec.training.checkpoints import BEST, LAST
 from deployrec.training.config import Settings, TrainingConfig, options_of, parse_settings
 from deployrec.training.device import device_name, device_of
 from deployrec.training.evaluate import evaluate
-from deployrec.training.module import MONITOR, DivergedError, LeaveOneOutData, TrainingModule
+from deployrec.training.module import DivergedError, LeaveOneOutData, TrainingModule
 from deployrec.training.presets import check_preset, preset_of
-from deployrec.training.progress import ShowProgress
 from deployrec.training.runs import DataSource, Run, newest_unfinished
 from deployrec.training.scorers import carries_state
+from deployrec.training.trainer import make_trainer, quiet
 
 NOTHING_LEFT = "no run is left: it had no checkpoint yet"
 
@@ -202,8 +195,8 @@ def _fit(run: Run, dataset: Dataset, console: Console) -> Run:
     module = TrainingModule(model, config, torch.from_numpy(item_counts(views.train)[1:]))
     checkpoint = run.checkpoints / f"{LAST}.ckpt"
     with working(console, "starting") as progress:
-        with _quiet():
-            trainer = _trainer(run, config, console, progress)
+        with quiet():
+            trainer = make_trainer(run, config, console, progress)
             try:
                 trainer.fit(
                     module,
@@ -240,59 +233,3 @@ def _fit(run: Run, dataset: Dataset, console: Console) -> Run:
 
 def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-class AveragedWeights(WeightAveraging):
-    """Exponential averaging of weights; the decay rises as (1 + n) / (10 + n) so that short runs forget their start."""
-
-    def __init__(self, decay: float) -> None:
-        def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
-            number = int(updates)
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + number) / (10 + number)))
-
-        super().__init__(use_buffers=False, multi_avg_fn=average)
-
-
-def _trainer(run: Run, config: TrainingConfig, console: Console, progress: Progress) -> lightning.Trainer:
-    folder = run.checkpoints
-    callbacks: list[lightning.Callback] = [
-        AveragedWeights(config.ema),
-        ShowProgress(console, progress),
-        ModelCheckpoint(folder, filename=BEST, monitor=MONITOR, mode="max", enable_version_counter=False),
-    ]
-    if config.patience:
-        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=config.patience))
-    callbacks.append(LastCheckpoint(folder))
-    return lightning.Trainer(
-        accelerator=device_of(config.device).type,
-        devices=1,
-        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
-        max_epochs=config.epochs,
-        gradient_clip_val=config.clip or None,
-        check_val_every_n_epoch=config.validate_every,
-        reload_dataloaders_every_n_epochs=1,
-        callbacks=callbacks,
-        plugins=[WholeCheckpoints()],
-        default_root_dir=run.path,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps Lightning's tips and notices away from the terminal."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -36,13 +35,6 @@ with exclusive(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
 """
-
-
-@pytest.fixture
-def data(cycles: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSource:
-    """The `cycles` data behind a path, as `load_dataset` would read it from disk."""
-    monkeypatch.setattr("deployrec.training.runs.load_dataset", lambda source, **options: cycles)
-    return DataSource(str(tmp_path / "cycles.inter"))
 
 
 def run_of(data: DataSource, root: Path, *settings: str, model: str = "recblr", seed: int = 1) -> Run:
@@ -359,88 +351,6 @@ def test_one_user_is_enough(make_dataset, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("deployrec.training.runs.load_dataset", lambda source, **options: one)
     run = training.train("recblr", DataSource("one.inter"), root=tmp_path, settings=["epochs=1", "precision=bf16"])
     assert run.metrics["test"]["users"] == 1
-
-
-def test_settings_reach_the_model_and_the_recipe(cycles: Dataset) -> None:
-    for settings in (
-        ["heads=4", "ema=0.9", "key_norm=token", "precision=32"],
-        {"heads": np.int64(4), "ema": 0.9, "key_norm": "token", "precision": 32},
-    ):
-        model, recipe = training.configure("glintru", cycles, "quick", 7, settings)
-        assert (model.config.heads, model.config.key_norm) == (4, "token")
-        assert (recipe.ema, recipe.seed, recipe.precision) == (0.9, 7, "32")
-
-
-def test_a_key_that_both_know_changes_both(cycles: Dataset) -> None:
-    model, recipe = training.configure("sasrec", cycles, "quick", settings={"window": 17})
-    assert model.state_spec.exact_up_to == recipe.window == 17
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("heads", "expected --set key=value"),
-        ("hedas=4", "got 'hedas'; did you mean heads"),
-        ("xyz=4", "deployrec models glintru"),
-        ("heads=four", "expected heads as a whole number"),
-        ("key_norm=both", "expected key_norm as token or time"),
-        ("loss=hinge", "expected loss as auto or softmax"),
-        ("epochs=0", "expected epochs as a whole number from 1"),
-        ("epochs=1.5", "expected epochs as a whole number"),
-        ("ema=2", "expected ema as a number from 0 to 1"),
-        ("clip=-1", "expected clip as a number at least 0"),
-        ("patience=-1", "expected patience"),
-        ("temperature=-1", "expected temperature"),
-        ("learning_rate=nan", "expected learning_rate as a number above 0; got nan|expected learning_rate"),
-        ("learning_rate=inf", "expected learning_rate"),
-        ("learning_rate=0", "expected learning_rate"),
-        ("weight_decay=-0.1", "expected weight_decay"),
-        ("seed=-1", "expected seed"),
-        ("seed=99999999999", "expected seed"),
-        ("tokens=5", "expected tokens of at least the window"),
-        ("validate_every=50", "expected validate_every of at most"),
-        ("device=abacus", "expected device as auto or cpu or cuda"),
-        ("negatives=20", "got negatives with loss=softmax"),
-        ("negative_power=1", "got negative_power with loss=softmax"),
-    ],
-)
-def test_settings_that_are_wrong(setting: str, message: str, data: DataSource, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
-        training.train("glintru", data, root=tmp_path / "runs", settings=[setting])
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("model", "settings", "message"),
-    [
-        ("recblr", ["dim=16", "dim=32"], "expected each setting once; got dim twice"),
-        ("recblr", ["loss=uniform", "label_smoothing=0.1"], "got label_smoothing with loss=uniform"),
-        ("recblr", ["loss=uniform", "negative_power=1"], "got negative_power with loss=uniform"),
-        ("sasrec", ["carried_state=0.5"], "got carried_state with a model without a state"),
-        ("recblr", {"epochs": True}, "expected epochs as a whole number"),
-        ("recblr", {"dim": 8.5}, "expected dim as a whole number"),
-        ("recblr", {"dropout": [1]}, "expected dropout"),
-    ],
-)
-def test_settings_that_do_not_go_together(model: str, settings: Any, message: str, cycles: Dataset) -> None:
-    with pytest.raises(ConfigError, match=message):
-        training.configure(model, cycles, "quick", settings=settings)
-
-
-def test_one_seed_is_enough(data: DataSource, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="expected one seed; got 3 and the setting seed=4"):
-        training.train("recblr", data, root=tmp_path, seed=3, settings={"seed": 4})
-    with pytest.raises(ConfigError, match="expected seed"):
-        training.train("recblr", data, root=tmp_path, seed=-1)
-
-
-def test_a_model_that_is_not_there_is_refused_before_the_data_is_read(tmp_path: Path) -> None:
-    nowhere = DataSource(str(tmp_path / "no-such-log.csv"))
-    for model in ("abacus", "no_such_module:Model"):
-        with pytest.raises(ConfigError, match=r"expected one of the models|expected a module no_such_module"):
-            training.train(model, nowhere, root=tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_presets_know_long_from_short_histories(cycles: Dataset, make_dataset) -> None:
