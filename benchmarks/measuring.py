@@ -23,6 +23,11 @@ from deployrec.files import atomic_write
 from deployrec.machine import processor_name
 
 RESULTS = Path(__file__).parent / "results"
+"""What was measured for the README and is tracked; written only with --commit-results."""
+UNTRACKED = Path(__file__).parent / "out"
+"""Where results go otherwise; git ignores it."""
+SHORT = 2e-3
+"""Seconds below which a call on a GPU may end before Python has launched all of it."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,13 @@ class Timing:
 def time_together(calls: dict[str, Callable[[], object]], device: str, seconds: float = 0.5) -> dict[str, Timing]:
     """Every call once a round, so that a busy machine slows all alike; 5 to 200 rounds, `seconds` for each call.
 
-    On a GPU between events; a fill of 512 MB before each call empties the L2 cache and hides the launch behind itself.
+    On a GPU between events; a fill of 2 GiB before each call empties the L2 cache and hides the launch behind itself.
+    What is shorter than that fill is replayed as a CUDA graph where it can be captured: not Python is measured.
     """
     for call in calls.values():
         call()
     timer = _GpuTimer() if device == "cuda" else _CpuTimer()
+    calls = {name: timer.prepared(call) for name, call in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
     rounds, stop = 0, time.perf_counter() + seconds * len(calls)
     while rounds < 5 or (rounds < 200 and time.perf_counter() < stop):
@@ -83,6 +90,17 @@ def machine(device: str) -> dict[str, Any]:
     return about
 
 
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Gives a script the options --out FOLDER and --commit-results; `arguments.out` is None where neither was given."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="for the results; default: benchmarks/out, ignored by git"
+    )
+    where.add_argument(
+        "--commit-results", action="store_const", const=RESULTS, dest="out", help="write the tracked results instead"
+    )
+
+
 def write_results(name: str, results: dict[str, Any], folder: Path = RESULTS) -> Path:
     """Writes folder/NAME.json in one move and returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,6 +125,9 @@ def clear_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
 
 
 class _CpuTimer:
+    def prepared(self, call: Callable[[], object]) -> Callable[[], object]:
+        return call
+
     def seconds(self, call: Callable[[], object]) -> float:
         start = time.perf_counter()
         call()
@@ -115,7 +136,25 @@ class _CpuTimer:
 
 class _GpuTimer:
     def __init__(self) -> None:
-        self.fill = torch.empty(2**29, dtype=torch.int8, device="cuda")
+        self.fill = torch.empty(2**31, dtype=torch.int8, device="cuda")
+
+    def prepared(self, call: Callable[[], object]) -> Callable[[], object]:
+        """The call as a graph to replay, or itself where it is long or cannot be captured."""
+        if self.seconds(call) > SHORT:
+            return call
+        side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                call()
+        torch.cuda.synchronize()
+        try:
+            with torch.cuda.graph(graph):
+                call()
+        except RuntimeError:
+            torch.cuda.synchronize()
+            return call
+        return graph.replay
 
     def seconds(self, call: Callable[[], object]) -> float:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import deployrec_kernels as dk
 import torch
 import torch.nn.functional as F
-from deployrec_kernels.gru.torch_gru import torch_gru
 from torch import Tensor
 
 Recurrence = Callable[..., Tensor]
@@ -19,6 +18,22 @@ def rivals(recurrence: str, device: str, time: int, dtype: torch.dtype) -> Itera
     yield from {"linear_recurrence": _linear_rivals, "bd_lru": _bd_lru_rivals, "gru": _gru_rivals}[recurrence](
         device, time, dtype
     )
+
+
+def compiled_rivals(recurrence: str) -> Iterator[tuple[str, Recurrence]]:
+    """As `rivals`, what torch.compile makes on a GPU of the same recurrence; each takes many seconds to compile.
+
+    Compile one size at a time: torch.compile gives up after a few sizes unless dynamo is reset between them.
+    """
+    scans = {"torch.compile doubling": doubling, "torch associative_scan": associative_scan("pointwise")}
+    compiled = {name: torch.compile(scan, dynamic=False) for name, scan in scans.items()}
+    if recurrence == "linear_recurrence":
+        yield from compiled.items()
+    elif recurrence == "bd_lru":
+        coefficients = torch.compile(bd_lru_coefficients, dynamic=False)
+        scans = {"deployrec scan": lambda a, b: dk.linear_recurrence(a, b)[0], **compiled}
+        for name, scan in scans.items():
+            yield f"compiled gates + {name}", lambda *inputs, scan=scan: scan(*coefficients(*inputs))
 
 
 def eager(a: Tensor, b: Tensor) -> Tensor:
@@ -61,54 +76,48 @@ def bd_lru_coefficients(x: Tensor, r: Tensor, i: Tensor, lambda_: Tensor) -> tup
 
 def _linear_rivals(device: str, time: int, dtype: torch.dtype) -> Iterator[tuple[str, Recurrence]]:
     yield "deployrec", lambda a, b: dk.linear_recurrence(a, b)[0]
-    yield "torch eager, unbound once", eager
+    if device == "cpu" or time <= 2048:
+        yield "torch eager, unbound once", eager
     if time <= 200:
         yield "torch eager, slicing", eager_slicing
     yield "torch doubling", doubling
-    if device == "cuda":
-        yield "torch.compile doubling", torch.compile(doubling, dynamic=False)
-    yield "torch associative_scan", _associative_scan(device)
-    if device == "cuda" and dtype == torch.float32:
+    if device == "cpu":
+        yield "torch associative_scan", associative_scan("generic")
+        return
+    if dtype == torch.float32:
         yield from _accelerated_scan()
-    if device == "cuda":
-        yield from _flash_linear_attention()
+    yield from _flash_linear_attention()
 
 
 def _bd_lru_rivals(device: str, time: int, dtype: torch.dtype) -> Iterator[tuple[str, Recurrence]]:
     yield "deployrec", lambda *inputs: dk.bd_lru(*inputs)[0]
     yield "torch gates + deployrec scan", lambda *inputs: dk.linear_recurrence(*bd_lru_coefficients(*inputs))[0]
-    if device == "cuda":
-        compiled = torch.compile(bd_lru_coefficients, dynamic=False)
-        yield "compiled gates + deployrec scan", lambda *inputs: dk.linear_recurrence(*compiled(*inputs))[0]
     for name, scan in _linear_rivals(device, time, dtype):
         if name not in ("deployrec", "torch eager, slicing"):
             yield f"torch gates + {name}", lambda *inputs, scan=scan: scan(*bd_lru_coefficients(*inputs))
 
 
 def _gru_rivals(device: str, time: int, dtype: torch.dtype) -> Iterator[tuple[str, Recurrence]]:
-    yield "deployrec", lambda gates, weight: dk.gru(gates, weight)[0]
-    name = "cuDNN GRU" if device == "cuda" else "torch GRU"
-
-    def own_gru(gates: Tensor, weight: Tensor) -> Tensor:
-        lengths = torch.full((gates.shape[0],), time, device=gates.device)
-        state = gates.new_zeros(gates.shape[0], weight.shape[1])
-        return torch_gru(gates, weight, state, lengths)[0]
-
-    yield f"{name} + identity input product", own_gru
+    """The whole layer, its input product included: torch's GRU offers no less."""
+    yield "deployrec", lambda x, input_weight, weight: dk.gru(F.linear(x, input_weight), weight)[0]
+    yield "torch GRU" if device == "cpu" else "cuDNN GRU", torch_layer
 
 
-def _associative_scan(device: str) -> Recurrence:
-    from torch._higher_order_ops import associative_scan
+def torch_layer(x: Tensor, input_weight: Tensor, weight: Tensor) -> Tensor:
+    """torch's GRU layer without biases, from a zero state: cuDNN's on a GPU."""
+    state = x.new_zeros(1, x.shape[0], weight.shape[1])
+    weights = (input_weight, weight)
+    return torch.gru(x, state, weights, False, 1, 0.0, torch.is_grad_enabled(), False, True)[0]
+
+
+def associative_scan(mode: str) -> Recurrence:
+    """torch's own scan operator; combine_mode "pointwise" needs a GPU and torch.compile."""
+    from torch._higher_order_ops import associative_scan as scan
 
     def combine(first: tuple[Tensor, Tensor], then: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return first[0] * then[0], then[0] * first[1] + then[1]
 
-    mode = "pointwise" if device == "cuda" else "generic"
-
-    def scan(a: Tensor, b: Tensor) -> Tensor:
-        return associative_scan(combine, (a, b), 1, combine_mode=mode)[1]
-
-    return torch.compile(scan, dynamic=False) if device == "cuda" else scan
+    return lambda a, b: scan(combine, (a, b), 1, combine_mode=mode)[1]
 
 
 def _accelerated_scan() -> Iterator[tuple[str, Recurrence]]:

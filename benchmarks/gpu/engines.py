@@ -6,7 +6,6 @@ the GPU, its own message is the result. It is TensorRT for RTX, not the enterpri
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.plugin import build
+from benchmarks.gpu.plugin import drivers
 from benchmarks.measuring import machine, write_results
 from deployrec.data import load_dataset
 from deployrec.export import export_bundle
@@ -26,19 +25,27 @@ from tests.plugins_trt.rtx_environment import lay_out, missing
 
 def main(out: Path) -> None:
     """Writes gpu-engines.json: per model, what each command printed and how it ended; or why none was run."""
-    reason, cases = missing(), []
+    reason, cases = refused() or missing(), []
     if reason is None:
-        with tempfile.TemporaryDirectory() as scratch:
-            drivers = Path(os.environ["DEPLOYREC_DRIVERS"]) if "DEPLOYREC_DRIVERS" in os.environ else None
-            drivers = drivers or build(Path(scratch) / "drivers")
+        with tempfile.TemporaryDirectory() as scratch, drivers() as folder:
             libraries = Path(scratch) / "libraries"
             libraries.mkdir()
-            plugin = drivers / "src" / "plugin" / "libdeployrec_plugin.so"
+            plugin = folder / "src" / "plugin" / "libdeployrec_plugin.so"
             environment = {**lay_out(libraries), PLUGIN_VARIABLE: str(plugin)}
             cases = [run_model(key, Path(scratch) / key, environment) for key in ("recblr", "glintru")]
     write_results("gpu-engines", {"machine": machine("cuda"), "not_run": reason, "cases": cases}, out)
+    if reason:
+        print(f"not run: {reason}")
     for case in cases:
         print(case["model"], *(f"{name}: {line}" for name, line in case["last_line"].items()), sep="\n  ")
+
+
+def refused() -> str | None:
+    """Why TensorRT for RTX does not build for this GPU, by the compute capabilities that its manual lists."""
+    major, minor = torch.cuda.get_device_capability()
+    if (major, minor) in ((7, 5), (8, 6), (8, 9)) or major == 12:
+        return None
+    return f"TensorRT for RTX does not support compute capability {major}.{minor} (only 7.5, 8.6, 8.9 and 12.x)"
 
 
 def run_model(key: str, folder: Path, environment: dict[str, str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Engine:
         self.backend = load_backend("onnxruntime", bundle, threads=1)
         self.window = window_of(self.manifest)
         self.catalogue = Catalogue.read(bundle.file(ITEMS), self.manifest.num_items)
-        self.shelf = Shelf.read(bundle.file(ITEMS))
+        self.shelf = Shelf.of(self.catalogue)
         self.cases = ParityCases.load(bundle.file(PARITY_CASES))
         self.lock = threading.RLock()
 

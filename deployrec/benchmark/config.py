@@ -48,6 +48,8 @@ class BenchmarkConfig:
             for value in values if isinstance(values, tuple) else (values,):
                 if value <= 0:
                     raise ConfigError(f"expected {name} above 0; got {value}; ask for positive values")
+        if self.seed < 0:
+            raise ConfigError(f"expected seed of at least 0; got {self.seed}; ask for another")
 
     @classmethod
     def quick(cls) -> BenchmarkConfig:

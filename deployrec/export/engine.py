@@ -133,6 +133,7 @@ class PlanBuilder:
         layers = _plugin_layers(trt, network, source)
         network.name = bundle_id
         config = self.builder.create_builder_config()
+        config.clear_flag(trt.BuilderFlag.TF32)  # on by default; its products keep 10 bits and miss the certificate
         cache = config.create_timing_cache(self.cache)
         config.set_timing_cache(cache, ignore_mismatch=False)
         dynamic = self.builder.create_optimization_profile()

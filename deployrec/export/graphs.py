@@ -20,10 +20,13 @@ from deployrec.export.onnx_bodies import add_bodies
 from deployrec.export.onnx_ops import OPSET, translations
 from deployrec.files import first_line
 from deployrec.models import SequentialRecommender, State
+from deployrec.progress import Progress, silent
 from deployrec.state import StateSpec
 
 
-def write_graphs(model: SequentialRecommender, folder: Path, top_k: int) -> dict[str, Graph]:
+def write_graphs(
+    model: SequentialRecommender, folder: Path, top_k: int, progress: Progress = silent
+) -> dict[str, Graph]:
     """Writes every graph the model has into `folder`, beside the item table they share; returns their signatures.
 
     The model is expected in float32 on the CPU. One with an empty state spec gets no step graph.
@@ -35,7 +38,8 @@ def write_graphs(model: SequentialRecommender, folder: Path, top_k: int) -> dict
     table = model.embedding.weight.detach().numpy()
     table.tofile(folder / ITEM_TABLE)
     signatures = {}
-    for name, kind in kinds.items():
+    for number, (name, kind) in enumerate(kinds.items()):
+        progress(number, len(kinds), f"writing the {name} graph")
         signatures[name] = signature(model, name, top_k)
         graph = to_onnx(kind(model, top_k), signatures[name])
         _share_table(graph, table)

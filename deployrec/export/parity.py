@@ -13,8 +13,11 @@ from deployrec.bundle.parity import Answer, Comparison, ParityCases
 from deployrec.data import Dataset
 from deployrec.export.graphs import recommend
 from deployrec.models import SequentialRecommender, State
+from deployrec.progress import Progress, silent
 
 LONGEST = 2000
+ENCODE_CHUNK = 512
+"""Events that one run of encode.onnx reads; all that a model without a state reads of a history."""
 REAL_HISTORIES = 8
 
 
@@ -63,10 +66,13 @@ def reference_cases(
     )
 
 
-def compare_torch(model: SequentialRecommender, cases: ParityCases, top_k: int) -> list[Comparison]:
+def compare_torch(
+    model: SequentialRecommender, cases: ParityCases, top_k: int, progress: Progress = silent
+) -> list[Comparison]:
     """Torch in float32 against the reference: encode at once, step by step, and encode resumed or followed by steps."""
     histories = [served(model, cases.history(case)) for case in range(len(cases))]
     start = model.initial_state(len(histories))
+    progress(0, 0, f"comparing torch on {len(histories)} histories")
     paths = {"torch encode": _encode(model, histories, start)}
     if model.state_spec.tensors:
         _, middle = _encode(model, [h[: len(h) // 2] for h in histories], start)
@@ -85,8 +91,8 @@ def compare_torch(model: SequentialRecommender, cases: ParityCases, top_k: int) 
 
 
 def served(model: SequentialRecommender, history: np.ndarray) -> np.ndarray:
-    """What the model reads of a history: all of it, or the newest events that its state holds exactly."""
-    window = model.state_spec.exact_up_to
+    """What the model reads of a history: all of it, or the newest events that its state, or one encode, holds."""
+    window = model.state_spec.exact_up_to if model.state_spec.tensors else ENCODE_CHUNK
     return history if window is None else history[-window:]
 
 

@@ -25,13 +25,18 @@ def preset_of(name: str, model: str | ModelClass, dataset: Dataset) -> tuple[dic
     Data sets fall into two kinds by mean history: from LONG_HISTORY events on (MovieLens) models need long windows,
     below (shop reviews) short ones. What is particular to a model stands with the model, in its `preset`.
     """
-    if name not in PRESETS:
-        raise ConfigError(f"expected a preset out of {', '.join(PRESETS)}; got '{name}'; choose one of them")
+    check_preset(name)
     long = dataset.num_events / max(1, dataset.num_users) >= LONG_HISTORY
     cls = model_class(model)
     own = cls.preset("full" if name == "full" else "quick", "long" if long else "short")
     check_keys([field.name for field in fields(TrainingConfig)], own.recipe, f"a recipe in {cls.__name__}.preset")
     return own.options, replace(_recipe(name, long, dataset.num_events < SMALL), **own.recipe)
+
+
+def check_preset(name: str) -> None:
+    """Raises ConfigError for a name that is not in PRESETS."""
+    if name not in PRESETS:
+        raise ConfigError(f"expected a preset out of {', '.join(PRESETS)}; got '{name}'; choose one of them")
 
 
 def _recipe(name: str, long: bool, small: bool) -> TrainingConfig:

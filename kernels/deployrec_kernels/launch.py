@@ -48,9 +48,12 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def fits_on_chip(dtype: torch.dtype, channels: int) -> bool:
-    """Whether a GRU's three recurrent [D, D] matrices stay in the registers of one block of a GPU."""
-    return channels <= {torch.float32: 64, torch.bfloat16: 128, torch.float16: 128}.get(dtype, 0)
+def shared_memory(x: Tensor) -> int:
+    """Bytes of shared memory that one block of the tensor's GPU may use; a Hopper's for a tensor on the CPU."""
+    if not x.is_cuda:
+        return 232448
+    properties = torch.cuda.get_device_properties(x.device)
+    return int(properties.shared_memory_per_block_optin)  # type: ignore[attr-defined]  # torch's stubs lack it
 
 
 def device_of(x: Tensor) -> contextlib.AbstractContextManager[object]:

@@ -66,4 +66,4 @@ def test_every_gpu_section_is_a_module_with_main() -> None:
     for section in run_all.SECTIONS:
         module = __import__(f"benchmarks.gpu.{section}", fromlist=["main"])
         assert callable(module.main)
-    assert run_all.SECTIONS[0] == "correctness"
+    assert next(iter(run_all.SECTIONS)) == "correctness"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,13 @@ if importlib.util.find_spec("triton") is None:
     pytest.skip("Triton is not installed", allow_module_level=True)
 
 from deployrec_kernels.bd_lru.triton import bd_lru_backward_triton, bd_lru_triton
-from deployrec_kernels.gru.triton import gru_backward_triton, gru_triton
+from deployrec_kernels.gru.triton import fits_on_chip, gru_backward_triton, gru_triton
 from deployrec_kernels.linear_recurrence.triton import linear_recurrence_backward_triton, linear_recurrence_triton
 
 from tests.kernels.aot import SHARED_LIMIT, Launch, recorded_launches, resources
 
 SHAPES = [(2048, 200, 128), (2048, 200, 64), (64, 200, 128), (1, 16384, 64), (4096, 50, 256), (3, 50, 70), (2, 9, 500)]
-GRUS = {torch.float32: (16, 40, 64), torch.bfloat16: (64, 128)}
+GRUS = {torch.float32: (16, 40, 64, 128), torch.bfloat16: (64, 128)}
 
 
 def scan_launches(shape: tuple[int, int, int], dtype: torch.dtype) -> list[Launch]:
@@ -67,7 +68,13 @@ def test_scans(shape: tuple[int, int, int], dtype: torch.dtype, capability: int)
 @pytest.mark.parametrize("capability", SHARED_LIMIT)
 @pytest.mark.parametrize("precision", ["highest", "high"])
 @pytest.mark.parametrize(("dtype", "channels"), [(dtype, width) for dtype, widths in GRUS.items() for width in widths])
-def test_gru(dtype: torch.dtype, channels: int, precision: str, capability: int) -> None:
+def test_gru(
+    dtype: torch.dtype, channels: int, precision: str, capability: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[fits_on_chip.__module__], "shared_memory", lambda _: SHARED_LIMIT[capability])
+    if not fits_on_chip(torch.empty(1, 1, 3 * channels, dtype=dtype), channels):
+        assert (dtype, channels, capability) == (torch.float32, 128, 80)
+        return
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     try:

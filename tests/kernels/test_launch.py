@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 from deployrec_kernels.gru.torch_gru import torch_gru
-from deployrec_kernels.launch import events, fits_on_chip, plan
+from deployrec_kernels.gru.triton import fits_on_chip
+from deployrec_kernels.launch import events, plan
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,11 +45,23 @@ def test_events_copies_only_what_no_single_stride_reaches() -> None:
         assert torch.equal(flat.view(awkward.shape), awkward)
 
 
-def test_widths_on_chip() -> None:
-    assert fits_on_chip(torch.float32, 64)
-    assert not fits_on_chip(torch.float32, 65)
-    assert fits_on_chip(torch.bfloat16, 128)
-    assert not fits_on_chip(torch.float64, 8)
+@pytest.mark.parametrize(
+    ("shared", "dtype", "widest"),
+    [
+        (232448, torch.float32, 128),
+        (166912, torch.float32, 64),
+        (101376, torch.float32, 64),
+        (166912, torch.bfloat16, 128),
+        (232448, torch.float64, 0),
+    ],
+    ids=["h100 f32", "a100 f32", "rtx4090 f32", "a100 bf16", "f64"],
+)
+def test_widths_on_chip(shared: int, dtype: torch.dtype, widest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[fits_on_chip.__module__], "shared_memory", lambda _: shared)
+    fits = [
+        width for width in (8, 64, 65, 128, 129, 256) if fits_on_chip(torch.empty(1, 1, 3 * width, dtype=dtype), width)
+    ]
+    assert max(fits, default=0) == widest
 
 
 @pytest.mark.parametrize("time", [0, 6])

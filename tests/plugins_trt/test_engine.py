@@ -47,6 +47,7 @@ def test_all_graphs_are_built_with_the_plugin_in_encode_alone(
     run = python(builder_environment, "-m", "deployrec", "build", "engine", path, *options)
     assert run.returncode == 0, run.stderr
     assert f"--dynamicPlugins={plugin}" in run.stdout
+    assert "--noTF32" in run.stdout
     assert "--maxShapes=item_ids:64x300,lengths:64,exclude_items:64x512," in run.stdout
     assert "tritonserver" in run.stdout
 

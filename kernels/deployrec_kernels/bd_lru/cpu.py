@@ -33,7 +33,7 @@ def bd_lru_cpu(
     check_lengths(lengths, x.shape[1])
     dtype = state_dtype(x.dtype)
     rate = F.softplus(lambda_.to(dtype))
-    hidden = torch.empty(x.shape, dtype=dtype)
+    hidden = torch.empty(x.shape, dtype=dtype, device=x.device)
     state = initial_state
     for block in time_blocks(hidden):
         x_block, r_block, i_block = (tensor[:, block].to(dtype) for tensor in (x, r, i))
@@ -59,7 +59,7 @@ def bd_lru_backward_cpu(
     dtype = state_dtype(x.dtype)
     inputs = [grad_hidden, x, r, i, hidden]
     rate = F.softplus(lambda_.to(dtype))
-    grads = [torch.empty(inputs[0].shape, dtype=x.dtype) for _ in range(3)]
+    grads = [torch.empty(inputs[0].shape, dtype=x.dtype, device=x.device) for _ in range(3)]
     grad_rate = torch.zeros_like(rate)
     grad_state = grad_final
     for block in reversed(time_blocks(inputs[0])):

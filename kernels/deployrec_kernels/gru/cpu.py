@@ -17,7 +17,7 @@ def gru_cpu(gates: Tensor, recurrent_weight: Tensor, initial_state: Tensor, leng
     gates = gates.to(state_dtype(output_dtype))
     channels = recurrent_weight.shape[1]
     weight = recurrent_weight.to(gates.dtype).T.contiguous()
-    hidden = torch.empty((*gates.shape[:2], channels), dtype=gates.dtype)
+    hidden = torch.empty((*gates.shape[:2], channels), dtype=gates.dtype, device=gates.device)
     state = initial_state
     full = int(lengths.min()) if lengths.numel() else 0
     kept = padding_mask(lengths, gates.shape[1], full).unbind(1)
@@ -47,7 +47,7 @@ def gru_backward_cpu(
     dtype = state_dtype(gates.dtype)
     inputs = [gates, hidden, grad_hidden]
     weight = recurrent_weight.to(dtype)
-    grad_gates = torch.empty(inputs[0].shape, dtype=gates.dtype)
+    grad_gates = torch.empty(inputs[0].shape, dtype=gates.dtype, device=gates.device)
     grad_weight = torch.zeros_like(weight)
     grad = grad_final
     for block in reversed(time_blocks(inputs[1])):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from deployrec_kernels.gru.torch_gru import torch_gru
-from deployrec_kernels.launch import fits_on_chip
+from deployrec_kernels.launch import has_triton
 from deployrec_kernels.operator import Operator
 from deployrec_kernels.rows import row_arguments
 
@@ -32,6 +32,12 @@ def gru(
         )
     rows = row_arguments(gates, 3, (channels,), initial_state, lengths)
     recurrent_weight = recurrent_weight.to(gates.dtype)
-    if gates.is_cuda and not fits_on_chip(gates.dtype, channels):
+    if gates.is_cuda and not (has_triton() and _fits_on_chip(gates, channels)):
         return torch_gru(gates, recurrent_weight, *rows)
     return OPERATOR(gates, recurrent_weight, *rows)
+
+
+def _fits_on_chip(gates: Tensor, channels: int) -> bool:
+    from deployrec_kernels.gru.triton import fits_on_chip
+
+    return fits_on_chip(gates, channels)

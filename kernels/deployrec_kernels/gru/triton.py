@@ -1,7 +1,10 @@
-"""Triton kernels: a block walks the time of 16 rows with the recurrent weight in its registers.
+"""Triton kernels: a block walks the time of 16 rows with the recurrent weight in its shared memory.
 
 Bytes an event: forward 3 D in, D out. Backward: one product recomputes h_{t-1} U^T for all events at once, the walk
 then needs a single matrix product a step, and one product over all events gives the weight's gradient.
+
+float32 operands are multiplied as pairs of bfloat16 values (high and low part, three products), which keeps 16 of
+their 24 bits; only tensor cores are fast enough, and these read half as many bytes of the weight as tf32 would.
 """
 
 from __future__ import annotations
@@ -13,11 +16,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from deployrec_kernels.gru.cpu import gru_backward_cpu, gru_cpu
-from deployrec_kernels.launch import device_of, events, fits_on_chip
+from deployrec_kernels.launch import device_of, events, shared_memory
 
 ROWS = 16
 """Rows of a block: the smallest tile of a tensor-core product."""
+WIDEST = 128
+"""Channels; the registers of a block hold no wider rows."""
+FORWARD_TILES, BACKWARD_TILES = 3, 8
+"""[ROWS, D] tiles that a step of the walk reads."""
+
+
+def fits_on_chip(gates: Tensor, channels: int) -> bool:
+    """Whether the three recurrent [D, D] matrices stay in the shared memory of one block of the tensor's GPU."""
+    known = gates.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    return known and channels <= WIDEST and _resident_bytes(gates, _width(channels)) <= shared_memory(gates)
 
 
 def gru_triton(
@@ -26,10 +38,8 @@ def gru_triton(
     initial_state: Tensor,
     lengths: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """(hidden [B, T, D], final_state [B, D]); see op.py. Widths that do not fit go step by step."""
+    """(hidden [B, T, D], final_state [B, D]) of widths that fit on the chip; see op.py."""
     batch, channels = initial_state.shape
-    if not fits_on_chip(gates.dtype, channels):
-        return gru_cpu(gates, recurrent_weight, initial_state, lengths)
     gates, stride = events(gates)
     initial_state = initial_state.contiguous()
     hidden = torch.empty((*gates.shape[:-1], channels), dtype=gates.dtype, device=gates.device)
@@ -38,7 +48,7 @@ def gru_triton(
         with device_of(gates):
             _forward[(triton.cdiv(batch, ROWS),)](
                 gates, recurrent_weight.contiguous(), initial_state, hidden, final,
-                lengths.contiguous(), gates.shape[1], batch, stride, **_config(gates, channels),
+                lengths.contiguous(), gates.shape[1], batch, stride, **_config(gates, channels, FORWARD_TILES),
             )  # fmt: skip
     return hidden, final
 
@@ -54,8 +64,6 @@ def gru_backward_triton(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(grad_gates like gates, grad_recurrent_weight [3D, D], grad_initial_state [B, D])."""
     batch, channels = initial_state.shape
-    if not fits_on_chip(gates.dtype, channels):
-        return gru_backward_cpu(grad_hidden, grad_final, gates, recurrent_weight, hidden, initial_state, lengths)
     (gates, stride), (grad_hidden, g_stride) = events(gates), events(grad_hidden)
     recurrent_weight = recurrent_weight.contiguous()
     grad_gates = torch.empty(gates.shape, dtype=gates.dtype, device=gates.device)
@@ -67,7 +75,7 @@ def gru_backward_triton(
         products = previous @ recurrent_weight.T
         _backward[(triton.cdiv(batch, ROWS),)](
             gates, products, previous, recurrent_weight, grad_hidden, grad_final.contiguous(), grad_gates, grad_initial,
-            lengths.contiguous(), gates.shape[1], batch, stride, g_stride, **_config(gates, channels),
+            lengths.contiguous(), gates.shape[1], batch, stride, g_stride, **_config(gates, channels, BACKWARD_TILES),
         )  # fmt: skip
         by_product = (grad_gates[..., : 2 * channels], products[..., 2 * channels :])
         flat = previous.reshape(-1, channels)
@@ -80,22 +88,66 @@ def _previous_states(hidden: Tensor, initial_state: Tensor) -> Tensor:
     return torch.cat((initial_state.to(hidden.dtype).unsqueeze(1), hidden[:, :-1]), 1)[:, : hidden.shape[1]]
 
 
-def _config(gates: Tensor, channels: int) -> dict[str, Any]:
-    """tf32x3 keeps float32 precision on tensor cores; tf32 where the user allowed it for products in general.
+def _config(gates: Tensor, channels: int, tiles: int) -> dict[str, Any]:
+    """How a block runs: as many tiles in flight, up to two, as the weight leaves shared memory for.
 
-    Wide float32 blocks may use every register: their shared memory leaves a multiprocessor room for one or two of them
-    anyway, and without the word the assembler spills to stay at 128 (seen with Triton 3.6).
+    float32 products are single tf32 ones where the user allowed that for products in general. float32 blocks may use
+    every register: their shared memory leaves a multiprocessor room for one or two wide ones anyway, and without the
+    word the assembler spills to stay at 128 (seen with Triton 3.6).
     """
-    block_d = max(16, triton.next_power_of_2(channels))
-    wide = block_d > 32
+    width = _width(channels)
+    single = gates.dtype == torch.float32
+    room = shared_memory(gates) - _resident_bytes(gates, width)
+    exact = single and torch.get_float32_matmul_precision() == "highest"
+    # The interpreter's products of bfloat16 values are wrong; those of float32 are exact.
     return {
         "D": channels,
         "BLOCK_B": ROWS,
-        "BLOCK_D": block_d,
-        "PRECISION": "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32",
-        "num_warps": 8 if wide else 4,
-        "maxnreg": 255 if wide and gates.dtype == torch.float32 else None,
+        "BLOCK_D": width,
+        "PRECISION": "bf16x3" if exact and not triton.knobs.runtime.interpret else "tf32",
+        "STAGES": 1 + min(2, room // (tiles * ROWS * width * gates.itemsize)),
+        "num_warps": 8 if width > 32 else 4,
+        "maxnreg": 255 if single else None,
     }
+
+
+def _width(channels: int) -> int:
+    return max(16, triton.next_power_of_2(channels))
+
+
+def _resident_bytes(gates: Tensor, width: int) -> int:
+    """Shared memory of the three matrices (tf32, or pairs of bfloat16) and of a tile that changes its layout."""
+    return 3 * width * width * gates.itemsize + ROWS * width * 4
+
+
+@triton.jit
+def _halves(x):
+    """x as a sum of two bfloat16 values."""
+    high = x.to(tl.bfloat16)
+    return high, (x - high.to(tl.float32)).to(tl.bfloat16)
+
+
+@triton.jit
+def _load_matrix(at, inside, PRECISION: tl.constexpr):
+    """A [D, D] matrix that stays: (high, low), or twice itself where it is multiplied as it is."""
+    u = tl.load(at, mask=inside, other=0.0)
+    low = u
+    if PRECISION == "bf16x3":
+        u, low = _halves(u)
+    return u, low
+
+
+@triton.jit
+def _multiply(x, u, low, total, PRECISION: tl.constexpr):
+    """total + x u for float32 x and total [ROWS, D] and a matrix of `_load_matrix`."""
+    if PRECISION == "bf16x3":
+        x_high, x_low = _halves(x)
+        total = tl.dot(x_low, u, total)
+        total = tl.dot(x_high, low, total)
+        total = tl.dot(x_high, u, total)
+    else:
+        total = tl.dot(x.to(u.dtype), u, total, input_precision=PRECISION)
+    return total
 
 
 @triton.jit
@@ -115,7 +167,7 @@ def _locate_rows(lengths, time, batch, BLOCK_B: tl.constexpr):
 def _forward(
     gates, weight, initial_state, hidden, final_state, lengths, time, batch,
     stride: tl.constexpr, D: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """r, z = sigmoid(g + h U^T), n = tanh(g_n + r (h U_n^T)), h <- n + z (h - n), for 16 rows at once."""
     rows, start, length = _locate_rows(lengths, time, batch, BLOCK_B)
@@ -123,24 +175,24 @@ def _forward(
     inputs, outputs = d[:, None], d[None, :]
     matrix = weight + outputs * D + inputs
     inside = (inputs < D) & (outputs < D)
-    u_r = tl.load(matrix, mask=inside, other=0.0)
-    u_z = tl.load(matrix + D * D, mask=inside, other=0.0)
-    u_n = tl.load(matrix + 2 * D * D, mask=inside, other=0.0)
+    u_r, low_r = _load_matrix(matrix, inside, PRECISION)
+    u_z, low_z = _load_matrix(matrix + D * D, inside, PRECISION)
+    u_n, low_n = _load_matrix(matrix + 2 * D * D, inside, PRECISION)
 
     exists = (rows < batch)[:, None] & (d < D)
     state_at = rows.to(tl.int64)[:, None] * D + d
     state = tl.load(initial_state + state_at, mask=exists, other=0.0)
-    for t in tl.range(0, time, num_stages=3):
+    zeros = tl.zeros((BLOCK_B, BLOCK_D), tl.float32)
+    for t in tl.range(0, time, num_stages=STAGES):
         real = (t < length)[:, None] & exists
         event = (start + t)[:, None]
         gates_t = gates + event * stride + d
         g_r = tl.load(gates_t, mask=real, other=0.0)
         g_z = tl.load(gates_t + D, mask=real, other=0.0)
         g_n = tl.load(gates_t + 2 * D, mask=real, other=0.0)
-        operand = state.to(weight.dtype.element_ty)
-        r = tl.sigmoid(tl.dot(operand, u_r, input_precision=PRECISION) + g_r)
-        z = tl.sigmoid(tl.dot(operand, u_z, input_precision=PRECISION) + g_z)
-        n = _tanh(g_n + r * tl.dot(operand, u_n, input_precision=PRECISION))
+        r = tl.sigmoid(_multiply(state, u_r, low_r, zeros, PRECISION) + g_r)
+        z = tl.sigmoid(_multiply(state, u_z, low_z, zeros, PRECISION) + g_z)
+        n = _tanh(g_n + r * _multiply(state, u_n, low_n, zeros, PRECISION))
         state = tl.where(real, n + z * (state - n), state)
         tl.store(hidden + event * D + d, state, mask=exists)
     tl.store(final_state + state_at, state, mask=exists)
@@ -150,7 +202,7 @@ def _forward(
 def _backward(
     gates, products, previous, weight, grad_hidden, grad_final, grad_gates, grad_initial,
     lengths, time, batch, stride: tl.constexpr, g_stride: tl.constexpr,
-    D: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
+    D: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """From the last event down; products holds h_{t-1} U^T and gets the gradient of its candidate part."""
     rows, start, length = _locate_rows(lengths, time, batch, BLOCK_B)
@@ -158,14 +210,14 @@ def _backward(
     outputs, inputs = d[:, None], d[None, :]
     matrix = weight + outputs * D + inputs
     inside = (inputs < D) & (outputs < D)
-    u_r = tl.load(matrix, mask=inside, other=0.0)
-    u_z = tl.load(matrix + D * D, mask=inside, other=0.0)
-    u_n = tl.load(matrix + 2 * D * D, mask=inside, other=0.0)
+    u_r, low_r = _load_matrix(matrix, inside, PRECISION)
+    u_z, low_z = _load_matrix(matrix + D * D, inside, PRECISION)
+    u_n, low_n = _load_matrix(matrix + 2 * D * D, inside, PRECISION)
 
     exists = (rows < batch)[:, None] & (d < D)
     state_at = rows.to(tl.int64)[:, None] * D + d
     carry = tl.load(grad_final + state_at, mask=exists, other=0.0)
-    for s in tl.range(0, time, num_stages=2):
+    for s in tl.range(0, time, num_stages=STAGES):
         t = time - 1 - s
         real = (t < length)[:, None] & exists
         event = (start + t)[:, None]
@@ -186,15 +238,13 @@ def _backward(
         by_u = by_n * r
         by_z = g * (h - n) * z * (1.0 - z)
         by_r = by_u * p_n * (1.0 - r)
-        kept = tl.where(real, carry * z, carry)
-        operand_type = weight.dtype.element_ty
-        kept = tl.dot(by_r.to(operand_type), u_r, kept, input_precision=PRECISION)
-        kept = tl.dot(by_z.to(operand_type), u_z, kept, input_precision=PRECISION)
-        carry = tl.dot(by_u.to(operand_type), u_n, kept, input_precision=PRECISION)
-
         grad_gates_t = grad_gates + event * (3 * D) + d
         tl.store(grad_gates_t, by_r, mask=exists)
         tl.store(grad_gates_t + D, by_z, mask=exists)
         tl.store(grad_gates_t + 2 * D, by_n, mask=exists)
         tl.store(products_t + 2 * D, by_u, mask=exists)
+        kept = tl.where(real, carry * z, carry)
+        kept = _multiply(by_r, u_r, low_r, kept, PRECISION)
+        kept = _multiply(by_z, u_z, low_z, kept, PRECISION)
+        carry = _multiply(by_u, u_n, low_n, kept, PRECISION)
     tl.store(grad_initial + state_at, carry, mask=exists)

@@ -15,7 +15,7 @@ def linear_recurrence_cpu(a: Tensor, b: Tensor, initial_state: Tensor, lengths: 
     check_lengths(lengths, b.shape[1])
     dtype = b.dtype
     a, b = a.to(state_dtype(dtype)), b.to(state_dtype(dtype))
-    hidden = torch.empty(b.shape, dtype=b.dtype)
+    hidden = torch.empty(b.shape, dtype=b.dtype, device=b.device)
     final = scan(time_slices(a, lengths, 1.0), time_slices(b, lengths, 0.0), initial_state, hidden.unbind(1)).clone()
     return hidden.to(dtype), final
 
@@ -31,7 +31,7 @@ def linear_recurrence_backward_cpu(
     """(grad_a, grad_b like a; grad_initial_state [B, D])."""
     dtype = a.dtype
     a, hidden, grad_hidden = (x.to(state_dtype(dtype)) for x in (a, hidden, grad_hidden))
-    grad_b = torch.empty(a.shape, dtype=a.dtype)
+    grad_b = torch.empty(a.shape, dtype=a.dtype, device=a.device)
     grad_initial = scan_backward(time_slices(a, lengths, 1.0), grad_hidden, grad_final, grad_b)
     zero_padding(grad_b, lengths)
     grad_a = torch.empty_like(grad_b)

@@ -23,6 +23,7 @@ def unwritten_memory_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "empty_like", lambda *a, **k: _poison(empty_like(*a, **k)))
 
 
+@torch.no_grad()  # torch.compile makes its examples by torch.empty too, some with requires_grad
 def _poison(x: torch.Tensor) -> torch.Tensor:
     return x.fill_(torch.nan) if x.is_floating_point() and x.is_cuda else x
 
@@ -35,6 +36,8 @@ def _poison(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [*SCANS, *LARGE], ids=shape_id)
 @pytest.mark.parametrize("recurrence", [LINEAR_RECURRENCE, BD_LRU], ids=str)
 def test_scans(recurrence: Recurrence, shape: tuple[int, int, int], dtype: torch.dtype, tolerance: float) -> None:
+    if (recurrence, dtype) == (BD_LRU, BF16) and shape[2] == 1:
+        tolerance = 5e-2  # a single channel's largest gradient is small beside the rounding of its inputs
     check(recurrence, shape, dtype, "cuda", tolerance)
 
 
@@ -61,7 +64,14 @@ def test_gru(shape: tuple[int, int, int], precision: str, dtype: torch.dtype, to
 
 
 @pytest.mark.parametrize(
-    ("width", "dtype", "tolerance"), [(128, BF16, 2e-2), (96, torch.float32, 5e-3), (200, BF16, 5e-2)]
+    ("width", "dtype", "tolerance"),
+    [
+        (128, BF16, 2e-2),
+        (96, torch.float32, 1e-4),
+        (128, torch.float32, 1e-4),
+        (160, torch.float32, 1e-4),
+        (200, BF16, 5e-2),
+    ],
 )
 def test_gru_widths_on_and_off_chip(width: int, dtype: torch.dtype, tolerance: float) -> None:
     check(GRU, (20, 50, width), dtype, "cuda", tolerance)
@@ -95,8 +105,9 @@ def test_compiles_with_inductor() -> None:
 
 
 def test_more_than_2_to_the_31_elements() -> None:
-    if torch.cuda.mem_get_info()[0] < 70 << 30:
-        pytest.skip("needs 70 GB of GPU memory")
+    free = torch.cuda.mem_get_info()[0] >> 30
+    if free < 20:
+        pytest.skip(f"needs 20 GiB of GPU memory; {free} are free")
     rows, time, channels = 2**31 // (256 * 128) + 8, 256, 128
     b = torch.ones(rows, time, channels, device="cuda")
     hidden, final = LINEAR_RECURRENCE.op(b, b)

@@ -14,9 +14,5 @@ def test_float32(shape: tuple[int, int, int]) -> None:
     check(GRU, shape, torch.float32, "cpu", 1e-4)
 
 
-def test_widths_that_do_not_fit_go_step_by_step() -> None:
-    check(GRU, (3, 5, 96), torch.float64, "cpu", 1e-11)
-
-
 def test_views_are_read_in_place() -> None:
     check_views(GRU, "cpu")

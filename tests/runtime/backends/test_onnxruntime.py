@@ -20,6 +20,7 @@ from deployrec.bundle.bundle import seal
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime import Bundle
 from deployrec.runtime.backends.base import Backend, Output, backends, load_backend
+from deployrec.runtime.backends.onnxruntime import providers
 from deployrec.runtime.backends.onnxruntime.providers import onnxruntime_providers, why_no_cuda
 
 NOTHING = np.zeros((1, 1), np.int64)
@@ -116,6 +117,12 @@ def test_cuda_is_named_only_where_it_can_load(monkeypatch: pytest.MonkeyPatch) -
     assert "onnxruntime-gpu" in why_no_cuda()
     with pytest.raises(ConfigError, match=r"expected a CUDA device for ONNX Runtime; got .*; use device 'cpu'"):
         onnxruntime_providers("cuda")
+
+
+def test_cuda_never_rounds_products_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "why_no_cuda", lambda: "")
+    (name, options), *_ = onnxruntime_providers("cuda")
+    assert (name, options["use_tf32"]) == ("CUDAExecutionProvider", "0")
 
 
 def test_loading_and_asking_for_cuda_print_nothing(twin_bundle: Callable[..., Bundle]) -> None:

@@ -13,7 +13,7 @@ from deployrec.bundle.manifest import Graph, Manifest
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.files import first_line
 from deployrec.runtime.backends.base import Output, State
-from deployrec.runtime.backends.onnxruntime.providers import onnxruntime_providers
+from deployrec.runtime.backends.onnxruntime.providers import Provider, onnxruntime_providers
 
 OUTPUTS = ("topk_items", "topk_scores", "user")
 LARGE_TABLE = 32 * 2**20
@@ -126,7 +126,7 @@ class BoundGraph:
 
 
 def _session(
-    path: Path, graph: Graph, options: onnxruntime.SessionOptions, providers: list[str]
+    path: Path, graph: Graph, options: onnxruntime.SessionOptions, providers: list[Provider]
 ) -> onnxruntime.InferenceSession:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)

@@ -10,8 +10,12 @@ import onnxruntime
 
 from deployrec.errors import ConfigError
 
+Provider = str | tuple[str, dict[str, str]]
+CUDA: Provider = ("CUDAExecutionProvider", {"use_tf32": "0"})
+"""TF32 products, its default, keep 10 bits of a float32: graphs would miss their own certificate."""
 
-def onnxruntime_providers(device: str) -> list[str]:
+
+def onnxruntime_providers(device: str) -> list[Provider]:
     """Providers for device "cpu" or "cuda"; raises ConfigError where CUDA cannot be used."""
     if device == "cpu":
         return ["CPUExecutionProvider"]
@@ -20,7 +24,7 @@ def onnxruntime_providers(device: str) -> list[str]:
     reason = why_no_cuda()
     if reason:
         raise ConfigError(f"expected a CUDA device for ONNX Runtime; got {reason}; use device 'cpu'")
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return [CUDA, "CPUExecutionProvider"]
 
 
 def why_no_cuda() -> str:
