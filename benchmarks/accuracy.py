@@ -5,8 +5,9 @@
     python -m benchmarks.accuracy --show
 
 A model is its key, with settings as `deployrec train --set` takes them. Runs lie under --runs: a finished one is not
-trained again, an interrupted one goes on where it stopped. Every finished row is in results/accuracy.json at once, the
-tables of the test split are in results/accuracy.md; tuning.md tells what was tried on the way to the presets.
+trained again, an interrupted one goes on where it stopped. Every finished row is in accuracy.json at once, the tables
+of the test split in accuracy.md: in --out, or with --commit-results among the README's; tuning.md tells what was tried
+on the way to the presets.
 
 Leave-one-out, all items ranked, ties counted by their expected value. Figures are those of the state streamed over the
 whole history (windowed where a model has none), masked (seen items taken out, as serving does) and unmasked.
@@ -18,6 +19,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -25,10 +27,12 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.measuring import RESULTS, clear_errors, markdown, write_results
+from benchmarks.measuring import RESULTS, UNTRACKED, add_out, clear_errors, markdown, write_results
 from benchmarks.published import PUBLISHED
 from deployrec.data import Dataset
+from deployrec.errors import RunError
 from deployrec.files import atomic_write
+from deployrec.training.evaluate import ENOUGH_USERS
 from deployrec.training.presets import PRESETS
 from deployrec.training.runs import RUN_FILE, DataSource, Run
 from deployrec.training.train import configure, fit, start
@@ -51,15 +55,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"), help="folder of the runs")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="which figures to show")
     parser.add_argument("--show", action="store_true", help="only print the table of the results so far")
-    parser.add_argument("--out", type=Path, default=RESULTS / "accuracy.json")
+    add_out(parser)
     arguments = parser.parse_args()
     if not arguments.show and not arguments.data:
         parser.error("expected --data; got none; name event logs, or pass --show")
-    results = Results(arguments.out)
+    results = Results((arguments.out or (RESULTS if arguments.show else UNTRACKED)) / "accuracy.json")
     if not arguments.show:
         with clear_errors(parser):
             add_rows(results, arguments)
-        atomic_write(arguments.out.with_suffix(".md"), results.tables("test") + "\n")
+        atomic_write(results.path.with_suffix(".md"), results.tables("test") + "\n")
     print(results.tables(arguments.split))
 
 
@@ -135,7 +139,12 @@ def parse(spec: str) -> tuple[str, list[str]]:
 
 
 def runs_in(folder: Path) -> Iterator[Run]:
-    return (Run.load(file.parent) for file in sorted(folder.glob(f"*/{RUN_FILE}")))
+    """The runs that can be read and that have not failed."""
+    for file in sorted(folder.glob(f"*/{RUN_FILE}")):
+        with suppress(RunError):
+            run = Run.load(file.parent)
+            if not run.failure:
+                yield run
 
 
 def row(spec: str, preset: str, run: Run) -> dict[str, Any]:
@@ -206,9 +215,9 @@ def values(rows: Iterable[dict[str, Any]], split: str, kind: str, metric: str) -
 
 
 def streaming(row: dict[str, Any], split: str) -> float | None:
-    """Masked NDCG@10 streamed over windowed for users longer than the window."""
+    """Masked NDCG@10 streamed over windowed for users longer than the window, where they are enough to tell."""
     metrics = row["metrics"][split]
-    if "streamed" not in metrics["rows"] or not metrics["num_long"]:
+    if "streamed" not in metrics["rows"] or metrics["num_long"] < ENOUGH_USERS:
         return None
     streamed, windowed = (metrics["rows"][name]["masked_long_users"]["ndcg@10"] for name in SCORERS)
     return float(streamed / windowed) if windowed else None

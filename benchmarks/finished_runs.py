@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import RESULTS, clear_errors, machine, markdown, write_results
+from benchmarks.measuring import UNTRACKED, add_out, clear_errors, machine, markdown, write_results
 from deployrec.training.runs import Run
 
 Row = dict[str, Any]
@@ -19,9 +19,9 @@ def tabulate(
     """Computes `row` of every run named on the command line, writes NAME.json and prints a `line` for each."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    add_out(parser)
     arguments = parser.parse_args()
     with clear_errors(parser):
         rows = [row(Run.load(path)) for path in arguments.runs]
-    write_results(name, {"machine": machine("cpu"), "rows": rows}, arguments.out)
-    print(markdown(header, [line(row) for row in rows]))
+    path = write_results(name, {"machine": machine("cpu"), "rows": rows}, arguments.out or UNTRACKED)
+    print(f"{markdown(header, [line(row) for row in rows])}\n{path}")

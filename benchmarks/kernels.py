@@ -4,7 +4,7 @@
 
 Times forward, and forward + backward, of each recurrence beside everything else installed that computes it, in one
 run. "of copy" is (bytes the kernel must move / time) / bandwidth of a plain copy on the same machine. Writes
-benchmarks/results/kernels-DEVICE.json and, where matplotlib is installed, a plot beside it.
+kernels-DEVICE.json and, where matplotlib is installed, a plot beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.measuring import RESULTS, copy_bandwidth, machine, markdown, time_call, time_together, write_results
+from benchmarks.measuring import (
+    UNTRACKED,
+    add_out,
+    copy_bandwidth,
+    machine,
+    markdown,
+    time_call,
+    time_together,
+    write_results,
+)
 from benchmarks.rivals import Recurrence, bd_lru_coefficients, compiled_rivals, rivals
 
 SHAPES = {
@@ -132,9 +141,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--quick", action="store_true", help="the first size of each recurrence only")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    add_out(parser)
     arguments = parser.parse_args()
-    run(arguments.device, arguments.out, arguments.quick)
+    run(arguments.device, arguments.out or UNTRACKED, arguments.quick)
 
 
 def run(device: str, out: Path, quick: bool = False) -> None:

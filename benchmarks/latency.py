@@ -2,8 +2,9 @@
 
     python benchmarks/latency.py [--data ml-1m] [--peers FOLDER] [--quick]
 
-Writes results/latency.json and results/latency.svg beside this file. Latency does not depend on what weights hold, so
-all models have random ones; the sessions are those of `--data`, or the built-in sample's. Let nothing else run.
+Writes latency.json and latency.svg into --out; --commit-results makes them the README's. Latency does not depend on
+what weights hold, so all models have random ones; the sessions are those of `--data`, or the built-in sample's. Let
+nothing else run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from measuring import clear_errors
+from measuring import UNTRACKED, add_out, clear_errors
 from peers import peers
 from rich.console import Console
 
@@ -22,9 +23,10 @@ from deployrec.benchmark.bundles import random_bundle
 from deployrec.benchmark.chart import write_chart
 from deployrec.benchmark.tables import tables
 from deployrec.data import load_dataset
+from deployrec.files import check_writable
+from deployrec.progress import working
 
 ITEMS = 3416
-RESULTS = Path(__file__).parent / "results"
 MODELS = {"recblr": {}, "glintru": {"dim": 64}, "gru4rec": {}, "sasrec": {}}
 
 
@@ -33,10 +35,12 @@ def main() -> None:
     parser.add_argument("--data", default="sample", help="an event log whose sessions are replayed")
     parser.add_argument("--peers", type=Path, help="folder of the peers' environments, see peers.py")
     parser.add_argument("--quick", action="store_true", help="fewer places")
-    parser.add_argument("--out", type=Path, default=RESULTS / "latency.json")
+    add_out(parser)
     arguments = parser.parse_args()
+    out = (arguments.out or UNTRACKED) / "latency.json"
     console = Console()
     with clear_errors(parser):
+        check_writable(out, "--out")
         dataset = load_dataset(arguments.data)
     with tempfile.TemporaryDirectory() as folder:
         bundles = []
@@ -44,20 +48,20 @@ def main() -> None:
             console.print(f"exporting {key} with random weights")
             bundles.append(random_bundle(key, ITEMS, Path(folder) / key, **options))
         others, absent = peers(arguments.peers, ITEMS)
-        report = run_benchmark(
-            bundles,
-            BenchmarkConfig.quick() if arguments.quick else BenchmarkConfig(),
-            dataset=dataset,
-            peers=others,
-            progress=lambda done, total, what: console.print(f"{done}/{total} {what}", end="\r", soft_wrap=True),
-        )
+        with working(console, "opening the bundles") as progress:
+            report = run_benchmark(
+                bundles,
+                BenchmarkConfig.quick() if arguments.quick else BenchmarkConfig(),
+                dataset=dataset,
+                peers=others,
+                progress=progress,
+            )
     missing = [Skipped(*line.split(": ", 1)) for line in absent]
     report = replace(report, skipped=[*report.skipped, *missing])
     console.print(tables(report))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    report.save(arguments.out)
-    write_chart(report, arguments.out.with_suffix(".svg"))
-    console.print(f"wrote {arguments.out} and {arguments.out.with_suffix('.svg')}")
+    report.save(out)
+    write_chart(report, out.with_suffix(".svg"))
+    console.print(f"wrote {out} and {out.with_suffix('.svg')}")
 
 
 if __name__ == "__main__":

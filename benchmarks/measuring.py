@@ -23,6 +23,9 @@ from deployrec.files import atomic_write
 from deployrec.machine import processor_name
 
 RESULTS = Path(__file__).parent / "results"
+"""What was measured for the README and is tracked; written only with --commit-results."""
+UNTRACKED = Path(__file__).parent / "out"
+"""Where results go otherwise; git ignores it."""
 SHORT = 2e-3
 """Seconds below which a call on a GPU may end before Python has launched all of it."""
 
@@ -85,6 +88,17 @@ def machine(device: str) -> dict[str, Any]:
     if device == "cuda":
         about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
     return about
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Gives a script the options --out FOLDER and --commit-results; `arguments.out` is None where neither was given."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="for the results; default: benchmarks/out, ignored by git"
+    )
+    where.add_argument(
+        "--commit-results", action="store_const", const=RESULTS, dest="out", help="write the tracked results instead"
+    )
 
 
 def write_results(name: str, results: dict[str, Any], folder: Path = RESULTS) -> Path:

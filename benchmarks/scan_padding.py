@@ -5,7 +5,7 @@
 Trains one step of RecBLR with its scan computed four ways: one step after the other; a log-depth parallel scan that
 needs a power of two, with the sequences padded before the model ("sequence padding": every layer works on the
 padding) or only the scan's inputs padded ("embedding padding"); and ours, which takes any length. T = 200 and 100
-are padded to 256 and 128, T = 257 to 512. Writes benchmarks/results/scan_padding-DEVICE.json.
+are padded to 256 and 128, T = 257 to 512. Writes scan_padding-DEVICE.json.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.measuring import RESULTS, machine, markdown, time_together, write_results
+from benchmarks.measuring import UNTRACKED, add_out, machine, markdown, time_together, write_results
 from benchmarks.rivals import bd_lru_coefficients, doubling, eager, power_of_two
 from deployrec.models.recblr import RecBLR, RecBLRConfig
 
@@ -81,9 +81,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, help="sequences a step; 2048, as the paper, on a GPU, 32 on a CPU")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    add_out(parser)
     arguments = parser.parse_args()
-    run(arguments.device, arguments.batch or BATCH[arguments.device], arguments.out)
+    run(arguments.device, arguments.batch or BATCH[arguments.device], arguments.out or UNTRACKED)
 
 
 def run(device: str, batch: int, out: Path) -> None:

@@ -4,7 +4,7 @@
 
 For each finished run, on the test split, streamed where the model carries a state: NDCG@10 unmasked, with nothing but
 the last event's item taken out, and masked; how often that item holds the first place of the unmasked ranking; how
-many seen items stand above a target that masked is among the first ten. Writes results/seen_items.json.
+many seen items stand above a target that masked is among the first ten. Writes seen_items.json.
 """
 
 from __future__ import annotations

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any
 
 from deployrec.errors import ConfigError
+from deployrec.files import first_line
 
 FOLDERS = {
     "models": "deployrec.models",
@@ -15,6 +17,8 @@ FOLDERS = {
     "stores": "deployrec.runtime.stores",
 }
 """Kinds of parts and where ours lie; another package offers one as an entry point of the group `deployrec.KIND`."""
+SUPPORT = {"base", "layers", "registry", "testing", "unroll"}
+"""Modules of those folders that are no parts."""
 
 
 def names(kind: str) -> list[str]:
@@ -22,15 +26,31 @@ def names(kind: str) -> list[str]:
     return sorted(_own(kind) | {point.name for point in entry_points(group=f"deployrec.{kind}")})
 
 
+def check(kind: str, name: str) -> None:
+    """Raises ConfigError for an unknown name; imports nothing, so that a slip is answered at once.
+
+    A model may be "package.module:Class" too, which only `deployrec.models.model_class` can look up.
+    """
+    if name not in names(kind) and not (kind == "models" and ":" in name):
+        raise ConfigError(f"expected one of the {kind} {', '.join(names(kind))}; got '{name}'; name one of them")
+
+
 def find(kind: str, name: str) -> Any:
     """The module (or object) behind a name, ours where both have it; raises ConfigError for an unknown name."""
+    check(kind, name)
     if name in _own(kind):
         return import_module(f"{FOLDERS[kind]}.{name}")
-    for point in entry_points(group=f"deployrec.{kind}", name=name):
+    point = next(iter(entry_points(group=f"deployrec.{kind}", name=name)))
+    try:
         return point.load()
-    raise ConfigError(f"expected one of the {kind} {', '.join(names(kind))}; got '{name}'; name one of them")
+    except Exception as error:
+        raise ConfigError(
+            f"expected {point.value} to load, which offers '{name}' of the {kind}; got {type(error).__name__}: "
+            f"{first_line(error)}; mend its package or uninstall it"
+        ) from error
 
 
 def _own(kind: str) -> set[str]:
-    modules = pkgutil.iter_modules(import_module(FOLDERS[kind]).__path__)
-    return {module.name for module in modules} - {"base"}
+    folder = find_spec(FOLDERS[kind])
+    modules = pkgutil.iter_modules(folder.submodule_search_locations if folder else [])
+    return {module.name for module in modules} - SUPPORT

@@ -11,6 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from deployrec.errors import ConfigError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: nothing is locked there
+    fcntl = None  # type: ignore[assignment]
+
 
 def canonical_json(value: Any) -> str:
     """The one text of a JSON value: sorted keys, two spaces, a final newline. NaN and infinity raise ValueError."""
@@ -52,7 +59,48 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def first_line(error: Exception) -> str:
+@contextmanager
+def exclusive(path: str | Path) -> Iterator[None]:
+    """Holds a lock on the file `path`, made for it and removed afterwards; BlockingIOError where another holds it.
+
+    The system drops the lock when its process ends, in whatever way: one that was killed blocks nobody.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield
+        finally:
+            Path(path).unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def check_writable(path: str | Path, option: str) -> None:
+    """Raises ConfigError if nothing can be written to the file or folder `path`: asked before long work.
+
+    `option` is what the caller gave it with, such as "--out".
+    """
+    path = Path(path)
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if there != path and not there.is_dir():
+        reason = f"{there}, which is no folder"
+    elif not os.access(there, os.W_OK | (os.X_OK if there.is_dir() else 0)):
+        reason = f"{there}, which may not be written to"
+    else:
+        return
+    raise ConfigError(f"expected to write {path}; got {reason}; pass another {option}")
+
+
+def check_writable_file(path: str | Path, option: str) -> None:
+    """Like `check_writable`, for what must not be a folder."""
+    if Path(path).is_dir():
+        raise ConfigError(f"expected a file to write; got the folder {path}; pass a file's name with {option}")
+    check_writable(path, option)
+
+
+def first_line(error: BaseException) -> str:
     """An exception's text as part of a one-line message."""
     return str(error).partition("\n")[0] or type(error).__name__
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import deployrec
 
 project = "deployrec"
@@ -21,3 +23,18 @@ add_module_names = False
 
 html_theme = "furo"
 html_title = f"deployrec {release}"
+
+
+def lay_out(_app: object, _what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
+    """Docstrings are written for a terminal: what is indented or set in columns is shown as it stands."""
+    shown: list[str] = []
+    for block in "\n".join(lines).split("\n\n"):
+        if any(line.startswith(" ") or "   " in line for line in block.splitlines()):
+            shown += ["::", "", *(f"    {line}" for line in block.splitlines()), ""]
+        else:
+            shown += [*block.replace("*", r"\*").splitlines(), ""]
+    lines[:] = shown
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-docstring", lay_out)

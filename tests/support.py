@@ -5,10 +5,12 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from torch import Tensor
 
 from deployrec.data import Dataset
 from deployrec.models import SequentialRecommender, build_model
 from deployrec.training.module import TrainingModule
+from deployrec.training.windows import WindowBatch
 
 
 def random_model(key: str, dataset: Dataset, seed: int = 0) -> SequentialRecommender:
@@ -20,6 +22,23 @@ def random_model(key: str, dataset: Dataset, seed: int = 0) -> SequentialRecomme
             parameter.add_(0.1 * torch.randn_like(parameter))
         model.embedding.weight[0] = 0
     return model.eval()
+
+
+@contextmanager
+def interrupted_in(epoch: int, batch: int) -> Iterator[None]:
+    """Trainings inside write a checkpoint after every batch, and are interrupted before this one (both from 0 on)."""
+    train = TrainingModule.training_step
+
+    def interrupt(module: TrainingModule, window: WindowBatch, batch_idx: int) -> Tensor:
+        if (module.current_epoch, batch_idx) == (epoch, batch):
+            raise KeyboardInterrupt
+        return train(module, window, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingModule, "training_step", interrupt)
+        patch.setattr("deployrec.training.checkpoints.SECONDS", 0.0)
+        patch.setattr("deployrec.training.checkpoints.SHARE", float("inf"))
+        yield
 
 
 @contextmanager

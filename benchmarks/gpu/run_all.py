@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.measuring import RESULTS, machine, write_results
+from benchmarks.measuring import UNTRACKED, add_out, machine, write_results
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = {
@@ -39,15 +39,16 @@ SECTIONS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="these sections")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    add_out(parser)
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("expected a CUDA GPU; got none; run this on a machine with one")
+    out = arguments.out or UNTRACKED
     outcomes: dict[str, Any] = {}
     for section in (name for name in SECTIONS if name in arguments.only):
         print(f"== {section}", flush=True)
-        outcomes[section] = run_section(section, arguments.out)
-        write_results("gpu-run", {"machine": machine("cuda"), "sections": outcomes}, arguments.out)
+        outcomes[section] = run_section(section, out)
+        write_results("gpu-run", {"machine": machine("cuda"), "sections": outcomes}, out)
     failed = [name for name, outcome in outcomes.items() if outcome["failed"]]
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

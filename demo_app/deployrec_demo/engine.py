@@ -30,7 +30,7 @@ class Engine:
         self.reader = Reader(self.manifest, self.backend)
         self.window = self.manifest.window
         self.catalogue = Catalogue.read(bundle.file(ITEMS), self.manifest.num_items)
-        self.shelf = Shelf.read(bundle.file(ITEMS))
+        self.shelf = Shelf.of(self.catalogue)
         self.cases = ParityCases.load(bundle.file(PARITY_CASES))
         self.lock = threading.RLock()
 

@@ -1,16 +1,18 @@
-"""What a visitor can search: titles with the further columns of items.csv."""
+"""What a visitor can search: titles with the further columns of the catalogue."""
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+from deployrec.bundle.catalogue import Catalogue
 
 MOST_KINDS = 60
 """More distinct values than this are no list to choose from."""
+LONGEST_DETAIL = 60
+"""Letters of one column's value that are shown; a description may have thousands."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +51,26 @@ class Shelf:
         return (chosen + [row for row in left if row not in chosen])[:most]
 
     @classmethod
-    def read(cls, path: str | Path) -> Shelf:
-        """Reads an items.csv that `Catalogue.read` has accepted."""
-        with open(path, newline="", encoding="utf-8") as file:
-            header, *lines = csv.reader(file)
-        columns = dict(zip(header[3:], list(zip(*lines, strict=True))[3:], strict=True))
+    def of(cls, catalogue: Catalogue) -> Shelf:
+        """The items of a bundle."""
+        columns = dict(catalogue.columns)
         named = next((name for name in columns if re.search("genre|categor|class", name, re.I)), None)
-        kinds = _kinds(columns.pop(named)) if named else [frozenset[str]()] * len(lines)
-        titles = [line[1] for line in lines]
-        details = [" · ".join(filter(None, (", ".join(sorted(kind)), *values))) for kind, *values in
-                   zip(kinds, *columns.values(), strict=True)]  # fmt: skip
+        kinds = _kinds(columns.pop(named)) if named else [frozenset[str]()] * len(catalogue.titles)
+        details = [
+            " · ".join(filter(None, (", ".join(sorted(kind)), *map(_shortened, values))))
+            for kind, *values in zip(kinds, *columns.values(), strict=True)
+        ]
         return cls(
-            titles=["", *titles],
-            details=["", *details],
-            kinds=[frozenset(), *kinds],
-            texts=["", *(f"{title} {detail}".lower() for title, detail in zip(titles, details, strict=True))],
-            popular=sorted(range(1, len(lines) + 1), key=lambda row: -int(lines[row - 1][2])),
+            titles=catalogue.titles,
+            details=details,
+            kinds=kinds,
+            texts=[f"{title} {detail}".lower() for title, detail in zip(catalogue.titles, details, strict=True)],
+            popular=sorted(range(1, len(details)), key=lambda row: -int(catalogue.popularity[row])),
         )
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= LONGEST_DETAIL else value[: LONGEST_DETAIL - 1] + "…"
 
 
 def _kinds(values: Sequence[str]) -> list[frozenset[str]]:

@@ -24,12 +24,12 @@ class TorchTwin:
         from safetensors.torch import load_file
 
         from deployrec.export.graphs import recommend
-        from deployrec.models import build_model
+        from deployrec.models import build_model, spec_of
 
         manifest = bundle.manifest
         self.torch, self.recommend = torch, recommend
         self.manifest, self.top_k = manifest, manifest.top_k
-        self.model = build_model(manifest.model["key"], manifest.num_items, manifest.model["config"])
+        self.model = build_model(spec_of(manifest.model), manifest.num_items, manifest.model["config"])
         self.model.load_state_dict(load_file(bundle.file(WEIGHTS)))
         self.model.eval()
 

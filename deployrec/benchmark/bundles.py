@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import shutil
 import tempfile
@@ -24,23 +25,25 @@ from deployrec.data import write_items
 from deployrec.errors import BundleError
 from deployrec.export.bundle import describe
 from deployrec.export.graphs import write_graphs
-from deployrec.models import SequentialRecommender, build_model
+from deployrec.models import ModelClass, SequentialRecommender, build_model, class_spec, model_class, spec_of
 
 SPREAD = 0.02
 RANDOM = {"preset": "none", "weights": "random"}
 
 
-def random_bundle(key: str, num_items: int, folder: Path, *, seed: int = 0, top_k: int = 100, **options: Any) -> Bundle:
+def random_bundle(
+    model: str | ModelClass, num_items: int, folder: Path, *, seed: int = 0, top_k: int = 100, **options: Any
+) -> Bundle:
     """A bundle of a freshly initialised model in the new `folder`, without a parity certificate."""
     torch.manual_seed(seed)
-    model = build_model(key, num_items, options).eval()
+    built = build_model(model, num_items, options).eval()
     folder.mkdir(parents=True)
-    save_file(model.state_dict(), folder / WEIGHTS)
+    save_file(built.state_dict(), folder / WEIGHTS)
     _write_catalogue(num_items, folder)
     top_k = min(top_k, num_items)
-    graphs = write_graphs(model, folder, top_k)
+    graphs = write_graphs(built, folder, top_k)
     data = {"name": "none", "digest": "", "num_users": 0, "num_items": num_items, "num_events": 0}
-    seal(folder, describe(model, graphs, top_k, data, RANDOM))
+    seal(folder, describe(built, graphs, top_k, data, RANDOM))
     return Bundle.open(folder)
 
 
@@ -68,20 +71,21 @@ def torch_model(bundle: Bundle) -> SequentialRecommender:
     manifest = bundle.manifest
     weights = load_file(bundle.file(WEIGHTS))
     weights["embedding.weight"] = torch.from_numpy(bundle.item_table())
-    model = build_model(manifest.model["key"], manifest.num_items, manifest.model["config"])
+    model = build_model(spec_of(manifest.model), manifest.num_items, manifest.model["config"])
     model.load_state_dict(weights)
     return model.eval()
 
 
-def rival_bundle(key: str, num_items: int) -> Bundle:
+def rival_bundle(model: str | ModelClass, num_items: int) -> Bundle:
     """`random_bundle` of a model's defaults, exported once for this code and kept in the user's cache folder."""
-    folder = cache_folder() / f"{key}-{num_items}-{_code_digest()[:12]}"
+    cls = model_class(model)
+    folder = cache_folder() / f"{cls.key}-{num_items}-{_code_digest(cls)[:12]}"
     with suppress(BundleError):
         return Bundle.open(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        made = random_bundle(key, num_items, Path(scratch) / key)
+        made = random_bundle(cls, num_items, Path(scratch) / cls.key)
         made.path.rename(folder)
     return Bundle.open(folder)
 
@@ -91,11 +95,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deployrec" / "rivals"
 
 
-def _code_digest() -> str:
-    """Of the code that makes bundles: a bundle of other code is exported again."""
-    root = Path(deployrec.__file__).parent
-    sources = sorted(path for room in ("models", "export") for path in (root / room).glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+def _code_digest(cls: ModelClass) -> str:
+    """Of the code that makes its bundles: a bundle of other code is exported again."""
+    root, own = Path(deployrec.__file__).parent, Path(inspect.getfile(cls))
+    sources = {path for room in ("models", "export") for path in (root / room).glob("*.py")}
+    sources |= set(own.parent.glob("*.py")) if "." in cls.__module__ else {own}
+    content = b"".join(path.read_bytes() for path in sorted(sources))
+    return hashlib.sha256(class_spec(cls).encode() + content).hexdigest()
 
 
 def _resize(model: onnx.ModelProto, old: int, new: int, dim: int) -> None:

@@ -34,7 +34,7 @@ class BenchmarkConfig:
     base_batch: int = 1
     base_history: int = 200
     base_threads: int = 1
-    rivals: tuple[str, ...] = ()  # model keys, measured with random weights at the first bundle's catalogue
+    rivals: tuple[str, ...] = ()  # names or module:Class, measured with random weights at the first bundle's catalogue
     backends: tuple[str, ...] = ()  # names as in `backend_names`; empty takes all that are present
     seconds: float = 0.5  # wall time a cell may take, all rounds together; every cell gets MIN_CALLS calls
     rounds: int = 5  # all cells of an axis take turns this often
@@ -48,6 +48,8 @@ class BenchmarkConfig:
             for value in values if isinstance(values, tuple) else (values,):
                 if value <= 0:
                     raise ConfigError(f"expected {name} above 0; got {value}; ask for positive values")
+        if self.seed < 0:
+            raise ConfigError(f"expected seed of at least 0; got {self.seed}; ask for another")
 
     @classmethod
     def quick(cls) -> BenchmarkConfig:

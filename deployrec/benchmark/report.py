@@ -144,7 +144,8 @@ class BenchmarkReport:
             ) from None
 
     def save(self, path: str | Path) -> None:
-        """Writes the report as JSON, whole or not at all."""
+        """Writes the report as JSON, whole or not at all; makes the folder."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, canonical_json(self.to_dict()))
 
     @classmethod

@@ -25,9 +25,8 @@ from deployrec.bundle.bundle import Bundle
 from deployrec.data import Dataset, load_dataset
 from deployrec.errors import ConfigError
 from deployrec.files import first_line
+from deployrec.progress import Progress
 
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what comes next) before every turn."""
 Job = tuple[Contender, Point]
 
 SETS = 4
@@ -46,8 +45,9 @@ def run_benchmark(
 ) -> BenchmarkReport:
     """Measures bundles (folders or opened ones), the rivals of `config` and `peers` on this machine.
 
-    dataset: whose sessions are replayed (default: the built-in sample). `cancelled` is asked before every turn; once
-    it is true, the report comes back with `cancelled` set and what was measured until then.
+    dataset: whose sessions are replayed (default: the built-in sample). `progress` hears what comes next before every
+    turn. `cancelled` is asked there too; once it is true, the report comes back with `cancelled` set and what was
+    measured until then.
     Raises ConfigError without a bundle and for an unknown backend or rival, BundleError for a broken bundle.
     """
     if not bundles:

@@ -1,4 +1,4 @@
-"""items.csv: the user's own item ids, titles and popularity by item row."""
+"""items.csv: the user's own item ids, titles, popularity and further columns by item row."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ COLUMNS = ["item_id", "title", "popularity"]
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Row i of the item table is `item_ids[i]`; place 0 is padding and holds empty texts."""
+    """Row i of the item table is `item_ids[i]`; place 0 is padding and holds empty texts.
+
+    item_ids, titles   [N + 1]
+    popularity         int64 [N + 1], events of each item
+    rows               item id -> row 1..N
+    columns            what else is known of the items, by name: texts [N + 1] ("genre" -> ["", "Crime|Drama", ...])
+    """
 
     item_ids: list[str]
     titles: list[str]
     popularity: np.ndarray
     rows: dict[str, int]
+    columns: dict[str, list[str]]
 
     @property
     def num_items(self) -> int:
@@ -42,16 +49,21 @@ class Catalogue:
     def read(cls, path: str | Path, num_items: int) -> Catalogue:
         """Reads items.csv; raises BundleError where it does not hold `num_items` distinct items."""
         ids, titles, popularity = [""], [""], [0]
+        same: dict[str, str] = {}
         try:
             with open(path, newline="", encoding="utf-8") as file:
                 reader = csv.reader(file)
                 header = next(reader, [])
                 if header[:3] != COLUMNS:
                     raise ValueError(f"the columns {','.join(header)}")
-                for item_id, title, count, *_ in reader:
+                columns = {name: [""] for name in header[3:]}
+                for item_id, title, count, *values in reader:
                     ids.append(item_id)
                     titles.append(title)
                     popularity.append(int(count))
+                    for column, value in zip(columns.values(), values, strict=True):
+                        # Genres and years are few texts in many places: each is kept once.
+                        column.append(same.setdefault(value, value))
         except (OSError, ValueError, csv.Error) as error:
             raise BundleError(
                 f"expected {','.join(COLUMNS)} in {path}; got {first_line(error)}; export the bundle again"
@@ -61,4 +73,4 @@ class Catalogue:
             raise BundleError(
                 f"expected {num_items:,} distinct items in {path}; got {len(rows):,}; export the bundle again"
             )
-        return cls(ids, titles, np.array(popularity, np.int64), rows)
+        return cls(ids, titles, np.array(popularity, np.int64), rows, columns)

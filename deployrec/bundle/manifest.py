@@ -56,7 +56,7 @@ class Manifest:
     digest: str
     created: str
     model: dict[str, Any]
-    """key, config, num_items, dim"""
+    """key, config, num_items, dim, and class, "module:Class", of a model from outside"""
     state: StateSpec
     graphs: dict[str, Graph]
     opset: int

@@ -1,5 +1,1 @@
 """The command line: one file per verb, each of which parses, calls the library and prints."""
-
-from deployrec.cli.main import main
-
-__all__ = ["main"]

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from deployrec.cli.console import doing, leaving
 from deployrec.cli.console import out as console
 
 if TYPE_CHECKING:
     from deployrec.export.engine import EngineReport
 
-app = typer.Typer(
-    help="Build what a bundle needs on the machine that serves.", no_args_is_help=True, rich_markup_mode="rich"
-)
+app = typer.Typer(help="Build what a bundle needs on the machine that serves.", rich_markup_mode="rich")
 
 
 @app.callback()
@@ -43,9 +42,11 @@ def engine(
 
       deployrec build engine bundles/recblr --precision fp16 --max-batch 512 --max-history 200
     """
-    from deployrec.export.engine import build_engines
+    with doing("loading torch and onnx"):
+        from deployrec.export.engine import build_engines
 
-    report = build_engines(bundle, precision=precision, max_batch=max_batch, max_history=max_history, plugin=plugin)
+    with doing(f"building the plans of {bundle}"), leaving(f"{bundle} is as it was"):
+        report = build_engines(bundle, precision=precision, max_batch=max_batch, max_history=max_history, plugin=plugin)
     print_report(report, plugin)
 
 

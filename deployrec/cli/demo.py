@@ -12,8 +12,10 @@ from typing import Annotated
 
 import typer
 
-from deployrec.cli.console import out as console
+from deployrec.cli.console import doing, leaving, say
+from deployrec.cli.export import write
 from deployrec.errors import ConfigError
+from deployrec.extras import missing_package
 
 NEEDED = ("streamlit", "plotly", "deployrec_demo")
 QUICK_MODEL = "recblr"
@@ -41,22 +43,22 @@ def demo(
     """
     from deployrec.bundle.bundle import Bundle
 
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"expected the demo's packages; got no {missing[0]}; run pip install 'deployrec[demo]'")
+    for name in NEEDED:
+        if find_spec(name) is None:
+            raise missing_package(name)
     if port is not None:
         _check_port(address, port)
     if bundle is None:
         bundle = Path("bundles") / QUICK_MODEL
         if not bundle.exists():
-            from deployrec.cli.export import export
-
-            export(QUICK_MODEL, out=bundle)
-    Bundle.open(bundle, check=False)
-    console.print(f"Opening {bundle} in the browser; Ctrl-C ends it.", soft_wrap=True)
+            write(QUICK_MODEL, out=bundle)
+    with doing(f"checking {bundle}"):
+        Bundle.open(bundle)
+    say(f"Opening {bundle} in the browser; Ctrl-C ends it.")
     options = [*(["--port", str(port)] if port else []), *(["--headless"] if headless else [])]
     command = [sys.executable, "-m", "deployrec_demo", str(bundle.resolve()), "--address", address, *options]
-    raise typer.Exit(subprocess.call(command))
+    with leaving(f"the demo has ended, {bundle} is as it was"):
+        raise typer.Exit(subprocess.call(command))
 
 
 def _check_port(address: str, port: int) -> None:

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from deployrec import discovery
+from deployrec.cli import usage
+from deployrec.cli.console import TRAINING, doing, leaving, say
 from deployrec.cli.console import out as console
+from deployrec.cli.options import print_notes
+from deployrec.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from deployrec.export import ExportReport
 
 
 def export(
-    model: Annotated[str, typer.Option(help="Which recommender.")],
+    ctx: typer.Context,
+    model: Annotated[
+        str | None, typer.Option(help="Name, such as glintru, or package.module:Class; a --run knows its own.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Bundle folder to write; default: bundles/MODEL.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder to export; default: the newest finished one.")] = None,
     data: Annotated[str | None, typer.Option(help="The run's event log, if it has moved since the training.")] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="A file of items, if the run's has moved or there was none.")
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     top_k: Annotated[int, typer.Option(help="Most items that one request can get.")] = 100,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is already there.")] = False,
@@ -29,40 +43,79 @@ def export(
 
       deployrec export --model glintru
 
-      deployrec export --model recblr --run runs/recblr/20260101-120000 --out bundles/films --top-k 50
+      deployrec export --run runs/recblr/20260101-120000 --out bundles/films --top-k 50
     """
-    from deployrec.export.bundle import check_target, export_bundle
-    from deployrec.models import model_class
-    from deployrec.training.runs import DataSource, Run, newest_finished
-    from deployrec.training.train import train
+    usage.refuse_beside(ctx, "run", "runs", why="a named run is looked for nowhere else")
+    if model is None and run is None:
+        raise ConfigError("expected --model or --run; got neither; name the model whose newest run is exported")
+    write(model, run=run, out=out, data=data, items=items, runs=runs, top_k=top_k, force=force)
 
-    model_class(model)
-    out = out or Path("bundles") / model
+
+def write(
+    model: str | None,
+    *,
+    run: Path | None = None,
+    out: Path | None = None,
+    data: str | None = None,
+    items: Path | None = None,
+    runs: Path = Path("runs"),
+    top_k: int = 100,
+    force: bool = False,
+) -> None:
+    """Exports `run`, or the newest finished run of `model`, or one trained for it now, and prints what came of it."""
+    if model is not None:
+        discovery.check("models", model)
+    with doing(TRAINING):
+        from deployrec.export.bundle import check_target, check_top_k, export_bundle
+        from deployrec.models import class_spec, model_class
+        from deployrec.training.runs import DataSource, Run, newest_finished
+        from deployrec.training.train import train
+    named = Run.load(run) if run else None
+    spec = class_spec(model_class(model)) if model else named.model_spec if named else ""
+    if named and named.model_spec != spec:
+        raise ConfigError(
+            f"expected a run of {spec}; got {named.path}, a run of {named.model_spec}; "
+            "leave out --model, or name another run"
+        )
+    out = out or Path("bundles") / model_class(spec).key
+    check_top_k(top_k)
     check_target(out, force)
-    chosen = Run.load(run) if run else newest_finished(runs, model)
-    if chosen is None:
-        console.print(f"No finished run of {model} under {runs}: training the quick preset on the sample first.")
-        chosen = train(model, DataSource("sample"), root=runs, console=console)
-    console.print(f"Exporting {chosen.path}", soft_wrap=True)
-    source = chosen.source if data is None else DataSource(data, chosen.source.options)
-    dataset = source.load()
-    chosen.check_data(dataset)
-    console.print("Writing the graphs and comparing them with the model in float64 ...")
-    report = export_bundle(
-        chosen.model(),
-        dataset,
-        out,
-        top_k=top_k,
-        window=chosen.training.window,
-        training={
-            "preset": chosen.preset,
-            "seed": chosen.training.seed,
-            "data_options": chosen.source.options,
-            "metrics": chosen.metrics,
-        },
-        force=force,
-    )
-    print_report(report)
+    chosen = named or newest_finished(runs, spec, note=say)
+    with leaving(f"nothing was written to {out}"):
+        if chosen is None:
+            if data is not None or items is not None:
+                option, value = ("--data", data) if data is not None else ("--items", items)
+                raise RunError(
+                    f"expected a finished run of {spec} under {runs} for {option}; got none; "
+                    f"run `deployrec train --model {spec} {option} {value}` first"
+                )
+            say(f"No finished run of {spec} under {runs}: training the quick preset on the sample first.")
+            chosen = train(spec, DataSource("sample"), root=runs, console=console)
+        say(f"Exporting {chosen.path}")
+        with doing("reading the data") as progress:
+            source = chosen.source_at(data).with_items(items)
+            dataset = source.load(progress)
+            chosen.check_data(dataset)
+            if items is not None:
+                print_notes(dataset)
+            progress(0, 0, "writing the graphs and comparing them with the model in float64")
+            report = export_bundle(
+                chosen.model(),
+                dataset,
+                out,
+                top_k=top_k,
+                window=chosen.training.window,
+                training={
+                    "preset": chosen.preset,
+                    "seed": chosen.training.seed,
+                    "data_options": source.events().options,
+                    "metrics": chosen.metrics,
+                },
+                force=force,
+                progress=progress,
+            )
+    with leaving(f"{out} is written"):
+        print_report(report)
 
 
 def print_report(report: ExportReport) -> None:
@@ -78,7 +131,8 @@ def print_report(report: ExportReport) -> None:
     console.print(
         f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {cases} histories of up to {LONGEST:,} "
         f"events; largest error {worst['user']:.1e} (user vector), {worst['state']:.1e} (state); "
-        f"top-{bundle.manifest.top_k} agrees."
+        f"top-{bundle.manifest.top_k} agrees.",
+        soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("file")
@@ -87,14 +141,24 @@ def print_report(report: ExportReport) -> None:
         table.add_row(name, f"{file.bytes / 1024:,.1f}")
     console.print(table)
     state = bundle.manifest.state
-    latency = step_latency(bundle)
+    with doing("timing a step"):
+        latency = step_latency(bundle)
     window = state.exact_up_to
     reach = f"up to {window:,} events, beyond which the newest are encoded again" if window else "at any history length"
     console.print(
         f"One step through ONNX Runtime, one thread: {latency.p50 * 1e6:.0f} us median, {latency.p99 * 1e6:.0f} us "
-        f"p99, {reach}; state {state.bytes / 1024:.1f} KiB a user."
+        f"p99, {reach}; state {state.bytes / 1024:.1f} KiB a user.",
+        soft_wrap=True,
     )
-    history = ",".join(Catalogue.read(bundle.file(ITEMS), bundle.manifest.num_items).item_ids[1:4])
-    console.print("\nNext:")
-    for verb in (f'recommend {bundle.path} --history "{history}"', f"verify {bundle.path}", f"info {bundle.path}"):
-        console.print(f"  deployrec {verb}", markup=False, soft_wrap=True)
+    items = Catalogue.read(bundle.file(ITEMS), bundle.manifest.num_items).item_ids[1:4]
+    path = shlex.quote(str(bundle.path))
+    say("\nNext:")
+    for verb in (f"recommend {path} {history_option(items)}", f"verify {path}", f"info {path}"):
+        say(f"  deployrec {verb}")
+
+
+def history_option(items: Sequence[str]) -> str:
+    """What hands `recommend` these item ids: one list or, where an id would break it, one option an id."""
+    if all(re.fullmatch(r"[\w.:/-]+", item) for item in items):
+        return f'--history "{",".join(items)}"'
+    return " ".join(f"--item={shlex.quote(item)}" for item in items)

@@ -13,8 +13,10 @@ from rich.table import Table
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import PARITY, GraphTensor, Manifest
+from deployrec.cli.console import err
 from deployrec.cli.console import out as console
 from deployrec.files import canonical_json
+from deployrec.progress import working
 
 
 def info(
@@ -29,7 +31,8 @@ def info(
 
       deployrec info bundles/glintru --json
     """
-    opened = Bundle.open(bundle)
+    with working(err, f"checking {bundle}"):
+        opened = Bundle.open(bundle)
     if as_json:
         typer.echo(canonical_json(opened.manifest.document), nl=False)
         return

@@ -2,61 +2,103 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 import deployrec
-from deployrec.cli import build, data
+from deployrec.cli import build, data, usage
 from deployrec.cli.bench import bench
-from deployrec.cli.console import err, out
+from deployrec.cli.console import err, open_ended_pipes, out
 from deployrec.cli.demo import demo
 from deployrec.cli.evaluate import evaluate
 from deployrec.cli.export import export
 from deployrec.cli.info import info
+from deployrec.cli.models import models
 from deployrec.cli.recommend import recommend
 from deployrec.cli.train import train
 from deployrec.cli.verify import verify
 from deployrec.errors import DeployrecError
+from deployrec.extras import missing_extra
+from deployrec.files import first_line
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C, past the parser, which would take a KeyboardInterrupt for its own; the text says what is left."""
+
+
+class _Root(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise _InterruptedError(str(interrupt) or "nothing was written") from None
+
 
 app = typer.Typer(
     name="deployrec",
+    cls=_Root,
     help=deployrec.__doc__,
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 app.add_typer(data.app, name="data")
 app.add_typer(build.app, name="build")
-for verb in (train, evaluate, export, verify, info, recommend, bench, demo):
+for verb in (train, evaluate, export, verify, info, recommend, models, bench, demo):
     app.command()(verb)
 
 
 @app.callback(invoke_without_command=True)
-def version(show: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+def version(
+    ctx: typer.Context, show: bool = typer.Option(False, "--version", help="Print the version and stop.")
+) -> None:
     if show:
         out.print(f"deployrec {deployrec.__version__}")
         raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        out.print(ctx.get_help(), markup=False)
 
 
-def main() -> None:
-    """Runs the command line. A user's error is one line on stderr and exit code 2 (1 for a failed parity gate)."""
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        app()
-    except DeployrecError as error:
-        err.print(f"deployrec: {error}", markup=False)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("deployrec: interrupted")
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code.
+
+    A user's error is one line on stderr and 2 (1 for a failed parity gate), Ctrl-C one that says what is left and 130.
+    """
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+    with open_ended_pipes():
+        try:
+            usage.refuse_repeats(typer.main.get_command(app), arguments)
+            return int(app(arguments, prog_name="deployrec", standalone_mode=False) or 0)
+        except DeployrecError as error:
+            return _stop(str(error), error.exit_code)
+        except (_InterruptedError, KeyboardInterrupt) as interrupt:
+            return _stop(f"interrupted; {interrupt or 'nothing was written'}", 130)
+        except ModuleNotFoundError as error:
+            missing = missing_extra(error)
+            if missing is None:
+                raise
+            return _stop(str(missing), missing.exit_code)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            reason = error.strerror or first_line(error)
+            return _stop(f"expected to use {error.filename}; got '{reason}'; check the path and its permissions", 2)
+        except Exception as error:
+            if not hasattr(error, "format_message"):
+                raise
+            return _stop(usage.describe(error, arguments), 2)
+
+
+def _stop(text: str, code: int) -> int:
+    err.print(f"deployrec: {text}", markup=False)
+    return code
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

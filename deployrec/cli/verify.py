@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from deployrec.bundle.parity import STATE_RTOL, TIE_FACTOR, USER_ATOL
+from deployrec.cli.console import doing
 from deployrec.cli.console import out as console
 from deployrec.runtime.verify import VerifyReport
 from deployrec.runtime.verify import verify as verify_bundle
@@ -26,7 +27,8 @@ def verify(
 
       deployrec verify bundles/glintru
     """
-    report = verify_bundle(bundle, backend)
+    with doing(f"verifying {bundle}") as progress:
+        report = verify_bundle(bundle, backend, progress=progress)
     manifest = report.bundle.manifest
     sealed = f"{bundle}: {len(manifest.files)} files as export wrote them (bundle {manifest.bundle_id[:12]})"
     console.print(sealed, soft_wrap=True, markup=False)
@@ -45,7 +47,8 @@ def verify(
             off = f"{row.quantity} off by {row.figure:.1e}, limit {row.limit:.1e}"
             console.print(f"  {row.comparison}, {row.case}: {off}", soft_wrap=True)
         console.print(
-            f"[red]Parity fails[/]: {failed} of {len(report.comparisons)} comparisons; export the bundle again"
+            f"[red]Parity fails[/]: {failed} of {len(report.comparisons)} comparisons; export the bundle again",
+            soft_wrap=True,
         )
         raise typer.Exit(1)
     console.print(f"[green]Parity holds[/]: {len(report.comparisons)} comparisons against float64 answers")

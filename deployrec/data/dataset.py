@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 Int64Array = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a data set was read from: `load_dataset`'s source (None: a frame in memory), and options not at default."""
+
+    source: str | None
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +36,8 @@ class Dataset:
     user_ids   the log's own ids, length U
     offsets    int64 [U + 1]; user u owns events[offsets[u]:offsets[u + 1]]
     events     int64 [M], item rows 1..N, chronological within a user
+    notes      what reading it had to say, a line each: rows that were skipped, events that repeat another
+    origin     where it was read from, if it was
     """
 
     name: str
@@ -34,12 +45,14 @@ class Dataset:
     user_ids: list[str]
     offsets: Int64Array
     events: Int64Array
+    notes: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
-        for field in ("offsets", "events"):
-            array = np.ascontiguousarray(getattr(self, field), dtype=np.int64).view()
+        for name in ("offsets", "events"):
+            array = np.ascontiguousarray(getattr(self, name), dtype=np.int64).view()
             array.flags.writeable = False
-            object.__setattr__(self, field, array)
+            object.__setattr__(self, name, array)
 
     @property
     def num_items(self) -> int:
@@ -77,7 +90,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over item ids, user ids, offsets and events; titles and the data set's name do not enter."""
+        """sha256 over item ids, user ids, offsets and events; titles, name, notes and origin do not enter."""
         digest = hashlib.sha256()
         for texts in (self.items["item_id"].to_list(), self.user_ids):
             digest.update(_canonical_text(texts))

@@ -1,163 +1,184 @@
-"""Delimited text into columns: fast where every row is good, by file and line where one is not."""
+"""Delimited text into columns: by blocks of lines, so that a bad row is found as fast as a clean file is read."""
 
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
+from deployrec.data.binary import blocks
+from deployrec.data.columns import Wanted, find_column, refuse_twice
+from deployrec.data.records import RowShape, cut, has_quoted_field
+from deployrec.data.table import EXAMPLES, LINE, PART, BadRows, Table
 from deployrec.errors import DataError
+from deployrec.progress import Progress, silent
 
-LINE = "__line__"
+Quoting = Literal["csv", "tsv", "none"]
+INNER_SEPARATOR = "\x1f"
+"""ASCII's unit separator: what a separator of several bytes becomes, as polars takes a single one."""
 
 
 @dataclass(frozen=True)
-class DelimitedFile:
-    """How a text file is cut into fields; `header` names the columns of a file that has no header line."""
+class TextFormat:
+    """How a text file is cut into fields.
 
-    path: Path
-    separator: str
-    quoted: bool = False
-    encoding: str = "utf-8-sig"
-    header: tuple[str, ...] | None = None
-
-    def columns(self) -> list[str]:
-        """Column names; without RecBole's ":type". Raises DataError for a file without content."""
-        if self.header is not None:
-            return list(self.header)
-        with _open(self) as file:
-            fields = next(_fields(self, file), None)
-        if not fields:
-            raise DataError(
-                f"expected a header line in {self.path}; got an empty file; write one column name per field"
-            )
-        return [(field if self.quoted else field.split(":")[0]).strip() for field in fields[1]]
-
-    def read(self, wanted: list[str], optional: str | None = None) -> pl.DataFrame:
-        """The `wanted` columns as text, empty fields as null; a column LINE is there where a row looked odd.
-
-        optional   a wanted column whose fields may be empty
-        Raises DataError with file and line for a row of too few or too many fields.
-        """
-        columns = self.columns()
-        frame = self._read_fast(columns, wanted)
-        if frame is None or any(frame[column].has_nulls() for column in wanted if column != optional):
-            return self.read_by_line(wanted)
-        return frame
-
-    def read_by_line(self, wanted: list[str]) -> pl.DataFrame:
-        """As `read`, slower, and always with the column LINE; blank lines are passed over."""
-        columns = self.columns()
-        positions = [columns.index(name) for name in wanted]
-        rows: list[tuple[int, list[str]]] = []
-        wrong: list[tuple[int, int]] = []
-        with _open(self) as file:
-            for number, (line, fields) in enumerate(_fields(self, file)):
-                if number == 0 and self.header is None:
-                    continue
-                if len(fields) == len(columns):
-                    rows.append((line, fields))
-                elif any(field.strip() for field in fields):
-                    wrong.append((line, len(fields)))
-        if wrong:
-            line, got = wrong[0]
-            raise DataError(
-                f"{self.path}:{line}: expected {len(columns)} fields ({', '.join(columns)}); got {got}; "
-                f"mend or remove {_how_many(len(wrong))}"
-            )
-        texts = {name: [fields[at] or None for _, fields in rows] for name, at in zip(wanted, positions, strict=True)}
-        return pl.DataFrame(
-            {**texts, LINE: [line for line, _ in rows]}, schema_overrides=dict.fromkeys(wanted, pl.String)
-        )
-
-    def _read_fast(self, columns: list[str], wanted: list[str]) -> pl.DataFrame | None:
-        """None where the text does not parse as a table at once."""
-        content: Path | io.BytesIO = self.path
-        separator = self.separator
-        if len(separator) > 1:
-            data = self.path.read_bytes()
-            if b"\t" in data:
-                return None
-            content, separator = io.BytesIO(data.replace(separator.encode(), b"\t")), "\t"
-        try:
-            frame = pl.read_csv(
-                content,
-                separator=separator,
-                quote_char='"' if self.quoted else None,
-                has_header=self.header is None,
-                new_columns=columns,
-                infer_schema=False,
-            )
-        except (pl.exceptions.PolarsError, OSError):
-            return None
-        return frame.select(wanted)
-
-
-def refuse_bad(path: Path, frame: pl.DataFrame, bad: pl.Series, column: str, expected: str) -> None:
-    """Raise DataError for the first row where `bad` holds, naming `path` and its line (its row, in a Parquet file)."""
-    if not bad.any():
-        return
-    rows = bad.arg_true()
-    row = rows[0]
-    where = f"{path}:{frame[LINE][row]}" if LINE in frame.columns else f"{path}: row {row + 1}"
-    value = frame[column][row]
-    got = "nothing" if value is None else repr(value)
-    raise DataError(
-        f"{where}: expected {expected} in column '{column}'; got {got}; mend or remove {_how_many(len(rows))}"
-    )
-
-
-def parse_times(texts: pl.Series) -> pl.Series:
-    """Numbers that order the events, from whole numbers, decimals or ISO dates, whichever fits the most rows.
-
-    Whole numbers stay int64, so that nanoseconds keep their order; unreadable rows come back as null.
+    separators   candidates: the first one that finds the wanted columns in the header is taken
+    quoting      csv: a quoted field may hold separators and newlines. tsv: one line is one row; only quotes around a
+                 whole field are taken off. none: a quote is a letter like any other.
+    header       names of the columns of a file that has no header line
+    typed        the header's names end in ":type", as RecBole writes them
     """
-    readings = [texts.cast(pl.Int64, strict=False)]
-    if readings[0].has_nulls():
-        decimals = texts.cast(pl.Float64, strict=False)
-        readings.append(decimals.set(~decimals.is_finite(), None))
-        readings.append(_parse_dates(texts))
-    return min(readings, key=lambda reading: reading.null_count())
+
+    separators: tuple[str, ...]
+    quoting: Quoting = "none"
+    encoding: str = "utf-8"
+    header: tuple[str, ...] = ()
+    typed: bool = False
 
 
-def _parse_dates(texts: pl.Series) -> pl.Series:
-    try:
-        return texts.str.to_datetime(strict=False, time_unit="us", time_zone="UTC").cast(pl.Int64)
-    except pl.exceptions.PolarsError:
-        return pl.Series([None] * len(texts), dtype=pl.Int64)
+class DelimitedFile:
+    """An opened file whose header is known; `read` then takes its rows, once."""
 
+    def __init__(self, path: Path, form: TextFormat, wanted: Sequence[str] = (), progress: Progress = silent) -> None:
+        """Reads the header; DataError for a file without content or with a name twice in its header."""
+        self.path = path
+        self._form = form
+        self._blocks = blocks(path, form.encoding, progress)
+        self._line = 1
+        self.separator, self.columns = form.separators[0], list(form.header)
+        if not form.header:
+            self.separator, self.columns = self._read_header(wanted)
+            refuse_twice(str(path), self.columns)
 
-def _how_many(rows: int) -> str:
-    return "this row" if rows == 1 else f"all {rows} such rows"
+    def read(self, wanted: Wanted, bad: BadRows, number: str | None = None) -> Table:
+        """The `wanted` columns as text, by their own names, with the lines they stand on.
 
-
-def _open(file: DelimitedFile) -> io.TextIOWrapper:
-    try:
-        return open(file.path, encoding=file.encoding, newline="")
-    except OSError as error:
-        raise DataError(f"expected a readable file; got {file.path}: {error.strerror}; check the path") from error
-
-
-def _fields(file: DelimitedFile, lines: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
-    """Line number (from 1; the last one of a quoted field that spans several) and fields of each row."""
-    try:
-        if len(file.separator) > 1:
-            yield from ((number, line.rstrip("\r\n").split(file.separator)) for number, line in enumerate(lines, 1))
-            return
-        reader = csv.reader(
-            lines, delimiter=file.separator, quoting=csv.QUOTE_MINIMAL if file.quoted else csv.QUOTE_NONE
+        number    the column in which every row has a number or a date, if there is one
+        """
+        positions = {name: self.columns.index(column) for name, column in wanted.items()}
+        shape = RowShape(
+            len(self.columns),
+            self.separator if len(self.separator.encode()) == 1 else INNER_SEPARATOR,
+            self._form.quoting == "csv",
+            None if number is None else positions[number],
         )
-        for fields in reader:
-            yield reader.line_num, fields
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"expected UTF-8 text in {file.path}; got byte {error.object[error.start]:#04x}; save the file as UTF-8"
-        ) from error
-    except csv.Error as error:
-        raise DataError(
-            f"expected delimited text in {file.path}; got a file that is not ({error}); check it"
-        ) from error
+        frames = list(self._frames(shape, positions, bad))
+        schema = {**dict.fromkeys(positions, pl.String), LINE: pl.UInt32, PART: pl.UInt32}
+        frame = pl.concat([pl.DataFrame(schema=schema), *frames])
+        if self._form.quoting == "tsv":
+            frame = frame.with_columns(_unquoted(frame[name]) for name in positions)
+        return Table(frame, (str(self.path),), ":", text=True)
+
+    def _frames(self, shape: RowShape, positions: dict[str, int], bad: BadRows) -> Iterator[pl.DataFrame]:
+        wrong: list[tuple[int, str]] = []
+        rest, block = b"", next(self._blocks, b"")
+        while block:
+            following = next(self._blocks, b"")
+            block, line = rest + self._translated(block, shape.separator), self._line
+            try:
+                rows = cut(block, line, shape, last=not following)
+                rest = rows.rest
+                self._line += block.count(b"\n") - rest.count(b"\n")
+                wrong += rows.bad
+                if len(rows.lines):
+                    frame = _parse(rows.content, shape, positions)
+                    yield frame.with_columns(
+                        pl.Series(LINE, rows.lines, dtype=pl.UInt32), pl.lit(0, pl.UInt32).alias(PART)
+                    )
+            except UnicodeDecodeError as error:
+                raise self._not_utf_8(block, line) from error
+            block = following
+        places = [f"{self.path}:{line}" for line, _ in wrong[:EXAMPLES]]
+        names = ", ".join(self.columns)
+        bad.add(places, len(wrong), f"{shape.fields} fields ({names})", wrong[0][1] if wrong else "")
+
+    def _read_header(self, wanted: Sequence[str]) -> tuple[str, list[str]]:
+        """The separator and the names on the first line that is not blank; "sep=;" before it names the separator."""
+        separators = self._form.separators
+        for block in self._blocks:
+            rest = block
+            while rest:
+                line, _, rest = rest.partition(b"\n")
+                self._line += 1
+                text = self._decoded(line).strip("\r")
+                if text.startswith("sep=") and len(text) == 5:
+                    separators = (text[4],)
+                elif text.strip():
+                    self._blocks = chain([rest] if rest else [], self._blocks)
+                    return self._choose(text, separators, wanted)
+        raise DataError(f"expected a header line in {self.path}; got an empty file; write one column name per field")
+
+    def _choose(self, line: str, separators: Sequence[str], wanted: Sequence[str]) -> tuple[str, list[str]]:
+        headers = [self._names(line, separator) for separator in separators]
+        fit = (all(find_column(name, header) for name in wanted) for header in headers)
+        chosen = next((at for at, fits in enumerate(fit) if fits), 0)
+        return separators[chosen], headers[chosen]
+
+    def _names(self, line: str, separator: str) -> list[str]:
+        if self._form.quoting == "none" or len(separator) > 1:
+            fields = line.split(separator)
+        else:
+            try:
+                fields = next(csv.reader([line], delimiter=separator))
+            except csv.Error as error:
+                raise DataError(
+                    f"expected column names on line {self._line - 1} of {self.path}; got a line that does not read "
+                    f"as a header ({error}); mend it"
+                ) from error
+        return [(field.split(":")[0] if self._form.typed else field).strip() for field in fields]
+
+    def _translated(self, block: bytes, separator: str) -> bytes:
+        if b"\0" in block:
+            line = self._line + block[: block.index(b"\0")].count(b"\n")
+            raise DataError(f"{self.path}:{line}: expected text; got a zero byte; save the file as UTF-8")
+        if separator != self.separator:
+            return block.replace(self.separator.encode(), separator.encode())
+        return block
+
+    def _decoded(self, line: bytes) -> str:
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            raise self._not_utf_8(line, self._line - 1) from error
+
+    def _not_utf_8(self, block: bytes, first: int) -> DataError:
+        """The error for a block whose first line has number `first`."""
+        try:
+            block.decode()
+        except UnicodeDecodeError as error:
+            line = first + block[: error.start].count(b"\n")
+            return DataError(
+                f"{self.path}:{line}: expected UTF-8 text; got byte {block[error.start]:#04x}; save the file as UTF-8"
+            )
+        raise AssertionError("a block that decodes")
+
+
+def _parse(content: bytes, shape: RowShape, positions: dict[str, int]) -> pl.DataFrame:
+    """The wanted columns of rows that are known to have the right number of fields."""
+    names = [str(place) for place in range(shape.fields)]
+    try:
+        frame = pl.read_csv(
+            content,
+            has_header=False,
+            separator=shape.separator,
+            quote_char='"' if has_quoted_field(content, shape) else None,
+            schema=dict.fromkeys(names, pl.String),
+            columns=sorted(set(positions.values())),
+        )
+    except pl.exceptions.ComputeError:
+        content.decode()
+        raise
+    return frame.select(pl.col(names[place]).alias(name) for name, place in positions.items())
+
+
+def _unquoted(column: pl.Series) -> pl.Series:
+    whole = column.str.contains('^"(?:[^"]|"")*"$').fill_null(False)
+    if not whole.any():
+        return column
+    inner = column.str.slice(1, column.str.len_chars() - 2).str.replace_all('""', '"', literal=True)
+    return inner.zip_with(whole, column)

@@ -1,83 +1,125 @@
-"""`load_dataset`: from a path or the name of the built-in sample to a Dataset."""
+"""`load_dataset`: from a path, a frame or the name of the built-in sample to a Dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from deployrec.data import readers
-from deployrec.data.dataset import Dataset
-from deployrec.data.log import EventLog, build_dataset
+from deployrec.data.dataset import Dataset, Origin
+from deployrec.data.frames import is_frame
+from deployrec.data.log import build_dataset
+from deployrec.data.readers import LogOptions, read_log
 from deployrec.data.sample import sample_dataset
+from deployrec.data.table import BadRows, OnBadRow
+from deployrec.data.times import check_time_format
 from deployrec.errors import DataError
+from deployrec.progress import Progress, silent
 
-Reader = Callable[[Path, str, str, str | None], EventLog]
-READERS: dict[str, Reader] = {
-    ".inter": readers.read_recbole,
-    ".csv": readers.read_csv,
-    ".tsv": readers.read_csv,
-    ".parquet": readers.read_parquet,
-}
-MOVIELENS = {"ratings.dat": readers.read_movielens_1m, "u.data": readers.read_movielens_100k}
+SAMPLE = "sample"
 
 
 def load_dataset(
-    source: str | Path,
+    source: Any,
     *,
     user: str = "user_id",
     item: str = "item_id",
     time: str | None = "timestamp",
+    title: str | None = None,
+    time_format: str | None = None,
+    sep: str | None = None,
+    items: Any = None,
+    on_bad_row: OnBadRow = "error",
     min_user: int = 1,
     min_item: int = 1,
     limit: int | None = None,
+    progress: Progress = silent,
 ) -> Dataset:
     """Read an event log.
 
-    source     "sample" (the built-in data set), a file, or a folder that holds one log:
-               RecBole X.inter (with X.item), .csv, .tsv, .parquet, MovieLens ratings.dat (with movies.dat) or
-               MovieLens-100K u.data (with u.item)
+    source     "sample" (the built-in data set); a file; a folder that holds one log, or the Parquet parts of one; a
+               pattern of parts ("logs/2024-*.csv"); a polars or pandas frame, a LazyFrame, a pyarrow Table. Files:
+               .csv, .tsv, .parquet, RecBole's X.inter (with X.item), MovieLens's ratings.dat (with movies.dat) and
+               u.data (with u.item); text may be compressed (.gz, .zst, .bz2, .xz)
     user, item, time
-               names of the columns; time=None takes the order of the file as the order in time
+               names of the columns (other capitals will do); time=None takes the order of the file as that in time
+    title      the column of item titles, in the log or in `items`; None finds a usual name
+    time_format
+               how times are written: a strptime format, "iso", "unix", "day-first" or "month-first"; None finds out,
+               and refuses what can be read in two ways
+    sep        what stands between the fields of a text file; None finds out: comma, semicolon, tab or bar in a .csv
+    items      a file or frame of items, whose further columns come with the items: CSV, TSV, Parquet
+    on_bad_row "error" refuses a log with a row that cannot be used; "skip" leaves such rows out and says so in `notes`
     min_user, min_item
                k-core: see `build_dataset`; 1 keeps everything
     limit      only the first `limit` users of the log
+    progress   called with (done, total, what) while files are read, in bytes; see `deployrec.progress.working`
 
+    A user or item id is never a missing value: null, NaN, an empty field and the texts that programs write for them
+    ("nan", "None", "<NA>", "null"; in text files "NA", "N/A" and "\\N" too) make a row bad. Whole numbers of a float
+    column are the same ids as integers: 10.0 is "10". A Dataset is handed back as it is.
     Raises DataError for a path that is not there, a column that is missing, a bad row, and a log without events.
+
+    >>> load_dataset("sample").num_items
+    480
     """
+    given: dict[str, Any] = {
+        "user": user, "item": item, "time": time, "title": title, "time_format": time_format, "sep": sep,
+        "items": items, "on_bad_row": on_bad_row, "min_user": min_user, "min_item": min_item, "limit": limit,
+    }  # fmt: skip
+    defaults = load_dataset.__kwdefaults__ or {}
+    given = {name: value for name, value in given.items() if name == "items" or value != defaults[name]}
+    if items is None:
+        del given["items"]
+    if isinstance(source, Dataset):
+        if given:
+            raise DataError(f"expected a data set as it is; got {', '.join(given)} beside it; leave them out")
+        return source
+    _check(min_user, min_item, limit, on_bad_row, time_format)
+    if isinstance(source, str) and source == SAMPLE:
+        return _sample(given)
+    if not (isinstance(source, str | Path) or is_frame(source)):
+        raise DataError(
+            f"expected a path or a frame (polars, pandas, Arrow); got {type(source).__name__}; make one of it"
+        )
+    options = LogOptions(user, item, time, title, time_format, sep if sep is None else _separator(sep))
+    if len(set(options.named)) < len(options.named):
+        raise DataError(f"expected three different columns; got '{user}', '{item}' and '{time}'; name each once")
+    bad = BadRows(skip=on_bad_row == "skip")
+    log, name, remarks = read_log(source, options, items, bad, progress)
+    progress(0, 0, f"ordering the events of {name}")
+    dataset = build_dataset(log, name, min_user, min_item, limit)
+    return replace(dataset, notes=(*bad.notes(), *dataset.notes, *remarks), origin=_origin(source, given))
+
+
+def _check(min_user: int, min_item: int, limit: int | None, on_bad_row: str, time_format: str | None) -> None:
     for option, value in (("min_user", min_user), ("min_item", min_item), ("limit", limit)):
         if value is not None and value < 1:
             raise DataError(f"expected {option} of at least 1; got {value}; leave it out to keep everything")
-    if source == "sample":
-        if (min_user, min_item, limit) != (1, 1, None):
-            raise DataError("expected the sample as it is; got min_user, min_item or limit; leave them out")
-        return sample_dataset()
-    if len({user, item, time}) < 3:
-        raise DataError(f"expected three different columns; got '{user}', '{item}' and '{time}'; name each once")
-    path = _log_file(Path(source))
-    if path.name in MOVIELENS:
-        log, name = MOVIELENS[path.name](path), path.absolute().parent.name
-    else:
-        log, name = READERS[path.suffix](path, user, item, time), path.stem
-    return build_dataset(log, name, min_user, min_item, limit)
+    if on_bad_row not in ("error", "skip"):
+        raise DataError(f"expected on_bad_row out of error, skip; got '{on_bad_row}'; choose one of them")
+    check_time_format(time_format)
 
 
-def _log_file(path: Path) -> Path:
-    """The one file in `path` (a file or a folder) that can be read as a log."""
-    known = f"{', '.join(READERS)}, {' or '.join(MOVIELENS)}"
-    if path.is_file():
-        if path.suffix not in READERS and path.name not in MOVIELENS:
-            raise DataError(f"expected a log ({known}); got {path}; convert it to CSV with named columns")
-        return path
-    if not path.is_dir():
-        raise DataError(
-            f"expected a log file, a folder with one, or 'sample'; got {path}, which is not there; "
-            "check the path, or download one with `deployrec data get`"
-        )
-    found = sorted(file for file in path.iterdir() if file.suffix == ".inter")
-    found = found or sorted(file for file in path.iterdir() if file.name in MOVIELENS or file.suffix in READERS)
-    if len(found) > 1:
-        found = [file for file in found if file.stem == path.absolute().name] or found
-    if len(found) != 1:
-        got = ", ".join(file.name for file in found) or "none"
-        raise DataError(f"expected one log ({known}) in {path}; got {got}; name the file")
-    return found[0]
+def _sample(given: dict[str, Any]) -> Dataset:
+    if given:
+        raise DataError(f"expected the sample as it is; got {', '.join(given)}; leave options for a log out")
+    return replace(sample_dataset(), origin=Origin(SAMPLE))
+
+
+def _origin(source: Any, given: dict[str, Any]) -> Origin:
+    """What a run records, so that it can read the same again; a frame is in memory only."""
+    items = given.get("items")
+    if isinstance(items, str | Path):
+        given = {**given, "items": str(Path(items).absolute())}
+    elif items is not None:
+        given = {name: value for name, value in given.items() if name != "items"}
+    return Origin(str(Path(source).absolute()) if isinstance(source, str | Path) else None, given)
+
+
+def _separator(text: str) -> str:
+    r"""What `--sep` means: "\t" and "tab" are a tab."""
+    meant = {"tab": "\t", "\\t": "\t", "space": " ", "\\x01": "\x01"}.get(text, text)
+    if not meant or set(meant) & {'"', "\n", "\r"}:
+        raise DataError(f"expected a separator such as ';' or '\\t'; got {text!r}; name what stands between two fields")
+    return meant

@@ -37,7 +37,8 @@ def build_dataset(log: EventLog, name: str, min_user: int = 1, min_item: int = 1
     min_user   a kept user has at least this many events, and
     min_item   a kept item has at least this many: both repeated until nothing changes (the k-core)
 
-    A user's events are sorted by time; ties stay in the log's order. Repeated events are kept.
+    A user's events are sorted by time; ties stay in the log's order. Repeated events are kept, and noted where user,
+    item and time are the same.
     Raises DataError for an empty log, a log of one user or one item, and a filter that leaves none.
     """
     if len(log.users) == 0:
@@ -68,7 +69,22 @@ def build_dataset(log: EventLog, name: str, min_user: int = 1, min_item: int = 1
         user_ids=user_ids[user_kept].to_list(),
         offsets=np.concatenate(([0], np.cumsum(np.bincount(user)))),
         events=events[order],
+        notes=() if times is None else _note_repeats(user[order], events[order], times[order]),
     )
+
+
+def _note_repeats(
+    user: Int64Array, item: Int64Array, times: NDArray[np.int64] | NDArray[np.float64]
+) -> tuple[str, ...]:
+    """A line that counts the exact repeats among events sorted by user and time, if there are any."""
+    as_before = (user[1:] == user[:-1]) & (times[1:] == times[:-1])
+    tied = np.append(as_before, False) | np.append(False, as_before)
+    events = pl.DataFrame({"user": user[tied], "item": item[tied], "time": times[tied]})
+    repeats = events.height - events.n_unique()
+    if not repeats:
+        return ()
+    what = "event repeats" if repeats == 1 else "events repeat"
+    return (f"{repeats:,} {what} another exactly (same user, item and time): kept; remove them if they are mistakes",)
 
 
 def k_core(user: Int64Array, item: Int64Array, min_user: int, min_item: int) -> Int64Array:

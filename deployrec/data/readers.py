@@ -1,146 +1,149 @@
-"""One function per file format, from a path to an EventLog; bad rows are refused by file and line."""
+"""The files of a log, of whatever format, as one table; and what lies beside them about its items."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import polars as pl
-
-from deployrec.data.delimited import LINE, DelimitedFile, parse_times, refuse_bad
+from deployrec.data.binary import COMPRESSED
+from deployrec.data.columns import ITEM, TIME, TITLE, USER, Wanted, log_columns
+from deployrec.data.delimited import DelimitedFile, TextFormat
+from deployrec.data.frames import IN_MEMORY, frame_columns, join_parts, parquet_columns, read_frame, read_parquet
+from deployrec.data.ids import clean_ids
+from deployrec.data.items import ItemFacts, facts_of, read_facts
 from deployrec.data.log import EventLog
+from deployrec.data.sources import MOVIELENS, PARQUET, LogFiles, find_log, stem
+from deployrec.data.table import BadRows, Table
+from deployrec.data.times import expected_time, read_times
 from deployrec.errors import DataError
+from deployrec.progress import Progress
 
-TITLE_COLUMNS = ("title", "movie_title", "item_title", "product_title", "book_title", "name", "item_name")
-
-
-def read_recbole(path: Path, user: str, item: str, time: str | None) -> EventLog:
-    """RecBole atomic file X.inter (tab-separated, header of name:type fields), with titles from X.item beside it.
-
-    The first of TITLE_COLUMNS that X.item has becomes the title; its other columns are kept by name.
-    """
-    catalogue_path = path.with_suffix(".item")
-    catalogue = None
-    if catalogue_path.is_file():
-        file = DelimitedFile(catalogue_path, "\t")
-        columns = _require(catalogue_path, file.columns(), item)
-        described = file.read([column for column in columns if column == item or column != "item_id"])
-        catalogue = _catalogue(catalogue_path, described, item, _title_column(columns, item))
-    return _event_log(DelimitedFile(path, "\t"), user, item, time, catalogue)
-
-
-def read_csv(path: Path, user: str, item: str, time: str | None) -> EventLog:
-    """Comma-separated (.csv) or tab-separated (.tsv) text with a header; a title column gives the items' titles."""
-    file = DelimitedFile(path, "\t" if path.suffix == ".tsv" else ",", quoted=True)
-    return _event_log(file, user, item, time, catalogue=None)
-
-
-def read_parquet(path: Path, user: str, item: str, time: str | None) -> EventLog:
-    """A Parquet file with named columns; ids may be text or numbers, times numbers, dates or text."""
-    try:
-        schema = pl.read_parquet_schema(path)
-        columns = _Columns.among(path, list(schema), user, item, time)
-        frame = pl.read_parquet(path, columns=columns.names())
-        frame = frame.select(_as_text(column) for column in frame)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"expected a Parquet file; got {path}, which does not read as one; write it again") from error
-    return _checked(path, frame, columns)
-
-
-def read_movielens_1m(path: Path) -> EventLog:
-    """MovieLens ratings.dat (user::item::rating::time, latin-1), with titles from movies.dat beside it."""
-    movies, catalogue = path.with_name("movies.dat"), None
-    if movies.is_file():
-        file = DelimitedFile(movies, "::", encoding="latin-1", header=("item_id", "title", "genre"))
-        catalogue = _split_year(_catalogue(movies, file.read(["item_id", "title", "genre"]), "item_id", "title"))
-    file = DelimitedFile(path, "::", encoding="latin-1", header=("user_id", "item_id", "rating", "timestamp"))
-    return _event_log(file, "user_id", "item_id", "timestamp", catalogue)
-
-
-def read_movielens_100k(path: Path) -> EventLog:
-    """MovieLens-100K u.data (tab-separated, no header), with titles from u.item beside it."""
-    movies, catalogue = path.with_name("u.item"), None
-    if movies.is_file():
-        header = ("item_id", "title", "release_date", "video_date", "link", *(f"genre_{g}" for g in range(19)))
-        file = DelimitedFile(movies, "|", encoding="latin-1", header=header)
-        catalogue = _split_year(_catalogue(movies, file.read(["item_id", "title"]), "item_id", "title"))
-    file = DelimitedFile(path, "\t", header=("user_id", "item_id", "rating", "timestamp"))
-    return _event_log(file, "user_id", "item_id", "timestamp", catalogue)
+RATINGS = ("user_id", "item_id", "rating", "timestamp")
+FORMATS = {
+    ".csv": TextFormat((",", ";", "\t", "|"), "csv"),
+    ".tsv": TextFormat(("\t",), "tsv"),
+    ".inter": TextFormat(("\t",), typed=True),
+    "ratings.dat": TextFormat(("::",), encoding="latin-1", header=RATINGS),
+    "u.data": TextFormat(("\t",), encoding="latin-1", header=RATINGS),
+}
+MOVIES = {
+    "ratings.dat": ("movies.dat", TextFormat(("::",), encoding="latin-1", header=("item_id", "title", "genre"))),
+    "u.data": (
+        "u.item",
+        TextFormat(
+            ("|",),
+            encoding="latin-1",
+            header=("item_id", "title", "release_date", "video_date", "link", *(f"genre_{g}" for g in range(19))),
+        ),
+    ),
+}
+MOVIE_COLUMNS = ("title", "genre")
 
 
 @dataclass(frozen=True)
-class _Columns:
-    user: str
-    item: str
-    time: str | None
-    title: str | None
+class LogOptions:
+    """What `load_dataset` was told about the log's format; its docstring explains each."""
 
-    @classmethod
-    def among(cls, path: Path, columns: list[str], user: str, item: str, time: str | None) -> _Columns:
-        _require(path, columns, user, item, *([time] if time else []))
-        return cls(user, item, time, _title_column(columns, user, item, time))
+    user: str = "user_id"
+    item: str = "item_id"
+    time: str | None = "timestamp"
+    title: str | None = None
+    time_format: str | None = None
+    sep: str | None = None
 
-    def names(self) -> list[str]:
-        return [column for column in (self.user, self.item, self.time, self.title) if column]
+    @property
+    def named(self) -> list[str]:
+        """The columns that a log must have."""
+        return [self.user, self.item, *([self.time] if self.time is not None else [])]
 
-
-def _event_log(file: DelimitedFile, user: str, item: str, time: str | None, catalogue: pl.DataFrame | None) -> EventLog:
-    columns = _Columns.among(file.path, file.columns(), user, item, time)
-    if catalogue is not None:
-        columns = replace(columns, title=None)
-    frame = file.read(columns.names(), optional=columns.title)
-    return _checked(file.path, frame, columns, catalogue, by_line=lambda: file.read_by_line(columns.names()))
+    def columns(self, source: str, columns: Sequence[str], title: bool) -> Wanted:
+        """Which of `columns` are the log's; `title`: whether items have their titles from the log."""
+        wanted = log_columns(source, columns, self.user, self.item, self.time, self.title if title else None)
+        return wanted if title else {name: column for name, column in wanted.items() if name != TITLE}
 
 
-def _checked(
-    path: Path,
-    frame: pl.DataFrame,
-    columns: _Columns,
-    catalogue: pl.DataFrame | None = None,
-    by_line: Callable[[], pl.DataFrame] | None = None,
-) -> EventLog:
-    """The log of text columns in which every row is known to be good; `by_line` reads them again, with their lines."""
-    for column, what in ((columns.user, "a user id"), (columns.item, "an item id")):
-        refuse_bad(path, frame, frame[column].is_null(), column, what)
-    times = None
-    if columns.time is not None and frame.height:
-        parsed = parse_times(frame[columns.time])
-        if parsed.has_nulls() and by_line is not None and LINE not in frame.columns:
-            return _checked(path, by_line(), columns, catalogue)
-        refuse_bad(path, frame, parsed.is_null(), columns.time, "a number or an ISO date")
-        times = parsed.to_numpy()
-    if columns.title is not None:
-        named = frame.select(columns.item, columns.title).drop_nulls()
-        catalogue = _catalogue(path, named, columns.item, columns.title)
-    return EventLog(str(path), frame[columns.user], frame[columns.item], times, catalogue)
+def read_log(
+    source: Any, options: LogOptions, items: Any, bad: BadRows, progress: Progress
+) -> tuple[EventLog, str, list[str]]:
+    """The events of a log, good rows only, what it is called, and remarks on its items."""
+    facts = None if items is None else read_facts(items, options.item, options.title, bad)
+    if isinstance(source, str | Path):
+        files = find_log(source, any_text=options.sep is not None)
+        facts = facts or _facts_beside(files, options, bad)
+        table, wanted = _read_files(files, options, facts is None or not facts.titled, bad, progress)
+        name = files.name
+    else:
+        wanted = options.columns(IN_MEMORY, frame_columns(source), facts is None or not facts.titled)
+        table, name = read_frame(source, wanted), "frame"
+    table = _good_rows(table, wanted, options, bad)
+    frame = table.frame
+    remarks = facts.remarks(frame[ITEM]) if items is not None and facts is not None else []
+    if TITLE in wanted:
+        titles = frame.select(ITEM, TITLE).rename({ITEM: "item_id", TITLE: "title"})
+        facts = facts_of(titles) if facts is None else facts.with_titles(titles)
+    times = frame[TIME].to_numpy() if TIME in wanted else None
+    catalogue = None if facts is None else facts.frame
+    return EventLog(table.source, frame[USER], frame[ITEM], times, catalogue), name, remarks
 
 
-def _require(path: Path, columns: list[str], *wanted: str) -> list[str]:
-    for name in wanted:
-        if name not in columns:
-            raise DataError(f"expected column '{name}' in {path}; got {', '.join(columns)}; name the column to use")
-    return columns
+def _read_files(
+    files: LogFiles, options: LogOptions, titled: bool, bad: BadRows, progress: Progress
+) -> tuple[Table, Wanted]:
+    tables = []
+    wanted: Wanted = {}
+    for path in files.files:
+        if files.kind in PARQUET:
+            wanted = options.columns(str(path), parquet_columns(path), titled)
+            table = read_parquet(path, wanted, progress)
+        else:
+            form = FORMATS[files.kind] if options.sep is None else _separated(files.kind, options.sep)
+            file = DelimitedFile(path, form, options.named, progress)
+            wanted = options.columns(str(path), file.columns, titled)
+            table = file.read(wanted, bad, number=TIME if TIME in wanted else None)
+        tables.append(table)
+    return join_parts(tables), wanted
 
 
-def _title_column(columns: list[str], *taken: str | None) -> str | None:
-    return next((column for column in TITLE_COLUMNS if column in columns and column not in taken), None)
+def _separated(kind: str, separator: str) -> TextFormat:
+    form = FORMATS[kind]
+    return TextFormat((separator,), form.quoting, form.encoding, form.header, form.typed)
 
 
-def _catalogue(path: Path, frame: pl.DataFrame, item: str, title: str | None) -> pl.DataFrame:
-    refuse_bad(path, frame, frame[item].is_null(), item, "an item id")
-    frame = frame.drop(LINE, strict=False).rename({item: "item_id"})
-    return frame.with_columns(title=pl.col(title or "item_id")).drop([title] if title and title != "title" else [])
+def _good_rows(table: Table, wanted: Wanted, options: LogOptions, bad: BadRows) -> Table:
+    """Ids as text and times as numbers, without the rows where one of them is missing or cannot be read."""
+    table = clean_ids(table, USER, wanted[USER], "a user id", bad)
+    table = clean_ids(table, ITEM, wanted[ITEM], "an item id", bad)
+    if TIME not in wanted or not table.frame.height:
+        return table
+    texts = table.frame[TIME]
+    expected = expected_time(options.time_format)
+    times = read_times(texts, options.time_format, table.where).alias(TIME)
+    if times.null_count() == len(times) > texts.null_count():
+        row = texts.is_not_null().arg_true()[0]
+        raise DataError(
+            f"{table.where(row)}: expected {expected} in column '{wanted[TIME]}'; got {str(texts[row])!r}, and no "
+            "other row has one; name the format with --time-format, or another column with --time"
+        )
+    return bad.drop(table.with_column(times), times.is_null(), wanted[TIME], expected, texts)
 
 
-def _split_year(catalogue: pl.DataFrame) -> pl.DataFrame:
-    """MovieLens writes "Toy Story (1995)": the year becomes its own column."""
-    year = pl.col("title").str.extract(r"\((\d{4})\)\s*$").fill_null("")
-    return catalogue.with_columns(title=pl.col("title").str.replace(r"\s*\(\d{4}\)\s*$", ""), release_year=year)
-
-
-def _as_text(column: pl.Series) -> pl.Series:
-    """Whole decimals, which a missing id makes of whole numbers in a dataframe, lose their ".0"."""
-    if column.dtype.is_float() and (column.drop_nulls() % 1 == 0).all():
-        column = column.cast(pl.Int64)
-    return column.cast(pl.String)
+def _facts_beside(files: LogFiles, options: LogOptions, bad: BadRows) -> ItemFacts | None:
+    """What MovieLens and RecBole put beside their logs: movies.dat, u.item, X.item."""
+    path = files.files[0]
+    if files.kind in MOVIELENS:
+        name, form = MOVIES[files.kind]
+        movies = path.with_name(name)
+        if not movies.is_file():
+            return None
+        file = DelimitedFile(movies, form)
+        known = [column for column in MOVIE_COLUMNS if column in file.columns]
+        table = file.read({ITEM: "item_id", **{column: column for column in known}}, bad)
+        return facts_of(clean_ids(table, ITEM, "item_id", "an item id", bad).frame, id_column=ITEM).with_years()
+    if files.kind == ".inter":
+        for suffix in ("", *COMPRESSED):
+            beside = path.with_name(f"{stem(path)}.item{suffix}")
+            if beside.is_file():
+                return read_facts(beside, options.item, options.title, bad)
+    return None

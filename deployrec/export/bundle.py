@@ -24,8 +24,9 @@ from deployrec.errors import BundleError, ConfigError, ParityError
 from deployrec.export.graphs import write_graphs
 from deployrec.export.onnx_ops import OPSET
 from deployrec.export.parity import choose_histories, compare_torch, reference_cases
-from deployrec.files import atomic_write, canonical_json
-from deployrec.models import SequentialRecommender
+from deployrec.files import atomic_write, canonical_json, check_writable
+from deployrec.models import SequentialRecommender, identity
+from deployrec.progress import Progress, silent
 from deployrec.runtime.verify import compare_graphs
 
 MAX_EXCLUDE = 512
@@ -50,30 +51,34 @@ def export_bundle(
     window: int = 200,
     training: dict[str, Any] | None = None,
     force: bool = False,
+    progress: Progress = silent,
 ) -> ExportReport:
     """Exports `model`, trained on `dataset`, to the folder `out`.
 
     top_k: items a request can get at most (fewer where the catalogue is smaller); window: events of a training window,
-    an edge that the certificate covers; training: what the manifest says about the training run.
+    an edge that the certificate covers; training: what the manifest says about the training run; progress
+    hears of every graph and every history.
     Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `top_k` out of range or weights
     that are not finite; ParityError if a gate fails (the report is then OUT.parity-failed.json); BundleError if the
     disk refuses. Nothing else is left.
     """
     out = Path(out)
-    if not 1 <= top_k <= MOST_TOP_K:
-        raise ConfigError(f"expected top_k from 1 to {MOST_TOP_K}; got {top_k}; ask for fewer items")
+    check_top_k(top_k)
     check_target(out, force)
     check_weights(model)
     model, top_k = model.cpu().float().eval(), min(top_k, model.num_items)
     with _staging(out) as folder, torch.no_grad():
         atomic_write(folder / WEIGHTS, save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
         write_items(dataset.items, folder / ITEMS)
-        graphs = write_graphs(model, folder, top_k)
-        cases = reference_cases(model, choose_histories(dataset, _edges(window)), top_k, MAX_EXCLUDE)
+        graphs = write_graphs(model, folder, top_k, progress)
+        histories = choose_histories(dataset, _edges(window))
+        progress(0, 0, f"answering {len(histories)} histories in float64")
+        cases = reference_cases(model, histories, top_k, MAX_EXCLUDE)
         cases.save(folder / PARITY_CASES)
         document = describe(model, graphs, top_k, data=dataset.summary(), training=training or {})
         seal(folder, document)
-        comparisons = compare_torch(model, cases, top_k) + compare_graphs(Bundle.open(folder), cases)
+        comparisons = compare_torch(model, cases, top_k, progress)
+        comparisons += compare_graphs(Bundle.open(folder), cases, progress=progress)
         _certify(comparisons, folder, out)
         seal(folder, document)
         _move(folder, out)
@@ -90,12 +95,7 @@ def describe(
     """The manifest's content, but for what `seal` adds: digests and bundle_id."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {
-            "key": model.key,
-            "config": model.config_dict(),
-            "num_items": model.num_items,
-            "dim": model.config.dim,
-        },
+        "model": {**identity(model), "num_items": model.num_items, "dim": model.config.dim},
         "state": model.state_spec.to_dict(),
         "graphs": {name: asdict(graph) for name, graph in graphs.items()},
         "opset": OPSET,
@@ -107,8 +107,15 @@ def describe(
     }
 
 
+def check_top_k(top_k: int) -> None:
+    """Raises ConfigError for a number of items that no request can get."""
+    if not 1 <= top_k <= MOST_TOP_K:
+        raise ConfigError(f"expected top_k from 1 to {MOST_TOP_K}; got {top_k}; ask for fewer items")
+
+
 def check_target(out: Path, force: bool) -> None:
     """Raises ConfigError if `out` cannot become a bundle: asked before any long work."""
+    check_writable(out.parent, "--out")
     if out.exists() and not force:
         raise ConfigError(f"expected a new folder; got {out}, which exists; pass --force to replace it")
     if out.exists() and not (out / MANIFEST).is_file():

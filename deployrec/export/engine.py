@@ -14,10 +14,10 @@ import onnx
 
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.manifest import PARITY_CASES, Graph, Manifest
+from deployrec.bundle.nodes import DOMAIN
 from deployrec.bundle.parity import Comparison, ParityCases
 from deployrec.errors import ConfigError
 from deployrec.export.half import half_products
-from deployrec.export.onnx_ops import DOMAIN
 from deployrec.files import atomic_write, canonical_json, sha256_file
 from deployrec.runtime.backends.tensorrt.api import import_tensorrt, load_plugins, make_logger
 from deployrec.runtime.verify import compare_graphs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,18 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from deployrec.bundle.manifest import ITEM_TABLE, Graph, GraphTensor
+from deployrec.errors import ConfigError
 from deployrec.export.onnx_bodies import add_bodies
 from deployrec.export.onnx_ops import OPSET, translations
+from deployrec.files import first_line
 from deployrec.models import SequentialRecommender, State
+from deployrec.progress import Progress, silent
 from deployrec.state import StateSpec
 
 
-def write_graphs(model: SequentialRecommender, folder: Path, top_k: int) -> dict[str, Graph]:
+def write_graphs(
+    model: SequentialRecommender, folder: Path, top_k: int, progress: Progress = silent
+) -> dict[str, Graph]:
     """Writes every graph the model has into `folder`, beside the item table they share; returns their signatures.
 
     The model is expected in float32 on the CPU. One with an empty state spec gets no step graph.
@@ -32,7 +38,8 @@ def write_graphs(model: SequentialRecommender, folder: Path, top_k: int) -> dict
     table = model.embedding.weight.detach().numpy()
     table.tofile(folder / ITEM_TABLE)
     signatures = {}
-    for name, kind in kinds.items():
+    for number, (name, kind) in enumerate(kinds.items()):
+        progress(number, len(kinds), f"writing the {name} graph")
         signatures[name] = signature(model, name, top_k)
         graph = to_onnx(kind(model, top_k), signatures[name])
         _share_table(graph, table)
@@ -76,7 +83,7 @@ class EncodeGraph(nn.Module):
         self.model, self.top_k = model, top_k
 
     def forward(
-        self, item_ids: Tensor, lengths: Tensor, exclude_items: Tensor, past: list[Tensor]
+        self, item_ids: Tensor, lengths: Tensor, exclude_items: Tensor, past: Sequence[Tensor] = ()
     ) -> tuple[Tensor, ...]:
         user, present = self.model.encode_last(item_ids, lengths, _named(self.model.state_spec, past))
         return *recommend(self.model, user, exclude_items, self.top_k), user, *_ordered(self.model.state_spec, present)
@@ -116,28 +123,45 @@ def to_onnx(module: nn.Module, signature: Graph) -> onnx.ModelProto:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            module.eval(),
-            (*examples[:own], examples[own:]) if grouped else tuple(examples),
-            input_names=[tensor.name for tensor in signature.inputs],
-            output_names=[tensor.name for tensor in signature.outputs],
-            dynamic_shapes=(*shapes[:own], shapes[own:]) if grouped else tuple(shapes),
-            opset_version=OPSET,
-            custom_translation_table=translations(),
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
+        try:
+            program = torch.onnx.export(
+                module.eval(),
+                (*examples[:own], examples[own:]) if grouped else tuple(examples),
+                input_names=[tensor.name for tensor in signature.inputs],
+                output_names=[tensor.name for tensor in signature.outputs],
+                dynamic_shapes=(*shapes[:own], shapes[own:]) if grouped else tuple(shapes),
+                opset_version=OPSET,
+                custom_translation_table=translations(),
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise _not_exported(signature, error) from error
+    assert program is not None
     model = program.model_proto
     for node in model.graph.node:
         del node.metadata_props[:]  # the exporter's stack traces, with paths of the machine that exported
-    _name_axes(model, signature)
     add_bodies(model)
+    _name_axes(model, signature)
     return model
 
 
-def _named(spec: StateSpec, tensors: list[Tensor]) -> State:
+def _not_exported(signature: Graph, error: Exception) -> ConfigError:
+    cause = error.__cause__ or error
+    return ConfigError(
+        f"expected {signature.file} to export from the model's torch code; got {type(cause).__name__}: "
+        f"{first_line(cause)}; loop over time by deployrec.models.unroll, and let no Python branch read a tensor"
+    )
+
+
+def _other_shape(tensor: GraphTensor, found: str) -> ConfigError:
+    return ConfigError(
+        f"expected {tensor.name} of shape {tensor.shape} in the exported graph; got {found}; "
+        "keep its axes in the model's torch code, and those of batch and time open"
+    )
+
+
+def _named(spec: StateSpec, tensors: Sequence[Tensor]) -> State:
     return {t.name: tensor for t, tensor in zip(spec.tensors, tensors, strict=True)}
 
 
@@ -148,7 +172,13 @@ def _ordered(spec: StateSpec, state: State) -> list[Tensor]:
 def _share_table(model: onnx.ModelProto, table: np.ndarray) -> None:
     """Points the item table's initializer at `items.bin`, which all graphs of the bundle read."""
     content = table.tobytes()
-    (initializer,) = [i for i in model.graph.initializer if tuple(i.dims) == table.shape and i.raw_data == content]
+    found = [i for i in model.graph.initializer if tuple(i.dims) == table.shape and i.raw_data == content]
+    if len(found) != 1:
+        raise ConfigError(
+            f"expected the item table once in a graph; got it {len(found)} times; "
+            "look items up in self.embedding and keep SequentialRecommender.score"
+        )
+    (initializer,) = found
     initializer.ClearField("raw_data")
     initializer.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", ITEM_TABLE), ("offset", "0"), ("length", str(table.nbytes))):
@@ -168,12 +198,10 @@ def _name_axes(model: onnx.ModelProto, signature: Graph) -> None:
             axes = value.type.tensor_type.shape.dim
             found = [axis.dim_param or axis.dim_value for axis in axes]
             if value.name != tensor.name or len(found) != len(tensor.shape):
-                raise RuntimeError(
-                    f"expected {tensor.name} {tensor.shape} in the exported graph; got {value.name} {found}"
-                )
+                raise _other_shape(tensor, f"{value.name} {found}")
             for axis, name in zip(axes, tensor.shape, strict=True):
                 if isinstance(name, str) == bool(axis.dim_value) or (isinstance(name, int) and axis.dim_value != name):
-                    raise RuntimeError(f"expected {tensor.name} of shape {tensor.shape}; the exporter made it {found}")
+                    raise _other_shape(tensor, str(found))
                 if isinstance(name, str):
                     axis.dim_param = name
     del model.graph.value_info[:]

@@ -5,27 +5,38 @@ from __future__ import annotations
 import onnx
 from onnx import parser
 
-from deployrec.export.onnx_ops import DOMAIN
-
-# Below this batch ONNX Runtime's GRU beats a Scan, though it must multiply the gates by an identity matrix.
-_SCAN_FROM_BATCH = 8
+from deployrec.bundle.nodes import ATTRIBUTES, DOMAIN, GRU_RECURRENCE, LINEAR_RECURRENCE, NODES, Node
 
 
 def add_bodies(model: onnx.ModelProto) -> None:
-    """Gives every recurrence node its body, after the export: the exporter would inline one that is given before."""
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    nodes = {node.op_type: node for node in model.graph.node if node.domain == DOMAIN}
-    if "LinearRecurrence" in nodes:
-        model.functions.append(parser.parse_function(_LINEAR_RECURRENCE))
-    if "GRURecurrence" in nodes:
-        gates, dim = shapes[nodes["GRURecurrence"].input[1]]
-        text = _GRU_RECURRENCE.replace("@GATES@", str(gates)).replace("@DIM@", str(dim))
-        model.functions.append(parser.parse_function(text.replace("@SCAN_FROM@", str(_SCAN_FROM_BATCH))))
+    """Gives every kind of recurrence node its body, after the export: the exporter would inline one given before.
+
+    Nodes of one kind share a body; the sizes it needs are attributes of each node.
+    """
+    found = [node for node in model.graph.node if node.domain == DOMAIN]
+    for kind in NODES:
+        nodes = [node for node in found if node.op_type == kind.name]
+        if nodes:
+            model.functions.append(_function(kind))
+        for node in nodes if kind.sizes else ():
+            hidden_size = _shape(model.graph, node.output[kind.outputs.index("final_state")])[-1]
+            node.attribute.append(onnx.helper.make_attribute("hidden_size", hidden_size))
+
+
+def _function(kind: Node) -> onnx.FunctionProto:
+    return parser.parse_function(
+        f'<opset_import: ["" : 20], domain: "{DOMAIN}"> {kind.name} <{", ".join((*ATTRIBUTES, *kind.sizes))}> '
+        f"({', '.join(kind.inputs)}) => ({', '.join(kind.outputs)}) {_BODIES[kind]}"
+    )
+
+
+def _shape(graph: onnx.GraphProto, name: str) -> list[int]:
+    """The shape that the exporter recorded for a value; 0 for a dynamic axis."""
+    (value,) = (value for value in (*graph.value_info, *graph.output) if value.name == name)
+    return [axis.dim_value for axis in value.type.tensor_type.shape.dim]
 
 
 _LINEAR_RECURRENCE = """
-<opset_import: ["" : 20], domain: "deployrec">
-LinearRecurrence <plugin_namespace, plugin_version> (a, b, initial_state) => (hidden, final_state)
 {
   final_state, hidden = Scan <num_scan_inputs = 2, scan_input_axes = [1, 1], scan_output_axes = [1],
     body = step (float[B, D] state, float[B, D] a_t, float[B, D] b_t) => (float[B, D] next, float[B, D] out)
@@ -37,13 +48,11 @@ LinearRecurrence <plugin_namespace, plugin_version> (a, b, initial_state) => (hi
 }
 """
 
+# In batches below 8 ONNX Runtime's GRU beats a Scan, though it must multiply the gates by an identity matrix.
 _GRU_RECURRENCE = """
-<opset_import: ["" : 20], domain: "deployrec">
-GRURecurrence <plugin_namespace, plugin_version> (gates, recurrent_weight, initial_state, lengths)
-  => (hidden, final_state)
 {
   batch = Shape <start = 0, end = 1> (gates)
-  scan_from = Constant <value = int64[1] {@SCAN_FROM@}> ()
+  scan_from = Constant <value = int64[1] {8}> ()
   first = Constant <value = int64[1] {0}> ()
   second = Constant <value = int64[1] {1}> ()
   third = Constant <value = int64[1] {2}> ()
@@ -84,7 +93,8 @@ GRURecurrence <plugin_namespace, plugin_version> (gates, recurrent_weight, initi
     },
     else_branch = gru_rows () => (float[B, T, D] gru_hidden, float[B, D] gru_final)
     {
-      weight_shape = Constant <value = int64[2] {@GATES@, @GATES@}> ()
+      gates_size = Shape <start = 0, end = 1> (recurrent_weight)
+      weight_shape = Concat <axis = 0> (gates_size, gates_size)
       zeros = ConstantOfShape <value = float[1] {0}> (weight_shape)
       identity = EyeLike (zeros)
       eye_r, eye_z, eye_n = Split <axis = 0, num_outputs = 3> (identity)
@@ -96,7 +106,7 @@ GRURecurrence <plugin_namespace, plugin_version> (gates, recurrent_weight, initi
       start = Unsqueeze (initial_state, first)
       lengths32 = Cast <to = 6> (lengths)
       gates_by_time = Transpose <perm = [1, 0, 2]> (gates)
-      by_time, last = GRU <hidden_size = @DIM@, linear_before_reset = 1>
+      by_time, last = GRU <hidden_size : int = @hidden_size, linear_before_reset = 1>
         (gates_by_time, input_weight, state_weight, "", lengths32, start)
       time_major = Squeeze (by_time, second)
       gru_hidden = Transpose <perm = [1, 0, 2]> (time_major)
@@ -107,3 +117,5 @@ GRURecurrence <plugin_namespace, plugin_version> (gates, recurrent_weight, initi
     }>
 }
 """
+
+_BODIES = {LINEAR_RECURRENCE: _LINEAR_RECURRENCE, GRU_RECURRENCE: _GRU_RECURRENCE}

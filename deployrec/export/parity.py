@@ -13,6 +13,7 @@ from deployrec.bundle.parity import Answer, Comparison, ParityCases
 from deployrec.data import Dataset
 from deployrec.export.graphs import recommend
 from deployrec.models import SequentialRecommender, State
+from deployrec.progress import Progress, silent
 
 LONGEST = 2000
 REAL_HISTORIES = 8
@@ -63,10 +64,13 @@ def reference_cases(
     )
 
 
-def compare_torch(model: SequentialRecommender, cases: ParityCases, top_k: int) -> list[Comparison]:
+def compare_torch(
+    model: SequentialRecommender, cases: ParityCases, top_k: int, progress: Progress = silent
+) -> list[Comparison]:
     """Torch in float32 against the reference: encode at once, step by step, and encode resumed or followed by steps."""
     histories = [served(model, cases.history(case)) for case in range(len(cases))]
     start = model.initial_state(len(histories))
+    progress(0, 0, f"comparing torch on {len(histories)} histories")
     paths = {"torch encode": _encode(model, histories, start)}
     if model.state_spec.tensors:
         _, middle = _encode(model, [h[: len(h) // 2] for h in histories], start)

@@ -1,6 +1,27 @@
-"""Sequential recommenders: one file each, built by key."""
+"""Sequential recommenders: one file each, built by name; what a model in another package needs to be one."""
 
-from deployrec.models.base import SequentialRecommender, State
-from deployrec.models.registry import available_models, build_model, model_class
+from deployrec.models.base import Preset, SequentialRecommender
+from deployrec.models.registry import (
+    ModelClass,
+    available_models,
+    build_model,
+    class_spec,
+    identity,
+    model_class,
+    spec_of,
+)
+from deployrec.models.unroll import State, unroll
 
-__all__ = ["SequentialRecommender", "State", "available_models", "build_model", "model_class"]
+__all__ = [
+    "ModelClass",
+    "Preset",
+    "SequentialRecommender",
+    "State",
+    "available_models",
+    "build_model",
+    "class_spec",
+    "identity",
+    "model_class",
+    "spec_of",
+    "unroll",
+]

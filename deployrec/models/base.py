@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import asdict
-from typing import Any, ClassVar
+from dataclasses import asdict, fields
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deployrec.models.layers import at_last
+from deployrec.models.unroll import State, unroll
+from deployrec.options import check_options
 from deployrec.state import StateSpec
 
-State = dict[str, Tensor]
-"""State tensors by the names of the model's `state_spec`, each with a batch axis in front."""
+Histories = Literal["long", "short"]
 
 
-class SequentialRecommender(nn.Module, ABC):
+class Preset(NamedTuple):
+    """What a model changes under a preset: options of its own, and fields of the recipe (`TrainingConfig`)."""
+
+    options: dict[str, Any]
+    recipe: dict[str, Any]
+
+
+class SequentialRecommender(nn.Module):
     """Predicts a user's next item from the items before it.
+
+    A model gives its `config_class`, a dataclass with a `dim` and a default for every field; hands its `StateSpec` to
+    this constructor; and defines `step`. `encode` has a default that takes the steps one by one: a model overrides it
+    with what reads a history at once. A model with an empty spec has no state, defines `encode` alone, and serves by
+    reading histories.
 
     Rows are right-padded with 0 and cut off at `lengths`; a row of length 0 keeps its state. The invariant every
     model keeps, for any split of a history `a + b`, up to `state_spec.exact_up_to`:
 
         encode(a + b) == encode(b, state=encode(a).state) == step, step, ...
+
+    `deployrec.models.testing.check_model` checks all this for a model.
     """
 
     key: ClassVar[str]
+    """Names runs and bundles; the class's name in lower case unless the class says otherwise."""
     config_class: ClassVar[type]
     padding_mask: Tensor
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "key" not in cls.__dict__:
+            cls.key = cls.__name__.lower()
+
     def __init__(self, num_items: int, config: Any, state_spec: StateSpec) -> None:
         super().__init__()
+        check_options(config)
         self.num_items = num_items
         self.config = config
         self.state_spec = state_spec
@@ -44,23 +66,25 @@ class SequentialRecommender(nn.Module, ABC):
         weight = self.embedding.weight
         return {t.name: weight.new_zeros(batch, *t.shape) for t in self.state_spec.tensors}
 
-    @abstractmethod
+    def step(self, items: Tensor, state: State) -> tuple[Tensor, State]:
+        """Reads one event a row, items [B] int64; returns the user vector [B, D] and the new state."""
+        raise NotImplementedError(f"{type(self).__name__} has no state and no step")
+
     def encode(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Reads items [B, T] int64 with lengths [B] int64; returns hidden [B, T, D] and the state after each row's end.
 
         Positions at or beyond a row's length hold unspecified values.
         """
+        state = self.initial_state(items.shape[0]) if state is None else state
+        return unroll(self.step, (items,), state, lengths)
 
-    @abstractmethod
     def encode_last(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Like `encode`, but computes only the user vector [B, D] after each row's last event.
+        """Like `encode`, but only the user vector [B, D] after each row's last event, unspecified for length 0.
 
-        The user vector of a row of length 0 is unspecified.
+        What `encode.onnx` computes: a model overrides it where the last position is cheaper to have than all.
         """
-
-    @abstractmethod
-    def step(self, items: Tensor, state: State) -> tuple[Tensor, State]:
-        """Reads one event a row, items [B] int64; returns the user vector [B, D] and the new state."""
+        hidden, state = self.encode(items, lengths, state)
+        return at_last(hidden, lengths), state
 
     def score(self, user: Tensor) -> Tensor:
         """Scores [..., N + 1] of all items for user vectors [..., D]; column 0 (padding) is -inf."""
@@ -69,3 +93,13 @@ class SequentialRecommender(nn.Module, ABC):
     def config_dict(self) -> dict[str, Any]:
         """The configuration as plain JSON values."""
         return asdict(self.config)
+
+    @classmethod
+    def preset(cls, name: Literal["quick", "full"], histories: Histories) -> Preset:
+        """What the preset means for this model, beyond what all models share, on data of long or of short histories.
+
+        Long histories (MovieLens) want little dropout, short ones (shop reviews) much.
+        """
+        if "dropout" not in {field.name for field in fields(cls.config_class)}:
+            return Preset({}, {})
+        return Preset({"dropout": 0.1 if histories == "long" else 0.5}, {})

@@ -13,28 +13,32 @@ import torch.nn.functional as F
 from deployrec_kernels import gru, gru_step, linear_attention, linear_attention_read, linear_attention_step
 from torch import Tensor, nn
 
-from deployrec.errors import ConfigError
-from deployrec.models.base import SequentialRecommender, State
-from deployrec.models.layers import CausalConv1d, Dropout, at_last, take
-from deployrec.models.registry import register
+from deployrec.models.base import Histories, Preset, SequentialRecommender
+from deployrec.models.layers import CausalConv1d, Dropout, at_last, check_heads, take
+from deployrec.models.unroll import State
+from deployrec.options import option
 from deployrec.state import StateSpec, StateTensor
 
 
 @dataclass(frozen=True)
 class GLINTRUConfig:
-    dim: int = 128
-    heads: int = 8
-    kernel: int = 3
-    dropout: float = 0.2  # on embeddings and the attention's output
-    block_dropout: float = 0.3  # in the selective gate, the mixing and the MLP
-    mlp_expansion: int = 1
-    # "token" (the published code) normalises each key by itself, so the read-out grows with the history;
-    # "time" divides by the root of the keys' squares so far, which keeps it level
-    key_norm: Literal["token", "time"] = "time"
-    # The paper's ablations leave these parts out.
-    attention: bool = True
-    selective_gate: bool = True
-    gated_mlp: bool = True
+    dim: int = option(128, "width of items, users and the layer; a multiple of heads", at_least=1, at_most=8192)
+    heads: int = option(8, "heads of the linear attention", at_least=1, at_most=8192)
+    kernel: int = option(3, "events that a convolution sees", at_least=2, at_most=64)
+    dropout: float = option(0.2, "on embeddings and the attention's output", at_least=0, below=1)
+    block_dropout: float = option(0.3, "in the selective gate, the mixing and the MLP", at_least=0, below=1)
+    mlp_expansion: int = option(1, "inner width of the gated MLP per channel of dim", at_least=1, at_most=64)
+    key_norm: Literal["token", "time"] = option(
+        "time",
+        "token (the published code): each key has length 1, and the read-out grows with the history; "
+        "time: it is divided by the root of the keys' squares so far, and stays level",
+    )
+    attention: bool = option(True, "false leaves out the linear attention, as an ablation of the paper")
+    selective_gate: bool = option(True, "false leaves out the dense selective gate, as an ablation of the paper")
+    gated_mlp: bool = option(True, "false leaves out the gated MLP, as an ablation of the paper")
+
+    def __post_init__(self) -> None:
+        check_heads(self.dim, self.heads)
 
 
 class LinearAttention(nn.Module):
@@ -188,15 +192,12 @@ class GatedMLP(nn.Module):
         return product
 
 
-@register("glintru", GLINTRUConfig)
 class GLINTRU(SequentialRecommender):
     """One layer of two experts that read the same events; state: 3.5 KiB a user at d=64, 11 KiB at d=128."""
 
+    config_class = GLINTRUConfig
+
     def __init__(self, num_items: int, config: GLINTRUConfig) -> None:
-        if config.dim % config.heads:
-            raise ConfigError(f"expected dim a multiple of heads; got {config.dim} and {config.heads}; change one")
-        if config.key_norm not in ("token", "time"):
-            raise ConfigError(f"expected key_norm token or time; got '{config.key_norm}'; choose one of them")
         super().__init__(num_items, config, state_spec(config))
         self.attention = LinearAttention(config) if config.attention else None
         self.recurrence, self.mixer = SelectiveGRU(config), Mixer(config)
@@ -222,6 +223,18 @@ class GLINTRU(SequentialRecommender):
         r, recurrent = self.recurrence.step(x, state)
         a, attention = (None, {}) if self.attention is None else self.attention.step(x, state)
         return self.mixer(x, r, a), recurrent | attention
+
+    @classmethod
+    def preset(cls, name: Literal["quick", "full"], histories: Histories) -> Preset:
+        options, recipe = super().preset(name, histories)
+        if histories == "long":
+            options["block_dropout"] = 0.15
+        if name == "quick":
+            options["dim"] = 64
+        elif histories == "long":
+            # A carried state is what it serves from, and keeps up with the window better where the rate falls.
+            recipe |= {"epochs": 16, "patience": 10, "schedule": "cosine", "carried_state": 1.0}
+        return Preset(options, recipe)
 
 
 def state_spec(config: GLINTRUConfig) -> StateSpec:

@@ -9,23 +9,25 @@ from typing import cast
 from deployrec_kernels import gru, gru_step
 from torch import Tensor, nn
 
-from deployrec.models.base import SequentialRecommender, State
+from deployrec.models.base import SequentialRecommender
 from deployrec.models.layers import Dropout
-from deployrec.models.registry import register
+from deployrec.models.unroll import State
+from deployrec.options import option
 from deployrec.state import StateSpec, StateTensor
 
 
 @dataclass(frozen=True)
 class GRU4RecConfig:
-    dim: int = 64
-    hidden: int = 128
-    layers: int = 1
-    dropout: float = 0.3  # on embeddings
+    dim: int = option(64, "width of items and users", at_least=1, at_most=8192)
+    hidden: int = option(128, "width of a layer", at_least=1, at_most=8192)
+    layers: int = option(1, "GRUs on top of each other", at_least=1, at_most=64)
+    dropout: float = option(0.3, "on embeddings", at_least=0, below=1)
 
 
-@register("gru4rec", GRU4RecConfig)
 class GRU4Rec(SequentialRecommender):
     """Layers of GRUs of one width, then a projection back to the items' width; state: 0.5 KiB a user."""
+
+    config_class = GRU4RecConfig
 
     def __init__(self, num_items: int, config: GRU4RecConfig) -> None:
         tensors = tuple(StateTensor(f"{layer}.hidden", (config.hidden,)) for layer in range(config.layers))

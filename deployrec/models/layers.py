@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deployrec.errors import ConfigError
+
 
 class CausalConv1d(nn.Module):
     """Convolution over time that sees the present and the `kernel - 1` inputs before it; its state is those inputs.
@@ -71,3 +73,9 @@ def at_last(x: Tensor, lengths: Tensor) -> Tensor:
 def take(x: Tensor, positions: Tensor) -> Tensor:
     """x [B, T, C] at positions [B, K] of its time axis: [B, K, C]."""
     return x.gather(1, positions.unsqueeze(2).expand(-1, -1, x.shape[2]))
+
+
+def check_heads(dim: int, heads: int) -> None:
+    """Raises ConfigError unless `heads` share `dim` evenly."""
+    if heads > 0 and dim % heads:
+        raise ConfigError(f"expected dim a multiple of heads; got {dim} and {heads}; change one")

@@ -10,26 +10,29 @@ import torch.nn.functional as F
 from deployrec_kernels import bd_lru, bd_lru_step
 from torch import Tensor, nn
 
-from deployrec.errors import ConfigError
-from deployrec.models.base import SequentialRecommender, State
+from deployrec.models.base import SequentialRecommender
 from deployrec.models.layers import CausalConv1d, Dropout, at_last
-from deployrec.models.registry import register
+from deployrec.models.unroll import State
+from deployrec.options import option
 from deployrec.state import StateSpec, StateTensor
 
 
 @dataclass(frozen=True)
 class RecBLRConfig:
-    dim: int = 64
-    layers: int = 2
-    expansion: int = 2  # channels of the recurrence per model channel
-    kernel: int = 4
-    dropout: float = 0.2  # ML-1M; the paper takes 0.5 on Beauty and Sports, 0.4 on Gowalla and Steam
-    # "published": the authors' code, linspace(-2.1972, -6.9068); "uniform": the paper's text, a decay in [0.9, 0.999]
-    lambda_init: Literal["published", "uniform"] = "published"
-    # The paper's ablations leave parts of a layer out; all three False is the "BD-LRU only" one.
-    conv: bool = True
-    output_gate: bool = True
-    feed_forward: bool = True
+    dim: int = option(64, "width of items, users and layers", at_least=1, at_most=8192)
+    layers: int = option(2, "recurrences on top of each other", at_least=1, at_most=64)
+    expansion: int = option(2, "channels of the recurrence per channel of dim", at_least=1, at_most=64)
+    kernel: int = option(4, "events that the convolution sees", at_least=2, at_most=64)
+    dropout: float = option(
+        0.2, "everywhere; the paper takes 0.2 on ML-1M, 0.5 on Beauty, 0.4 on Steam", at_least=0, below=1
+    )
+    lambda_init: Literal["published", "uniform"] = option(
+        "published",
+        "how decays start: as in the authors' code, or uniform in [0.9, 0.999] as in the paper's text",
+    )
+    conv: bool = option(True, "false leaves out the convolution, as an ablation of the paper")
+    output_gate: bool = option(True, "false leaves out the output gate, as an ablation of the paper")
+    feed_forward: bool = option(True, "false leaves out the feed-forward block, as an ablation of the paper")
 
 
 class BDLRULayer(nn.Module):
@@ -115,9 +118,10 @@ class FeedForward(nn.Module):
         return self.norm(self.dropout(self.out(self.dropout(F.silu(self.inner(y))))) + y)
 
 
-@register("recblr", RecBLRConfig)
 class RecBLR(SequentialRecommender):
     """Two gated linear recurrences whose decay and input gate depend on the event; state: 4 KiB a user at d=64."""
+
+    config_class = RecBLRConfig
 
     def __init__(self, num_items: int, config: RecBLRConfig) -> None:
         layers = range(config.layers)
@@ -158,14 +162,12 @@ class RecBLR(SequentialRecommender):
         return x, present
 
 
-def initial_decay(kind: str, channels: int) -> Tensor:
+def initial_decay(kind: Literal["published", "uniform"], channels: int) -> Tensor:
     """Lambda [channels] before training: decay at full gate is exp(-softplus(Lambda))."""
     if kind == "published":
         return torch.linspace(-2.1972, -6.9068, channels)
-    if kind == "uniform":
-        rate = -torch.log(torch.empty(channels).uniform_(0.9, 0.999))
-        return torch.log(torch.expm1(rate))
-    raise ConfigError(f"expected lambda_init published or uniform; got '{kind}'; choose one of them")
+    rate = -torch.log(torch.empty(channels).uniform_(0.9, 0.999))
+    return torch.log(torch.expm1(rate))
 
 
 def initialise(module: nn.Module) -> None:

@@ -8,27 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deployrec.errors import ConfigError
-from deployrec.models.base import SequentialRecommender, State
-from deployrec.models.layers import Dropout, at_last
-from deployrec.models.registry import register
+from deployrec.models.base import Histories, Preset, SequentialRecommender
+from deployrec.models.layers import Dropout, at_last, check_heads
+from deployrec.models.unroll import State
+from deployrec.options import option
 from deployrec.state import StateSpec, StateTensor
 
 
 @dataclass(frozen=True)
 class SASRecConfig:
-    dim: int = 64
-    window: int = 200
-    layers: int = 2
-    heads: int = 2
-    expansion: int = 4  # inner width of the feed-forward block per model channel
-    dropout: float = 0.2  # ML-1M; 0.5 on sparse data
+    dim: int = option(64, "width of items, users and blocks; a multiple of heads", at_least=1, at_most=8192)
+    window: int = option(200, "newest events that are read, and kept as the state", at_least=1, at_most=16384)
+    layers: int = option(2, "blocks on top of each other", at_least=1, at_most=64)
+    heads: int = option(2, "heads of the attention", at_least=1, at_most=8192)
+    expansion: int = option(4, "inner width of the feed-forward block per channel of dim", at_least=1, at_most=64)
+    dropout: float = option(0.2, "everywhere; 0.2 on ML-1M, 0.5 on sparse data", at_least=0, below=1)
+
+    def __post_init__(self) -> None:
+        check_heads(self.dim, self.heads)
 
 
 class Slots(NamedTuple):
@@ -82,13 +86,12 @@ class Block(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-@register("sasrec", SASRecConfig)
 class SASRec(SequentialRecommender):
     """Blocks of self-attention over the newest `window` events; state: their keys and values, 200 KiB a user."""
 
+    config_class = SASRecConfig
+
     def __init__(self, num_items: int, config: SASRecConfig) -> None:
-        if config.dim % config.heads:
-            raise ConfigError(f"expected dim a multiple of heads; got {config.dim} and {config.heads}; change one")
         shape = (config.heads, config.window, config.dim // config.heads)
         kept = [StateTensor(f"{layer}.{kind}", shape) for layer in range(config.layers) for kind in ("keys", "values")]
         super().__init__(num_items, config, StateSpec((StateTensor("0.count", (1,)), *kept), config.window))
@@ -155,6 +158,14 @@ class SASRec(SequentialRecommender):
                 f"expected at most {self.config.window} events in a state of sasrec; got {int(count.max())}; "
                 f"encode the newest {self.config.window} again"
             )
+
+    @classmethod
+    def preset(cls, name: Literal["quick", "full"], histories: Histories) -> Preset:
+        options, recipe = super().preset(name, histories)
+        if histories == "short":
+            # Positions beyond the training's windows would never be learnt.
+            options["window"] = recipe["window"] = 50
+        return Preset(options, recipe)
 
 
 def only(x: Tensor, lengths: Tensor) -> Tensor:

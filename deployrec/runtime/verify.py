@@ -11,6 +11,7 @@ from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.catalogue import Catalogue
 from deployrec.bundle.manifest import ITEMS, PARITY_CASES, Manifest
 from deployrec.bundle.parity import Answer, Comparison, ParityCases
+from deployrec.progress import Progress, silent
 from deployrec.runtime.backends.base import Backend, Output, load_backend
 
 
@@ -51,7 +52,9 @@ class VerifyReport:
         return list(worst.values())
 
 
-def verify(path: str | Path, backend: str = "onnxruntime", **options: object) -> VerifyReport:
+def verify(
+    path: str | Path, backend: str = "onnxruntime", *, progress: Progress = silent, **options: object
+) -> VerifyReport:
     """Opens the bundle with all its checks and compares its graphs, run by `backend`, with the stored answers.
 
     Raises BundleError for a bundle that is not as export wrote it; a failed gate is no error but `passed` False.
@@ -59,11 +62,18 @@ def verify(path: str | Path, backend: str = "onnxruntime", **options: object) ->
     bundle = Bundle.open(path)
     Catalogue.read(bundle.file(ITEMS), bundle.manifest.num_items)
     cases = ParityCases.load(bundle.file(PARITY_CASES))
-    return VerifyReport(bundle, compare_graphs(bundle, cases, backend, **options), bundle.stray_files())
+    return VerifyReport(
+        bundle, compare_graphs(bundle, cases, backend, progress=progress, **options), bundle.stray_files()
+    )
 
 
 def compare_graphs(
-    bundle: Bundle, cases: ParityCases, backend: str = "onnxruntime", **options: object
+    bundle: Bundle,
+    cases: ParityCases,
+    backend: str = "onnxruntime",
+    *,
+    progress: Progress = silent,
+    **options: object,
 ) -> list[Comparison]:
     """Every way in which the runtime reaches a user's state, held against the reference of each case.
 
@@ -72,7 +82,11 @@ def compare_graphs(
     newest W of a history, and so does its reference.
     """
     graphs = _Graphs(bundle.manifest, load_backend(backend, bundle, **options), backend)
-    rows = [row for case in range(len(cases)) for row in graphs.alone(cases, case)]
+    rows: list[Comparison] = []
+    for case in range(len(cases)):
+        progress(case, len(cases) + 1, f"comparing the graphs on {cases.label(case)}")
+        rows += graphs.alone(cases, case)
+    progress(len(cases), len(cases) + 1, "comparing the graphs on all histories in a batch")
     return rows + graphs.together(cases)
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from deployrec.data import SplitView
 
 TIE_BREAK = 1e-9
+FLOORS = ("popularity", "bigram", "5-lag Markov")
+"""Names of the baselines that every evaluation has beside the model."""
 
 
 class Popularity:

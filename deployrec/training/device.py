@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 
 from deployrec.errors import ConfigError
 from deployrec.machine import processor_name
+from deployrec.training.config import Device
 
 
 def device_of(name: str) -> torch.device:
-    """The device called `name`; "auto" takes CUDA where there is any. ConfigError for one that is not there."""
+    """The device "cpu" or "cuda"; "auto" takes CUDA where there is any. ConfigError for one that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if (
-        device is None
-        or (device.type == "cuda" and not torch.cuda.is_available())
-        or device.type not in ("cpu", "cuda")
-    ):
+    if name not in get_args(Device) or (name == "cuda" and not torch.cuda.is_available()):
         raise ConfigError(f"expected device auto, cpu or cuda; got '{name}', which is not there; choose another")
-    return device
+    return torch.device(name)
 
 
 def device_name(device: torch.device) -> str:

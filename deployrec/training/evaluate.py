@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,19 +10,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from deployrec.data import Dataset, LeaveOneOut, SplitView, leave_one_out
 from deployrec.data.sample_ceiling import sample_ceiling
-from deployrec.errors import RunError
+from deployrec.errors import ConfigError, RunError
 from deployrec.models import SequentialRecommender
-from deployrec.training.baselines import Markov, Popularity
+from deployrec.progress import Progress, silent
+from deployrec.training.baselines import FLOORS, Markov, Popularity
 from deployrec.training.metrics import METRICS, Ranks, masked_ranks, target_ranks
 from deployrec.training.scorers import Scorer, StreamedScorer, WindowedScorer, carries_state
 from deployrec.training.windows import length_batches
 
 TOKENS = 16_384
 SCORES = 2**23
+SPLITS = ("test", "validation")
+SAFE_STREAMING = 0.98
+ENOUGH_USERS = 30
+"""Fewer say nothing about streaming."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +84,65 @@ class Report:
         return table
 
     def streaming(self) -> float | None:
-        """Masked NDCG@10 streamed over windowed for the long users; None where there are none."""
+        """Masked NDCG@10 streamed over windowed for the long users; None where they are too few to tell."""
         names = {row.name for row in self.rows}
-        if not self.num_long or not {"windowed", "streamed"} <= names:
+        if self.num_long < ENOUGH_USERS or not {"windowed", "streamed"} <= names:
             return None
         windowed, streamed = (self.row(name).long_users["ndcg@10"] for name in ("windowed", "streamed"))
         return streamed / windowed if windowed else None
 
+    def served(self) -> Row:
+        """The first scorer's masked row as it would serve: streamed where the model carries a state."""
+        names = [row.name for row in self.rows]
+        return self.row("streamed" if "streamed" in names else names[0])
+
+    def notes(self, sample: bool = False) -> list[str]:
+        """What the figures mean, a line each; `sample` says that these are the built-in data, whose best is known."""
+        lines = [ceiling()] if sample and self.split == "test" else []
+        return [*lines, *self._below(), *self._streaming()]
+
+    def _below(self) -> list[str]:
+        """Whether a floor that needs no training ranks better than the model."""
+        served = self.served()
+        floors = [row for row in self.rows if row.masked and row.name in FLOORS]
+        best = max(floors, key=lambda row: row.metrics["ndcg@10"], default=None)
+        if best is None or served.metrics["ndcg@10"] >= best.metrics["ndcg@10"]:
+            return []
+        return [
+            f"note: the model ranks below {best.name} (masked NDCG@10 {served.metrics['ndcg@10']:.4f} against "
+            f"{best.metrics['ndcg@10']:.4f}): try --preset full, more epochs (--set epochs=N) or a log with more events"
+        ]
+
+    def _streaming(self) -> list[str]:
+        if not self.num_long or not {"windowed", "streamed"} <= {row.name for row in self.rows}:
+            return []
+        users = f"{self.num_long:,} user{'s' * (self.num_long > 1)} beyond {self.window:,} events"
+        ratio = self.streaming()
+        if ratio is None:
+            why = "too few to say" if self.num_long < ENOUGH_USERS else "none of them found, nothing to compare"
+            return [f"streamed against windowed for the {users}: {why}"]
+        safe = "safe to stream" if ratio >= SAFE_STREAMING else "streaming costs accuracy: raise carried_state"
+        return [f"streamed / windowed NDCG@10 for the {users}: {ratio:.3f} ({safe})"]
+
+    def __str__(self) -> str:
+        """The table as plain text."""
+        console = Console(file=io.StringIO(), width=100)
+        console.print(self.table())
+        return str(console.file.getvalue()).rstrip()  # type: ignore[attr-defined]
+
+    def _repr_mimebundle_(self, include: Any, exclude: Any, **options: Any) -> dict[str, str]:
+        """The table in a notebook."""
+        return self.table()._repr_mimebundle_(include, exclude, **options)
+
 
 def evaluate(
-    model: SequentialRecommender, dataset: Dataset, *, window: int, split: str = "test", baselines: bool = True
+    model: SequentialRecommender,
+    dataset: Dataset,
+    *,
+    window: int,
+    split: str = "test",
+    baselines: bool = True,
+    progress: Progress = silent,
 ) -> Report:
     """Figures of a model on the split "test" or "validation", windowed and, if it carries state, streamed.
 
@@ -95,11 +151,17 @@ def evaluate(
     scorers: list[Scorer] = [WindowedScorer(model.eval(), window)]
     if carries_state(model):
         scorers.append(StreamedScorer(model, window))
-    return evaluate_scorers(scorers, dataset, window=window, split=split, baselines=baselines)
+    return evaluate_scorers(scorers, dataset, window=window, split=split, baselines=baselines, progress=progress)
 
 
 def evaluate_scorers(
-    scorers: Sequence[Scorer], dataset: Dataset, *, window: int, split: str = "test", baselines: bool = True
+    scorers: Sequence[Scorer],
+    dataset: Dataset,
+    *,
+    window: int,
+    split: str = "test",
+    baselines: bool = True,
+    progress: Progress = silent,
 ) -> Report:
     """Figures of any scorers on one split; `window` only tells whom the report counts as a long user."""
     views = leave_one_out(dataset)
@@ -111,9 +173,15 @@ def evaluate_scorers(
     long = view.stops - view.starts > window
     rows = []
     for scorer in scorers:
-        for masked, ranks in zip((True, False), rank_users(scorer, view), strict=True):
+        for masked, ranks in zip((True, False), rank_users(scorer, view, progress=progress), strict=True):
             rows.append(Row(scorer.name, masked, ranks.metrics(), ranks.metrics(long)))
     return Report(dataset.name, split, len(view), window, int(long.sum()), tuple(rows))
+
+
+def check_split(name: str) -> None:
+    """ConfigError for a split that is none."""
+    if name not in SPLITS:
+        raise ConfigError(f"expected a split out of {', '.join(SPLITS)}; got '{name}'; choose one of them")
 
 
 def ceiling() -> str:
@@ -124,14 +192,19 @@ def ceiling() -> str:
 
 def view_of(views: LeaveOneOut, split: str) -> SplitView:
     """The view that is called "validation" or "test"."""
+    check_split(split)
     return {"validation": views.validation, "test": views.test}[split]
 
 
-def rank_users(scorer: Scorer, view: SplitView, rows: np.ndarray | None = None) -> tuple[Ranks, Ranks]:
+def rank_users(
+    scorer: Scorer, view: SplitView, rows: np.ndarray | None = None, progress: Progress = silent
+) -> tuple[Ranks, Ranks]:
     """Masked and unmasked ranks of the view's targets, in the order of its rows or of those given."""
     rows = np.arange(len(view)) if rows is None else rows
     parts, order = [], []
-    for batch in EvaluationBatches(view, rows, scorer.chunk):
+    batches = EvaluationBatches(view, rows, scorer.chunk)
+    for number, batch in enumerate(batches):
+        progress(number, len(batches), f"ranking all items, {scorer.name}")
         parts.append(rank_batch(scorer, batch))
         order.append(batch.positions)
     back = np.argsort(np.concatenate(order))

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from deployrec.training.config import TrainingConfig
 
-SAMPLED_FROM = 100_000
 CHUNK = (2**19, 2**24)  # logits at once on a CPU, on a GPU
 
 
@@ -38,8 +37,7 @@ class NextItemLoss:
     """The loss that a recipe names, for a catalogue with `counts` [N] training events per item."""
 
     def __init__(self, config: TrainingConfig, counts: Tensor) -> None:
-        auto = "sampled" if len(counts) >= SAMPLED_FROM else "softmax"
-        self._kind = auto if config.loss == "auto" else config.loss
+        self._kind = config.loss_for(len(counts))
         self._config = config
         self._sampler = NegativeSampler(counts, config.negative_power if self._kind == "sampled" else 0.0)
 

@@ -27,10 +27,16 @@ MONITOR = "ndcg@10"
 CHECK_EVERY = 20
 
 
+class DivergedError(RunError):
+    """A loss that is no longer finite: training on cannot mend it."""
+
+
 class TrainingModule(lightning.LightningModule):
     """Trains `model` by `config`; `counts` [N] are the items' training events.
 
-    Validation logs masked metrics under their names and unmasked ones as "unmasked/...".
+    Validation logs masked metrics under their names and unmasked ones as "unmasked/...". `batches_done` of the present
+    epoch are in a checkpoint with the state of all randomness, so that a run goes on within an epoch as if it had not
+    stopped.
     """
 
     def __init__(self, model: SequentialRecommender, config: TrainingConfig, counts: Tensor) -> None:
@@ -38,6 +44,8 @@ class TrainingModule(lightning.LightningModule):
         self.model = model
         self.config = config
         self.recent_loss = math.nan
+        self.batches_done = 0
+        self._random: dict[str, Any] | None = None
         self._since, self._seconds_before = time.monotonic(), 0.0
         self._next_item_loss = NextItemLoss(config, counts)
         self._ranks: list[tuple[Ranks, Ranks]] = []
@@ -48,10 +56,21 @@ class TrainingModule(lightning.LightningModule):
         self._since = time.monotonic()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["seconds"] = self.seconds
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        checkpoint["position"] = {
+            "seconds": self.seconds,
+            "recent_loss": self.recent_loss,
+            "batches_done": self.batches_done,
+            "random": random,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._seconds_before = checkpoint["seconds"]
+        position = checkpoint["position"]
+        self._seconds_before, self.recent_loss = position["seconds"], position["recent_loss"]
+        self.batches_done = position["batches_done"]
+        self._random = position["random"] if self.batches_done else None  # an epoch begins by its own seed
 
     @property
     def seconds(self) -> float:
@@ -74,12 +93,21 @@ class TrainingModule(lightning.LightningModule):
         torch.manual_seed(int(seed))
 
     def on_train_batch_start(self, batch: WindowBatch, batch_idx: int) -> None:
+        if self._random is not None:
+            torch.set_rng_state(self._random["cpu"])
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(self._random["cuda"], self.device)
+            self._random = None
         progress = (self.current_epoch + batch_idx / self.trainer.num_training_batches) / self.config.epochs
         rate = learning_rate(self.config, self.global_step, progress)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
 
+    def on_train_epoch_end(self) -> None:
+        self.batches_done = 0
+
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
+        self.batches_done = batch_idx + 1
         with parametrize.cached():
             hidden, _ = self.model.encode(batch.items, batch.lengths, self._start_state(batch))
             real = batch.targets > 0
@@ -92,7 +120,7 @@ class TrainingModule(lightning.LightningModule):
         if batch_idx % CHECK_EVERY == 0 or batch_idx + 1 == self.trainer.num_training_batches:
             self.recent_loss = float(outputs["loss"])
             if not math.isfinite(self.recent_loss):
-                raise RunError(
+                raise DivergedError(
                     f"expected a finite loss; got {self.recent_loss} in epoch {self.current_epoch + 1}, "
                     f"batch {batch_idx + 1}; train again with a lower learning_rate or clip"
                 )
@@ -152,9 +180,13 @@ class LeaveOneOutData(lightning.LightningDataModule):
         self._carried = config.carried_state if carried_state else 0.0
 
     def train_dataloader(self) -> WindowBatches:
-        epoch = self.trainer.current_epoch if self.trainer else 0
+        epoch, done = 0, 0
+        if self.trainer:
+            module = self.trainer.lightning_module
+            assert isinstance(module, TrainingModule)
+            epoch, done = self.trainer.current_epoch, module.batches_done
         config = self._config
-        return WindowBatches(self._views.train, config.window, config.tokens, self._carried, config.seed, epoch)
+        return WindowBatches(self._views.train, config.window, config.tokens, self._carried, config.seed, epoch, done)
 
     def val_dataloader(self) -> EvaluationBatches:
         rows = np.arange(len(self._views.validation))

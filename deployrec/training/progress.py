@@ -1,51 +1,44 @@
-"""What a training shows: a live bar with the time left, and one line per validation."""
+"""What a training shows: where it stands with the time left, and one line per validation."""
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
 import lightning.pytorch as lightning
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from deployrec.progress import Progress, clock
 from deployrec.training.module import MONITOR, TrainingModule
 
 
 class ShowProgress(lightning.Callback):
-    """Prints to `console`; the time left assumes that all epochs run (early stopping only shortens it)."""
+    """Tells `progress` of every batch, and prints every validation to `console`.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    The time left assumes that all epochs run (early stopping only shortens it).
+    """
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self._console, self._progress = console, progress
         self._started = time.monotonic()
-        self._done_before = 0
-        self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            speed_estimate_period=120,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = TaskID(0)
+        self._done_before = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._started = time.monotonic()
-        self._done_before = trainer.current_epoch
-        total = trainer.num_training_batches * _epochs(trainer)
-        done = int(trainer.num_training_batches) * trainer.current_epoch
-        self._bar.start()
-        self._task = self._bar.add_task("train", total=total, completed=done, epoch=_epoch(trainer), loss=float("nan"))
+        done = _module(pl_module).batches_done
+        self._done_before = trainer.current_epoch + done / trainer.num_training_batches
+        self._show(trainer, pl_module, done)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        done = trainer.num_training_batches * trainer.current_epoch + batch_idx + 1
-        self._bar.update(self._task, completed=done, epoch=_epoch(trainer), loss=_module(pl_module).recent_loss)
+        self._show(trainer, pl_module, batch_idx + 1)
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        batches = int(trainer.num_training_batches)
+        done, total = batches * (trainer.current_epoch + 1), batches * _epochs(trainer)
+        self._progress(done, total, f"epoch {_epoch(trainer)}  validating")
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         elapsed = time.monotonic() - self._started
@@ -60,20 +53,11 @@ class ShowProgress(lightning.Callback):
             soft_wrap=True,
         )
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._bar.stop()
-
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
-        self._bar.stop()
-
-
-def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    def _show(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batches: int) -> None:
+        loss = _module(pl_module).recent_loss
+        done = int(trainer.num_training_batches) * trainer.current_epoch + batches
+        text = f"loss {loss:.3f}" if math.isfinite(loss) else "first batches ..."
+        self._progress(done, int(trainer.num_training_batches) * _epochs(trainer), f"epoch {_epoch(trainer)}  {text}")
 
 
 def _epochs(trainer: lightning.Trainer) -> int:

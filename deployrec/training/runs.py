@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,15 @@ import torch
 from safetensors import SafetensorError
 
 import deployrec
-from deployrec.data import Dataset, load_dataset, write_items
-from deployrec.errors import RunError
-from deployrec.files import atomic_write
-from deployrec.models import SequentialRecommender, build_model
+from deployrec.data import Dataset, Origin, load_dataset, write_items
+from deployrec.errors import DeployrecError, RunError
+from deployrec.files import atomic_write, exclusive
+from deployrec.models import ModelClass, SequentialRecommender, build_model, class_spec, identity, model_class, spec_of
+from deployrec.progress import Progress, silent
 from deployrec.training.config import TrainingConfig
 
 SCHEMA = 1
-RUN_FILE, WEIGHTS_FILE, ITEMS_FILE = "run.json", "weights.safetensors", "items.csv"
+RUN_FILE, WEIGHTS_FILE, ITEMS_FILE, LOCK_FILE = "run.json", "weights.safetensors", "items.csv", "lock"
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,26 @@ class DataSource:
     def __post_init__(self) -> None:
         if not self.is_sample:
             object.__setattr__(self, "source", str(Path(self.source).absolute()))
+        if "items" in self.options:
+            items = str(Path(self.options["items"]).absolute())
+            object.__setattr__(self, "options", {**self.options, "items": items})
 
     @property
     def is_sample(self) -> bool:
         """Whether this is the built-in data set, whose best possible figures are known."""
         return self.source == "sample"
 
-    def load(self) -> Dataset:
-        return load_dataset(self.source, **self.options)
+    def events(self) -> DataSource:
+        """The same without the file of items: what the events and their digest depend on, wherever that file is."""
+        return DataSource(self.source, {name: value for name, value in self.options.items() if name != "items"})
+
+    def with_items(self, items: str | Path | None) -> DataSource:
+        """The same with the file of items at another place; None leaves it where it was."""
+        return self if items is None else DataSource(self.source, {**self.options, "items": items})
+
+    def load(self, progress: Progress = silent) -> Dataset:
+        """The data set, as `load_dataset` reads it."""
+        return load_dataset(self.source, **self.options, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -52,22 +67,25 @@ class Run:
 
     path: Path
     record: dict[str, Any]
+    made: tuple[Path, ...] = field(default=(), compare=False)
+    """Folders above `path` that `create` made for it, the nearest first."""
 
     @classmethod
     def create(
         cls,
         root: str | Path,
         model: SequentialRecommender,
-        data: DataSource,
+        data: DataSource | None,
         dataset: Dataset,
         preset: str,
         training: TrainingConfig,
     ) -> Run:
-        """Makes the folder root/MODEL/TIME with an unfinished run.json and items.csv."""
+        """Makes the folder root/MODEL/TIME with an unfinished run.json and items.csv; `data` None: `dataset` knows."""
+        place = asdict(data or dataset.origin or Origin(None))
         record = {
             "schema": SCHEMA,
-            "model": {"key": model.key, "config": model.config_dict()},
-            "data": {**asdict(data), **dataset.summary()},
+            "model": identity(model),
+            "data": {**place, **dataset.summary()},
             "preset": preset,
             "seed": training.seed,
             "training": training.to_dict(),
@@ -79,12 +97,20 @@ class Run:
             },
             "finished": False,
         }
+        parent = Path(root) / model.key
+        made = tuple(folder for folder in (parent, *parent.parents) if not folder.exists())
         try:
-            run = cls(_new_folder(Path(root) / model.key), record)
-            write_items(dataset.items, run.path / ITEMS_FILE)
-            run._write_record()
+            run = cls(_new_folder(parent), record, made)
         except OSError as error:
             raise cannot_write(root, error) from error
+        try:
+            write_items(dataset.items, run.path / ITEMS_FILE)
+            run._write_record()
+        except BaseException as error:
+            run.discard()
+            if isinstance(error, OSError):
+                raise cannot_write(root, error) from error
+            raise
         return run
 
     @classmethod
@@ -97,7 +123,40 @@ class Run:
             raise RunError(f"expected a run folder with {RUN_FILE}; got {path}; name one under runs/MODEL/") from error
         if not isinstance(record, dict) or record.get("schema") != SCHEMA:
             raise RunError(f"expected a run of schema {SCHEMA} in {file}; got another; train again with this version")
-        return cls(Path(path), record)
+        run = cls(Path(path), record)
+        try:
+            _ = run.finished, run.model_key, run.preset, run.metrics, run.training, record["model"]["config"]["dim"]
+            _ = (
+                record["data"]["source"],
+                record["data"]["options"],
+                record["data"]["digest"],
+                record["data"]["num_items"],
+            )
+        except (KeyError, TypeError, ValueError, DeployrecError) as error:
+            raise RunError(
+                f"expected {file} as this version writes it; got a broken or older one ({error}); train again"
+            ) from error
+        return run
+
+    def __repr__(self) -> str:
+        """The run in one line: where, what, and how it ended."""
+        about = f"{self.model_key} on {self.record['data']['name']}, {self.preset}, seed {self.training.seed}"
+        return f"Run({str(self.path)!r}: {about}, {self._ending()})"
+
+    def _ending(self) -> str:
+        if not self.finished:
+            return "failed" if self.failure else "unfinished"
+        rows = self.metrics.get("test", {}).get("rows", {})
+        name = "streamed" if "streamed" in rows else "windowed"
+        if name not in rows:
+            return "finished"
+        figures = rows[name]["masked"]
+        return f"test HR@10 {figures['hr@10']:.4f}, NDCG@10 {figures['ndcg@10']:.4f} ({name}, seen items masked)"
+
+    @property
+    def failure(self) -> str:
+        """Why the training cannot go on, in words; empty where it can."""
+        return str(self.record.get("failure", ""))
 
     @property
     def finished(self) -> bool:
@@ -106,6 +165,11 @@ class Run:
     @property
     def model_key(self) -> str:
         return str(self.record["model"]["key"])
+
+    @property
+    def model_spec(self) -> str:
+        """What `--model` finds the run's class by: the key, or "package.module:Class"."""
+        return spec_of(self.record["model"])
 
     @property
     def preset(self) -> str:
@@ -126,16 +190,67 @@ class Run:
             ) from error
 
     @property
+    def is_sample(self) -> bool:
+        """Whether it was trained on the built-in data set."""
+        return bool(self.record["data"]["source"] == "sample")
+
+    @property
     def source(self) -> DataSource:
-        return DataSource(self.record["data"]["source"], self.record["data"]["options"])
+        return self.source_at(None)
+
+    def source_at(self, place: str | None) -> DataSource:
+        """The run's data, read as it was for the training; `place` says where the log lies now, if elsewhere."""
+        place = self.record["data"]["source"] if place is None else place
+        if place is None:
+            raise RunError(
+                f"expected the data of {self.path}; got none: it was trained on data in memory; pass the data set again"
+            )
+        return DataSource(place, self.record["data"]["options"])
 
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def dataset(self) -> Dataset:
+    @property
+    def can_go_on(self) -> bool:
+        """Whether `--resume` would train on from a checkpoint."""
+        return not self.finished and not self.failure and any(self.checkpoints.glob("last.ckpt"))
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to train on."""
+        return f"deployrec train --resume {shlex.quote(str(self.path))}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for training; RunError where another process does. The lock dies with its process."""
+        try:
+            with exclusive(self.path / LOCK_FILE):
+                yield
+        except BlockingIOError:
+            raise RunError(
+                f"expected a run that nobody is training; got {self.path}, which a process is training right now; "
+                "wait for it, or stop it first"
+            ) from None
+
+    def is_locked(self) -> bool:
+        """Whether a process is training the run right now."""
+        try:
+            with exclusive(self.path / LOCK_FILE) if (self.path / LOCK_FILE).exists() else nullcontext():
+                return False
+        except BlockingIOError:
+            return True
+
+    def discard(self) -> None:
+        """Removes the folder, and those above it that `create` made for it and that hold nothing else."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        for folder in self.made:
+            with suppress(OSError):
+                folder.rmdir()
+
+    def dataset(self, progress: Progress = silent) -> Dataset:
         """The run's data, loaded again; RunError if it is no longer the same."""
-        dataset = self.source.load()
+        dataset = self.source.load(progress)
         self.check_data(dataset)
         return dataset
 
@@ -145,15 +260,12 @@ class Run:
 
     def untrained_model(self) -> SequentialRecommender:
         """A freshly initialised model of the run's configuration."""
-        return build_model(self.model_key, self.record["data"]["num_items"], self.record["model"]["config"])
+        return build_model(self.model_spec, self.record["data"]["num_items"], self.record["model"]["config"])
 
     def model(self) -> SequentialRecommender:
         """The trained model in eval mode; RunError if it is unfinished or its weights do not fit or are not finite."""
         if not self.finished:
-            raise RunError(
-                f"expected a finished run; got {self.path}, which was interrupted; "
-                f"finish it with `deployrec train --resume {self.path}`"
-            )
+            raise RunError(f"expected a finished run; got {self.path}, which is not; {self._advice()}")
         file, model = self.path / WEIGHTS_FILE, self.untrained_model()
         try:
             weights = safetensors.torch.load_file(file)
@@ -166,6 +278,15 @@ class Run:
             if not bool(torch.isfinite(tensor).all()):
                 raise RunError(f"expected finite weights in {file}; got NaN or infinity in {name}; train again")
         return model.eval()
+
+    def _advice(self) -> str:
+        if self.failure:
+            return "train a new one"
+        return "wait for its training" if self.is_locked() else f"finish it with `{self.resume_command}`"
+
+    def fail(self, reason: str) -> None:
+        """Records that the training cannot go on, and why."""
+        Run(self.path, {**self.record, "failure": reason})._write_record()
 
     def finish(self, model: SequentialRecommender, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> Run:
         """Writes the weights, marks the run finished with its metrics and `facts`, and drops its checkpoints."""
@@ -193,21 +314,32 @@ def check_digest(dataset: Dataset, expected: str, trained: Path) -> None:
         )
 
 
-def newest_finished(root: str | Path, model: str) -> Run | None:
-    """The newest finished run of `model` under `root`, if there is one."""
-    return next((run for run in _newest_first(root, model) if run.finished), None)
+def newest_finished(root: str | Path, model: str | ModelClass, note: Callable[[str], None] | None = None) -> Run | None:
+    """The newest finished run of `model` under `root`, if there is one; `note` hears of folders that cannot be read."""
+    return next((run for run in _newest_first(root, model, note) if run.finished), None)
 
 
-def newest_unfinished(root: str | Path, model: str, dataset: Dataset, before: Run) -> Run | None:
-    """The run of `model` on this data that came last before `before`, if it was interrupted after its first epoch."""
+def newest_unfinished(root: str | Path, model: str | ModelClass, dataset: Dataset, before: Run) -> Run | None:
+    """The run of `model` on this data that came last before `before`, if it was interrupted and can go on."""
     for run in _newest_first(root, model):
         if run.path.name < before.path.name and run.record["data"]["digest"] == dataset.digest:
-            return None if run.finished or not any(run.checkpoints.glob("*.ckpt")) else run
+            return run if run.can_go_on and not run.is_locked() else None
     return None
 
 
-def _newest_first(root: str | Path, model: str) -> list[Run]:
-    return [Run.load(file.parent) for file in sorted((Path(root) / model).glob(f"*/{RUN_FILE}"), reverse=True)]
+def _newest_first(
+    root: str | Path, model: str | ModelClass, note: Callable[[str], None] | None = None
+) -> Iterator[Run]:
+    """The runs that can be read; one that cannot never hides the others."""
+    cls = model_class(model)
+    for file in sorted((Path(root) / cls.key).glob(f"*/{RUN_FILE}"), reverse=True):
+        try:
+            run = Run.load(file.parent)
+            if run.model_spec == class_spec(cls):  # two packages may have classes of one name
+                yield run
+        except RunError as error:
+            if note:
+                note(f"note: skipped {file.parent}: {error}")
 
 
 def cannot_write(path: str | Path, error: Exception) -> RunError:

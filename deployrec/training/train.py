@@ -1,134 +1,222 @@
-"""Trains a model into a run folder, from the start or from an interrupted run's last epoch."""
+"""Trains a model into a run folder, from the start or from where an interrupted run stands."""
 
 from __future__ import annotations
 
-import logging
 import signal
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import lightning.pytorch as lightning
 import torch
-from lightning.fabric.plugins.io import CheckpointIO
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from rich.console import Console
-from torch import Tensor
 
 from deployrec.data import Dataset, leave_one_out
-from deployrec.errors import RunError
-from deployrec.files import atomic_file
-from deployrec.models import SequentialRecommender, build_model
+from deployrec.errors import ConfigError, RunError
+from deployrec.files import check_writable
+from deployrec.models import ModelClass, SequentialRecommender, build_model, model_class
+from deployrec.progress import clock, working
 from deployrec.training.baselines import item_counts
-from deployrec.training.config import TrainingConfig, apply_settings
+from deployrec.training.checkpoints import BEST, LAST
+from deployrec.training.config import Settings, TrainingConfig, options_of, parse_settings
 from deployrec.training.device import device_name, device_of
-from deployrec.training.evaluate import ceiling, evaluate
-from deployrec.training.module import MONITOR, LeaveOneOutData, TrainingModule
-from deployrec.training.presets import preset_of
-from deployrec.training.progress import ShowProgress
-from deployrec.training.runs import DataSource, Run, cannot_write
+from deployrec.training.evaluate import evaluate
+from deployrec.training.module import DivergedError, LeaveOneOutData, TrainingModule
+from deployrec.training.presets import check_preset, preset_of
+from deployrec.training.runs import DataSource, Run, newest_unfinished
 from deployrec.training.scorers import carries_state
+from deployrec.training.trainer import make_trainer, quiet
 
-LAST, BEST = "last", "best"
+NOTHING_LEFT = "no run is left: it had no checkpoint yet"
 
 
 def train(
-    model: str,
-    data: DataSource,
+    model: str | ModelClass,
+    data: Dataset | DataSource | str | Path,
     *,
     preset: str = "quick",
-    seed: int = 1,
-    settings: Iterable[str] = (),
+    seed: int | None = None,
+    settings: Settings = (),
     root: str | Path = "runs",
     console: Console | None = None,
 ) -> Run:
     """Trains `model` on `data` by a preset and returns the finished run under root/MODEL/TIME.
 
-    `settings` are "key=value" texts for the model's options or the TrainingConfig. Raises DeployrecError subclasses for
-    what the caller can mend, and KeyboardInterrupt when interrupted; the run then goes on with `resume`.
+    model      a name out of `available_models()`, "package.module:Class", or a class
+    data       a data set in memory, or where one lies ("sample", a file, a folder, a DataSource with its options)
+    preset     "quick" (minutes, for a first look) or "full" (the recipe for best figures)
+    seed       fixes weights, windows and dropout; None takes the recipe's
+    settings   {"dim": 128, "learning_rate": 0.002} or ["dim=128"], over the preset's: options of the model or fields
+               of TrainingConfig; `deployrec models MODEL` lists them
+    console    where progress and figures are shown; default: stdout or the notebook; Console(quiet=True) shows nothing
+
+    Raises DeployrecError subclasses for what the caller can mend, and KeyboardInterrupt, which says what is left, when
+    interrupted. A run that ends before its first checkpoint leaves nothing.
+
+    run = train("recblr", dataset, settings={"dim": 32})
     """
-    run, dataset = start(model, data, preset=preset, seed=seed, settings=settings, root=root)
+    console = console or Console()
+    check_request(model, preset, seed, settings, root)
+    run, dataset = start(model, data, preset=preset, seed=seed, settings=settings, root=root, console=console)
     return fit(run, dataset, console)
 
 
+def check_request(model: str | ModelClass, preset: str, seed: int | None, settings: Settings, root: str | Path) -> None:
+    """ConfigError for whatever can be found wrong before the data are read."""
+    check_preset(preset)
+    given = parse_settings(model, settings)
+    if seed is not None and "seed" in given:
+        raise ConfigError(f"expected one seed; got {seed} and the setting seed={given['seed']}; leave one out")
+    replace(TrainingConfig(), seed=1 if seed is None else seed)
+    device_of(given.get("device", "auto"))
+    check_writable(root, "--out")
+
+
 def start(
-    model: str,
-    data: DataSource,
+    model: str | ModelClass,
+    data: Dataset | DataSource | str | Path,
     *,
     preset: str = "quick",
-    seed: int = 1,
-    settings: Iterable[str] = (),
+    seed: int | None = None,
+    settings: Settings = (),
     root: str | Path = "runs",
     dataset: Dataset | None = None,
+    console: Console | None = None,
 ) -> tuple[Run, Dataset]:
     """Makes an unfinished run that `fit` trains; `dataset` saves loading `data` a second time."""
-    dataset = data.load() if dataset is None else dataset
+    console = console or Console(quiet=True)
+    model = model_class(model)  # before the data, which can take long to read
+    source = None if isinstance(data, Dataset) else data if isinstance(data, DataSource) else DataSource(str(data))
+    if dataset is None:
+        with working(console, "reading the data") as progress:
+            dataset = data if isinstance(data, Dataset) else source.load(progress)  # type: ignore[union-attr]
+    for note in dataset.notes:
+        _say(console, f"note: {note}")
     untrained, recipe = configure(model, dataset, preset, seed, settings)
     views = leave_one_out(dataset)
     if not len(views.validation) or not (views.train.stops - views.train.starts > 1).any():
         raise RunError(f"expected users with at least 4 events; got none in {dataset.name}; train on a longer log")
-    return Run.create(root, untrained, data, dataset, preset, recipe), dataset
+    run = Run.create(root, untrained, source, dataset, preset, recipe)
+    earlier = newest_unfinished(root, type(untrained), dataset, before=run)
+    if earlier is not None:
+        _say(console, f"note: {earlier.path} was interrupted; to finish it: {earlier.resume_command}")
+    return run, dataset
 
 
 def configure(
-    model: str, dataset: Dataset, preset: str, seed: int, settings: Iterable[str]
+    model: str | ModelClass, dataset: Dataset, preset: str, seed: int | None = None, settings: Settings = ()
 ) -> tuple[SequentialRecommender, TrainingConfig]:
-    """The untrained model and the whole recipe that a preset, a seed and "key=value" settings come to."""
+    """The untrained model and the whole recipe that a preset, a seed and settings come to.
+
+    Raises ConfigError for a setting that is unknown, out of range, or without effect on this recipe.
+    """
+    given = parse_settings(model, settings)
     options, recipe = preset_of(preset, model, dataset)
-    options, recipe = apply_settings(model, options, replace(recipe, seed=seed), settings)
-    untrained = build_model(model, dataset.num_items, options)
+    ours, theirs = options_of(TrainingConfig), options_of(model_class(model).config_class)
+    changes = {key: value for key, value in given.items() if key in ours}
+    if seed is not None:
+        changes["seed"] = seed
+    recipe = replace(recipe, **changes)
+    untrained = build_model(
+        model, dataset.num_items, {**options, **{key: value for key, value in given.items() if key in theirs}}
+    )
     if untrained.state_spec.exact_up_to is not None:
         recipe = replace(recipe, window=min(recipe.window, untrained.state_spec.exact_up_to))
+    if recipe.validate_every > recipe.epochs:
+        if "validate_every" in given:
+            raise ConfigError(
+                f"expected validate_every of at most the {recipe.epochs} epochs; got {recipe.validate_every}; lower it"
+            )
+        recipe = replace(recipe, validate_every=recipe.epochs)
+    recipe.check_used(given, dataset.num_items, carries_state(untrained))
     return untrained, recipe
 
 
-def resume(path: str | Path, console: Console | None = None) -> Run:
-    """Goes on with the interrupted run in `path` after its last whole epoch, as if it had not stopped."""
-    return fit(*reopen(path), console)
+def resume(path: str | Path, console: Console | None = None, dataset: Dataset | None = None) -> Run:
+    """Goes on with the interrupted run in `path` from its last checkpoint, exactly as if it had not stopped.
+
+    `dataset` is what a run on data in memory was trained on. RunError for a run that is finished, that has failed or
+    that a process is training right now.
+    """
+    console = console or Console()
+    run, dataset = reopen(path, dataset, console)
+    _say(console, f"resuming {run.path} ({run.model_key} on {dataset.name})")
+    return fit(run, dataset, console)
 
 
-def reopen(path: str | Path) -> tuple[Run, Dataset]:
-    """An unfinished run and its data for `fit`; RunError if it is finished or its data have changed."""
+def reopen(path: str | Path, dataset: Dataset | None = None, console: Console | None = None) -> tuple[Run, Dataset]:
+    """An unfinished run and its data for `fit`; RunError if it cannot go on or its data have changed."""
     run = Run.load(path)
     if run.finished:
         raise RunError(
             f"expected an unfinished run; got {run.path}, which is finished; start a new one without --resume"
         )
-    return run, run.dataset()
+    if run.failure:
+        raise RunError(f"expected a run that can go on; got {run.path}, which failed ({run.failure}); train a new one")
+    with run.locked():
+        pass
+    if dataset is None:
+        with working(console or Console(quiet=True), "reading the data") as progress:
+            return run, run.dataset(progress)
+    run.check_data(dataset)
+    return run, dataset
 
 
 def fit(run: Run, dataset: Dataset, console: Console | None = None) -> Run:
-    """Trains an unfinished run from its last checkpoint, or its seed, to the end, and evaluates it."""
-    console = console or Console(quiet=True)
+    """Trains an unfinished run from its last checkpoint, or its seed, to the end, and evaluates it.
+
+    Without a checkpoint to go on from, an error or an interruption removes the run.
+    """
+    console = console or Console()
+    finished = None
+    with run.locked():
+        try:
+            _say(
+                console,
+                f"training {run.model_key} ({run.preset}) on {dataset.name}: {dataset.num_users:,} users, "
+                f"{dataset.num_items:,} items, {dataset.num_events:,} events",
+            )
+            finished = _fit(run, dataset, console)
+        except KeyboardInterrupt:
+            left = f"to go on: {run.resume_command}" if run.can_go_on else NOTHING_LEFT
+            raise KeyboardInterrupt(left) from None
+        except DivergedError as error:
+            run.fail(str(error))
+            raise
+        finally:
+            if finished is None and not run.can_go_on:
+                run.discard()
+    return finished
+
+
+def _fit(run: Run, dataset: Dataset, console: Console) -> Run:
     config = run.training
     views = leave_one_out(dataset)
     torch.manual_seed(config.seed)
     model = run.untrained_model()
     module = TrainingModule(model, config, torch.from_numpy(item_counts(views.train)[1:]))
     checkpoint = run.checkpoints / f"{LAST}.ckpt"
-    with _quiet():
-        trainer = _trainer(run, config, console)
-        try:
-            trainer.fit(
-                module,
-                datamodule=LeaveOneOutData(views, config, carries_state(model)),
-                ckpt_path=checkpoint if checkpoint.exists() else None,
-                weights_only=True,
-            )
-        except SystemExit:  # how Lightning ends on Ctrl-C
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from None
-    seconds = module.seconds
-    best = torch.load(run.checkpoints / f"{BEST}.ckpt", map_location="cpu", weights_only=True)
-    module.load_state_dict(best["state_dict"])
-    device = device_of(config.device)
-    trained = module.trained_model().to(device)
-    window = config.window
-    validation = evaluate(trained, dataset, window=window, split="validation", baselines=False)
-    test = evaluate(trained, dataset, window=window)
+    with working(console, "starting") as progress:
+        with quiet():
+            trainer = make_trainer(run, config, console, progress)
+            try:
+                trainer.fit(
+                    module,
+                    datamodule=LeaveOneOutData(views, config, carries_state(model)),
+                    ckpt_path=checkpoint if checkpoint.exists() else None,
+                    weights_only=True,
+                )
+            except SystemExit as ended:  # how Lightning ends on Ctrl-C
+                if ended.code != 1:
+                    raise
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise KeyboardInterrupt from None
+        seconds = module.seconds
+        best = torch.load(run.checkpoints / f"{BEST}.ckpt", map_location="cpu", weights_only=True)
+        module.load_state_dict(best["state_dict"])
+        device = device_of(config.device)
+        trained = module.trained_model().to(device)
+        window = config.window
+        validation = evaluate(trained, dataset, window=window, split="validation", baselines=False, progress=progress)
+        test = evaluate(trained, dataset, window=window, progress=progress)
     facts = {
         "epochs": trainer.current_epoch,
         "best_epoch": best["epoch"] + 1,
@@ -137,88 +225,11 @@ def fit(run: Run, dataset: Dataset, console: Console | None = None) -> Run:
     }
     finished = run.finish(trained, {"validation": validation.to_dict(), "test": test.to_dict()}, facts)
     console.print(test.table())
-    if run.source.is_sample:
-        console.print(ceiling())
+    for line in test.notes(run.is_sample):
+        _say(console, line)
+    _say(console, f"run {run.path}  ({clock(seconds)}, best epoch {facts['best_epoch']})")
     return finished
 
 
-class AveragedWeights(WeightAveraging):
-    """Exponential averaging of weights; the decay rises as (1 + n) / (10 + n) so that short runs forget their start."""
-
-    def __init__(self, decay: float) -> None:
-        def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
-            number = int(updates)
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + number) / (10 + number)))
-
-        super().__init__(use_buffers=False, multi_avg_fn=average)
-
-
-class WholeCheckpoints(CheckpointIO):
-    """Checkpoints that appear under their name only when whole, and that load without unpickling code."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(path) as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:
-            raise cannot_write(path.parent, error) from error
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
-        try:
-            loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise RunError(
-                f"expected a checkpoint in {path}; got a file that does not load; delete it to start over"
-            ) from error
-        return loaded
-
-    def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
-
-
-def _trainer(run: Run, config: TrainingConfig, console: Console) -> lightning.Trainer:
-    folder = run.checkpoints
-    callbacks: list[lightning.Callback] = [
-        AveragedWeights(config.ema),
-        ShowProgress(console),
-        ModelCheckpoint(folder, filename=BEST, monitor=MONITOR, mode="max", enable_version_counter=False),
-    ]
-    if config.patience:
-        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=config.patience))
-    # Last, so that it holds the others' state of the same epoch.
-    callbacks.append(ModelCheckpoint(folder, filename=LAST, save_on_train_epoch_end=True, enable_version_counter=False))
-    return lightning.Trainer(
-        accelerator=device_of(config.device).type,
-        devices=1,
-        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
-        max_epochs=config.epochs,
-        gradient_clip_val=config.clip or None,
-        check_val_every_n_epoch=min(config.validate_every, config.epochs),
-        reload_dataloaders_every_n_epochs=1,
-        callbacks=callbacks,
-        plugins=[WholeCheckpoints()],
-        default_root_dir=run.path,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps Lightning's tips and notices away from the terminal."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

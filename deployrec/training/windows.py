@@ -62,8 +62,9 @@ def cut_windows(starts: np.ndarray, stops: np.ndarray, window: int, rng: np.rand
 class WindowBatches:
     """One epoch of batches: windows of like length together, at most `tokens` padded events a batch, random order.
 
-    The same (seed, epoch) gives the same batches. With probability `carried_state` a window that does not begin its
-    user's history starts from the state of everything before it.
+    The same (seed, epoch) gives the same batches; the first `done` of them, which an interrupted run has had, are left
+    out but counted. With probability `carried_state` a window that does not begin its user's history starts from the
+    state of everything before it.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class WindowBatches:
         carried_state: float,
         seed: int,
         epoch: int,
+        done: int = 0,
     ) -> None:
+        self._done = done
         rng = np.random.default_rng([seed, epoch])
         self._events = view.dataset.events
         self._windows = cut_windows(view.starts, view.stops, window, rng)
@@ -85,7 +88,7 @@ class WindowBatches:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[WindowBatch]:
-        for rows in self._batches:
+        for rows in self._batches[self._done :]:
             start, end = self._windows.start[rows], self._windows.end[rows]
             yield WindowBatch(
                 pad(self._events, start, end),

@@ -59,6 +59,6 @@ def test_a_rival_is_exported_once_and_again_when_it_is_broken(tmp_path, monkeypa
 
 def test_an_unknown_rival_is_one_clear_line_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"expected a model out of .*; got 'abacus'"):
+    with pytest.raises(ConfigError, match=r"expected one of the models .*; got 'abacus'"):
         rival_bundle("abacus", 30)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -34,11 +34,10 @@ def log(tmp_path: Path) -> Path:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: object) -> list[dict]:
-    out = folder / "accuracy.json"
-    words = ["accuracy.py", "--runs", folder / "runs", "--out", out, *arguments]
+    words = ["accuracy.py", "--runs", folder / "runs", "--out", folder, *arguments]
     monkeypatch.setattr("sys.argv", [str(word) for word in words])
     accuracy.main()
-    return json.loads(out.read_text())["rows"]
+    return json.loads((folder / "accuracy.json").read_text())["rows"]
 
 
 def test_rows_are_trained_once_and_printed(log, tmp_path, monkeypatch, capsys) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from benchmarks import seen_items, streaming
+from benchmarks import measuring, seen_items, streaming
 from deployrec.data import leave_one_out
+from deployrec.training.metrics import Ranks
 from deployrec.training.runs import DataSource, Run
 from deployrec.training.scorers import StreamedScorer
 from deployrec.training.train import train
@@ -69,6 +74,37 @@ def test_streaming_pools_both_splits_and_brackets_the_ratio(run, tmp_path, monke
 def test_the_interval_of_a_constant_ratio_is_that_ratio() -> None:
     windowed = np.random.default_rng(1).random(50)
     assert streaming.interval(0.9 * windowed, windowed) == pytest.approx((0.9, 0.9))
+
+
+def test_few_held_out_items_say_nothing(run, tmp_path, monkeypatch, capsys) -> None:
+    for enough, told in ((1000, "too few to say"), (30, " to ")):
+        monkeypatch.setattr(streaming, "ENOUGH_USERS", enough)
+        printed(streaming, [run.path, "--out", tmp_path], monkeypatch)
+        out = capsys.readouterr().out
+        assert told in out
+        assert "nan" not in out
+    monkeypatch.setattr(
+        streaming, "rank_users", lambda *arguments: [Ranks(np.empty(0, np.int64), np.empty(0, np.int64))]
+    )
+    assert streaming.row(run)["interval"] is None
+
+
+def test_tracked_results_are_written_only_when_asked() -> None:
+    parser = argparse.ArgumentParser()
+    measuring.add_out(parser)
+    assert parser.parse_args([]).out is None
+    assert parser.parse_args(["--commit-results"]).out == measuring.RESULTS
+    ignored = subprocess.run(["git", "check-ignore", "-q", measuring.UNTRACKED / "x.json"], cwd=measuring.RESULTS)
+    assert ignored.returncode == 0
+
+
+@pytest.mark.parametrize("script", ["kernels", "latency", "accuracy", "scan_padding", "seen_items", "streaming"])
+def test_every_script_asks_in_the_same_way(script: str) -> None:
+    folder = measuring.RESULTS.parent
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, "-m", f"benchmarks.{script}", "--help"]
+    told = subprocess.run(command, cwd=folder.parent, text=True, capture_output=True, env=environment)
+    assert "--commit-results" in told.stdout, told.stderr
 
 
 @pytest.mark.parametrize("script", [seen_items, streaming])

@@ -24,6 +24,7 @@ def test_rows_start_at_one(tmp_path: Path) -> None:
     assert catalogue.titles == ["", 'Seven, a "film"', "Zwölf\u2028", ""]
     assert catalogue.rows == {"7": 1, "x y": 2, "0": 3}
     assert catalogue.num_items == 3
+    assert catalogue.columns == {"year": ["", "1995", "", "2000"]}
 
 
 def test_the_popular_come_first_and_the_unseen_not_at_all(tmp_path: Path) -> None:
@@ -45,6 +46,7 @@ def test_equals_keep_their_order(tmp_path: Path) -> None:
         (GOOD.replace("title", "name"), "got the columns item_id,name,popularity,year;"),
         (GOOD.replace(",3,", ",three,"), "'three'"),
         (GOOD.replace("x y,Zwölf\u2028,0,", "x y"), "not enough values"),
+        (GOOD.replace("5,2000", "5"), "shorter"),
         (GOOD.replace("x y", "7"), "expected 3 distinct items"),
         (GOOD[: GOOD.rindex("0,,5")], "expected 3 distinct items .* got 2"),
     ],

@@ -25,6 +25,31 @@ def test_info_prints_the_size(tmp_path: Path) -> None:
     assert isinstance(filtered.exception, DataError)
 
 
+def test_info_says_what_reading_had_to_say(tmp_path: Path) -> None:
+    path = tmp_path / "LOG.CSV"
+    path.write_text("USER_ID;item_id;timestamp\na;x;13/1/2024\na;y;1/2/2024\nb;x;\nb;x;2/2/2024\nb;x;2/2/2024\n")
+    (tmp_path / "items.csv").write_text("item_id,genre\nx,War\n")
+    assert isinstance(CliRunner().invoke(app, ["info", str(path)]).exception, DataError)
+    options = ["--on-bad-row", "skip", "--items", str(tmp_path / "items.csv"), "--time-format", "day-first"]
+    result = CliRunner().invoke(app, ["info", str(path), *options])
+    assert result.exit_code == 0, result.exception
+    notes = [line for line in result.output.splitlines() if line.startswith("note: ")]
+    assert f"skipped 1 bad row: {path}:4 (expected a date with the day first in column 'timestamp')" in notes[0]
+    assert "1 event repeats another exactly" in notes[1]
+    assert "1 of 2 items of the log are not in" in notes[2]
+    assert "genre" in result.output
+
+
+def test_reading_a_large_log_is_not_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployrec.progress.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("deployrec.progress.EVERY_SECONDS", 0.0)
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id,timestamp\n" + "".join(f"{at % 97},{at % 89},{at}\n" for at in range(100_000)))
+    result = CliRunner().invoke(app, ["info", str(path)])
+    assert f"reading {path}" in result.output
+    assert f"reading {path.name}  {path.stat().st_size:,} of {path.stat().st_size:,}" in result.output
+
+
 def test_get_names_the_folder_and_the_next_command(tmp_path: Path) -> None:
     (tmp_path / "ml-1m").mkdir()
     (tmp_path / "ml-1m" / SOURCES["ml-1m"].log).write_text("")

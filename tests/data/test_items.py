@@ -1,8 +1,7 @@
-"""items.csv: what is written is read, and nothing is half-written."""
+"""What is known of the items: read from files and frames, and items.csv as the bundle reads it."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import polars as pl
@@ -10,30 +9,30 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployrec.data import read_items, write_items
+from deployrec.bundle.catalogue import Catalogue
+from deployrec.data import load_dataset, write_items
 from deployrec.errors import DataError
 
-# A carriage return inside a field survives no CSV reader's universal newlines; ids and titles have none.
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=6)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=6)
 FRAMES = st.lists(st.tuples(TEXT, TEXT, st.integers(0, 10**6), TEXT), max_size=8, unique_by=lambda row: row[0])
 SCHEMA = {"item_id": pl.String, "title": pl.String, "popularity": pl.Int64, "genre": pl.String}
+LOG = "user_id,item_id,timestamp,title\na,10,1,Ten\na,11,2,Eleven\nb,10,3,\nb,12,4,\n"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "log.csv"
+    path.write_text(LOG)
+    return path
 
 
 @given(FRAMES)
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_items_come_back(tmp_path: Path, rows: list[tuple[str, str, int, str]]) -> None:
-    items = pl.DataFrame(rows, schema=SCHEMA, orient="row")
     path = tmp_path / "items.csv"
-    write_items(items, path)
-    assert read_items(path).equals(items)
-    # The torch-free runtime reads the same file with the standard library.
-    with path.open(encoding="utf-8", newline="") as file:
-        assert [tuple(row) for row in csv.reader(file)][1:] == [(i, t, str(p), g) for i, t, p, g in rows]
-
-
-def test_empty_fields_are_empty_text(tmp_path: Path) -> None:
-    (tmp_path / "items.csv").write_text("item_id,title,popularity,genre\na,,1,\n")
-    assert read_items(tmp_path / "items.csv").row(0) == ("a", "", 1, "")
+    write_items(pl.DataFrame(rows, schema=SCHEMA, orient="row"), path)
+    read = Catalogue.read(path, len(rows))
+    assert list(zip(read.item_ids, read.titles, read.popularity, read.columns["genre"], strict=True))[1:] == rows
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,22 +49,65 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == [path]
 
 
+def write_facts(folder: Path) -> list[tuple[Path | pl.DataFrame, dict[str, str]]]:
+    """The same facts in every form that is read."""
+    facts = pl.DataFrame({"item_id": [11, 10, 12], "name": ["E", "T", None], "genres": [["War", "Drama"], ["War"], []]})
+    facts.write_parquet(folder / "facts.parquet")
+    flat = facts.with_columns(pl.col("genres").list.join("|"))
+    flat.write_csv(folder / "facts.CSV", separator=";")
+    flat.write_csv(folder / "facts.tsv.gz", separator="\t", compression="gzip", check_extension=False)
+    flat.with_columns(pl.col("item_id").cast(pl.Float64)).rename({"item_id": "ITEM_ID"}).write_csv(folder / "f.csv")
+    (folder / "facts.item").write_text("item_id:token\tname:token_seq\tgenres:token_seq\n" + flat.write_csv(
+        separator="\t", include_header=False, quote_style="never"))  # fmt: skip
+    return [*sorted(file for file in folder.iterdir() if file.name != "log.csv"), facts, facts.to_pandas()]
+
+
+def test_every_form_gives_the_same_items(log: Path, tmp_path: Path) -> None:
+    forms = write_facts(tmp_path)
+    assert len(forms) == 7
+    for facts in forms:
+        items = load_dataset(log, items=facts).items
+        assert items.columns == ["item_id", "title", "popularity", "genres"]
+        assert items.rows() == [("10", "T", 2, "War"), ("11", "E", 1, "War|Drama"), ("12", "12", 1, "")], facts
+
+
+def test_titles_come_from_the_log_where_the_items_have_none(log: Path, tmp_path: Path) -> None:
+    (tmp_path / "facts.csv").write_text("item_id,shelf\n11,A\n10,B\n")
+    dataset = load_dataset(log, items=tmp_path / "facts.csv")
+    assert dataset.items.rows() == [("10", "Ten", 2, "B"), ("11", "Eleven", 1, "A"), ("12", "12", 1, "")]
+    assert dataset.notes == (f"1 of 3 items of the log are not in {tmp_path / 'facts.csv'}",)
+
+
+def test_the_title_column_can_be_named(log: Path, tmp_path: Path) -> None:
+    (tmp_path / "facts.csv").write_text(
+        "item_id,title,label,popularity\n10,no,Ten!,9\n10,no,Twice,9\n11,no,Eleven!,9\n"
+    )
+    dataset = load_dataset(log, items=tmp_path / "facts.csv", title="Label")
+    assert dataset.items["title"].to_list() == ["Ten!", "Eleven!", "12"]
+    assert dataset.items["popularity"].to_list() == [2, 1, 1]
+    assert "1 row repeats" in dataset.notes[1]
+    assert "'title', 'popularity' of" in dataset.notes[2]
+    assert load_dataset(log, title="timestamp", time=None).items["title"].to_list() == ["1", "2", "4"]
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (None, "does not read as one"),
-        ("", "does not read as one"),
-        ("item_id,title,popularity\na,A,many\n", "does not read as one"),
-        ("title,item_id,popularity\nA,a,1\n", "expected the columns item_id, title, popularity"),
-        ("item_id,title,popularity\na,A,1\na,B,1\n", "got 'a' twice"),
+        (None, "which is not there"),
+        ("", "expected a header line"),
+        ("sku,title\n10,A\n", "expected column 'item_id'"),
+        ("item_id,title\n10,A\n11\n", "facts.csv:3: expected 2 fields"),
+        ("item_id,title\n,A\n", "facts.csv:2: expected an item id"),
+        ("item_id,title\nx10,A\n", "got none of them (the log has '1"),
+        ("item_id,title,title\n10,A,B\n", "got 'title' twice"),
     ],
 )
-def test_other_files_are_refused_in_one_line(tmp_path: Path, content: str | None, text: str) -> None:
-    path = tmp_path / "items.csv"
+def test_other_files_are_refused_in_one_line(log: Path, tmp_path: Path, content: str | None, text: str) -> None:
+    path = tmp_path / "facts.csv"
     if content is not None:
         path.write_text(content)
     with pytest.raises(DataError) as caught:
-        read_items(path)
+        load_dataset(log, items=path)
     assert text in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)

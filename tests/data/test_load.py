@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import time
 from pathlib import Path
 
@@ -118,14 +119,23 @@ BAD_FILES = [
     ("log.inter", "user_id:token\titem:token\n1\t2\n", ["expected column 'item_id' in {path}; got user_id, item;"]),
     ("log.inter", INTER + "1\t2\t3\n\n1\t5\n1\t6\n", ["{path}:4: expected 3 fields", "got 2;", "all 2 such rows"]),
     ("log.inter", INTER + "1\t2\t3\n1\t5\t6\t7\n", ["{path}:3: expected 3 fields", "got 4;", "this row"]),
-    ("log.inter", INTER + "1\t2\t3\n1\t5\tsoon\n", ["{path}:3: expected a number or an ISO date", "got 'soon'"]),
-    ("log.inter", INTER + "1\t2\tnan\n1\t5\t1\n", ["{path}:2: expected a number or an ISO date", "got 'nan'"]),
+    ("log.inter", INTER + "1\t2\t3\n1\t5\tsoon\n", ["{path}:3: expected a number or a date", "got 'soon'"]),
+    ("log.inter", INTER + "1\t2\tnan\n1\t5\t1\n", ["{path}:2: expected a number or a date", "got 'nan'"]),
     ("log.inter", INTER + "1\t2\t3\n\t5\t6\n", ["{path}:3: expected a user id in column 'user_id'; got nothing"]),
     ("log.csv", 'user_id,item_id,timestamp\n"a\nb",x,1\nb,,2\n', ["{path}:4: expected an item id", "got nothing"]),
     ("log.csv", "user_id,item_id,timestamp\na,x,2020-01-01\nb,x,2020-13-01\n", ["{path}:3:", "got '2020-13-01'"]),
-    ("log.csv", b"user_id,item_id,timestamp\na,\xff,1\n", ["expected UTF-8 text in {path}; got byte 0xff"]),
+    ("log.csv", b"user_id,item_id,timestamp\na,\xff,1\n", ["{path}:2: expected UTF-8 text; got byte 0xff"]),
     ("log.parquet", b"PAR1 no", ["expected a Parquet file; got {path}"]),
     ("log.json", "{}", ["expected a log", "got {path}"]),
+    ("log.csv", 'user_id,item_id,timestamp\na,"\xff",1\n'.encode("latin-1"), ["{path}:2: expected UTF-8 text"]),
+    ("log.csv", "user_id,item_id,timestamp\na,x,1\nb,\0,2\n", ["{path}:3: expected text; got a zero byte"]),
+    ("log.csv", "user_id,item_id,timestamp\na,x,soon\nb,x,later\n", ["{path}:2:", "no other row", "--time-format"]),
+    ("log.csv", "user_id,item_id,timestamp\na,x,5 mai 2024\nb,x,6 juin 2024\n", ["{path}:2:", "--time-format"]),
+    ("log.csv", b"PAR1\0\0", ["got {path}, which is a Parquet file; name it .parquet"]),
+    ("log.csv", b"PK\x03\x04\0\0", ["got {path}, which is a zip archive or a spreadsheet"]),
+    ("log.csv.gz", gzip.compress(b"user_id,item_id,timestamp\na,x,1\n")[:-9], ["expected a whole file; got {path}"]),
+    ("log.csv.zst", b"\x28\xb5\x2f\xfd\0\0", ["expected a whole file; got {path}"]),
+    ("log.csv", '"id","user_id","item_id","timestamp\n1,a,x,1\n', ["{path}"]),
     ("ratings.dat", "1::2::5::7\n1::3::5\n", ["{path}:2: expected 4 fields", "got 3"]),
 ]
 
@@ -161,10 +171,41 @@ def test_a_path_that_is_no_log_is_refused(tmp_path: Path) -> None:
         load_dataset(tmp_path)
 
 
-@pytest.mark.parametrize("options", [{"min_user": 0}, {"limit": 0}, {"user": "x", "item": "x"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"min_user": 0}, {"limit": 0}, {"user": "x", "item": "x"}, {"on_bad_row": "drop"}, {"sep": ""}, {"sep": '"'},
+     {"time_format": "ms"}, {"title": "name"}, {"items": "nowhere.csv"}],
+)  # fmt: skip
 def test_senseless_options_are_refused(tmp_path: Path, options: dict[str, int | str]) -> None:
     with pytest.raises(DataError, match=r"^expected .*; got .*; "):
         load_dataset(write_recbole(tmp_path / "tiny"), **options)  # type: ignore[arg-type]
+
+
+def test_options_that_nobody_would_heed_are_refused(tmp_path: Path) -> None:
+    for options in ({"min_user": 2}, {"user": "who"}, {"items": "x.csv"}, {"sep": ";"}):
+        with pytest.raises(DataError, match="expected the sample as it is; got"):
+            load_dataset("sample", **options)
+    dataset = load_dataset(write_recbole(tmp_path / "tiny"))
+    with pytest.raises(DataError, match="expected a data set as it is; got min_user"):
+        load_dataset(dataset, min_user=2)
+
+
+def test_blanks_after_separators_are_no_part_of_ids(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user_id, item_id, timestamp\na, x, 2\nb, y, 1\na, y, 1\n")
+    assert load_dataset(path).items["item_id"].to_list() == ["y", "x"]
+    path.write_text("user_id,item_id,timestamp\na, x,2\nb,x,1\na,y,1\n")
+    assert load_dataset(path).items["item_id"].to_list() == [" x", "x", "y"]
+
+
+def test_progress_tells_how_much_of_the_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployrec.data.binary.BLOCK", 64)
+    path = write_recbole(tmp_path / "tiny") / "tiny.inter"
+    seen: list[tuple[int, int, str]] = []
+    load_dataset(path, progress=lambda done, total, what: seen.append((done, total, what)))
+    size = path.stat().st_size
+    assert seen[0] == (64, size, "reading tiny.inter")
+    assert seen[-2:] == [(size, size, "reading tiny.inter"), (0, 0, "ordering the events of tiny")]
 
 
 def test_a_million_events_load_in_two_seconds(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`deployrec demo`: what it hands to Streamlit, and what stops it before."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -49,8 +50,6 @@ def test_a_bundle_is_opened_as_asked(started, bundle_of):
 
 
 def test_without_a_bundle_the_quick_one_is_exported_once(started, bundle_of, monkeypatch, tmp_path):
-    import deployrec.cli.export as export_verb
-
     made = []
 
     def export(model, out):
@@ -58,7 +57,7 @@ def test_without_a_bundle_the_quick_one_is_exported_once(started, bundle_of, mon
         Path(out).parent.mkdir()
         Path(out).symlink_to(bundle_of("recblr"))
 
-    monkeypatch.setattr(export_verb, "export", export)
+    monkeypatch.setattr(verb, "write", export)
     monkeypatch.chdir(tmp_path)
     run()
     run()
@@ -69,7 +68,9 @@ def test_without_a_bundle_the_quick_one_is_exported_once(started, bundle_of, mon
 @pytest.mark.parametrize("missing", verb.NEEDED)
 def test_a_missing_extra_is_one_line(started, monkeypatch, missing):
     monkeypatch.setattr(verb, "find_spec", lambda name: None if name == missing else object())
-    with pytest.raises(ConfigError, match=rf"got no {missing}; run pip install 'deployrec\[demo\]'"):
+    with pytest.raises(
+        ConfigError, match=rf'package {missing}; got none installed; run pip install "deployrec\[demo\]"'
+    ):
         run()
     assert not started
 
@@ -79,6 +80,10 @@ def test_a_taken_port_and_no_bundle_are_one_line(started, bundle_of, tmp_path):
         run(str(bundle_of("recblr")), "--port", str(taken.getsockname()[1]))
     with pytest.raises(BundleError, match="no such folder"):
         run(str(tmp_path / "nowhere"))
+    edited = shutil.copytree(bundle_of("recblr"), tmp_path / "edited")
+    (edited / "items.csv").write_text((edited / "items.csv").read_text().replace("a", "b", 1))
+    with pytest.raises(BundleError, match="got edited bytes"):
+        run(str(edited))
     with pytest.raises(ConfigError, match="no port number"):
         run(str(bundle_of("recblr")), "--port", "99999")
     assert not started

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployrec.bundle.catalogue import Catalogue
 from deployrec_demo.shelf import Shelf
 
 TITLES = ["Winter Bridge", "The Winter Garden", "Garden of Glass", "Bridge", 'A, "quoted" [title]']
@@ -17,7 +18,7 @@ def shelf_of(folder, genres=GENRES, column="genre"):
         quoted = title.replace('"', '""')
         lines.append(f'i{place},"{quoted}",{10 * place},"{genres[place]}",{YEARS[place]}')
     path.write_text("\n".join(lines) + "\n")
-    return Shelf.read(path)
+    return Shelf.of(Catalogue.read(path, len(TITLES)))
 
 
 @given(
@@ -68,3 +69,9 @@ def test_assortment_takes_one_of_each_kind_and_leaves_out_what_is_shown(tmp_path
     assert shelf.assortment(set())[3:] == [4, 1]
     assert shelf.assortment({5}, most=9).count(1) == 1
     assert 5 not in shelf.assortment({5})
+
+
+def test_long_values_are_shown_in_part(tmp_path):
+    shelf = shelf_of(tmp_path, ["a" * 61, "b" * 60, "", "", ""], column="description")
+    assert shelf.details[1] == "a" * 59 + "… · 1990"
+    assert shelf.details[2] == "b" * 60 + " · 2001"

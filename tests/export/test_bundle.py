@@ -53,10 +53,11 @@ def test_a_centred_convolution_is_refused(sample, tmp_path, monkeypatch):
 
 
 def test_a_graph_that_differs_from_the_model_is_refused(sample, tmp_path, monkeypatch):
+    from deployrec.bundle.nodes import LINEAR_RECURRENCE
     from deployrec.export import onnx_bodies
 
-    broken = onnx_bodies._LINEAR_RECURRENCE.replace("next = Add (decayed, b_t)", "next = Sub (b_t, decayed)")
-    monkeypatch.setattr(onnx_bodies, "_LINEAR_RECURRENCE", broken)
+    broken = onnx_bodies._BODIES[LINEAR_RECURRENCE].replace("next = Add (decayed, b_t)", "next = Sub (b_t, decayed)")
+    monkeypatch.setitem(onnx_bodies._BODIES, LINEAR_RECURRENCE, broken)
     with pytest.raises(ParityError, match="onnxruntime encode"):
         export_bundle(random_model("recblr", sample), sample, tmp_path / "out", window=50)
     assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployrec.bundle.manifest import Graph, GraphTensor
+from deployrec.errors import ConfigError
 from deployrec.export.graphs import to_onnx
 from deployrec.models.recblr import BDLRULayer, RecBLRConfig
 
@@ -80,7 +82,9 @@ def test_one_node_with_plugin_attributes_and_a_body(exported, name):
     _, model, _ = exported[name]
     (node,) = [node for node in model.graph.node if node.domain == "deployrec"]
     assert node.op_type == {"bd_lru": "LinearRecurrence"}.get(name, name)
-    assert {a.name: a.s for a in node.attribute} == {"plugin_namespace": b"", "plugin_version": b"1"}
+    sizes = {"hidden_size": D} if name == "GRURecurrence" else {}
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    assert attributes == {"plugin_namespace": b"", "plugin_version": b"1", **sizes}
     assert [(f.domain, f.name) for f in model.functions] == [("deployrec", node.op_type)]
 
 
@@ -105,6 +109,33 @@ def test_body_equals_float64_torch(exported, name, data, batch, time, seed):
     np.testing.assert_allclose(final, want[1], atol=2e-6, rtol=0)
     for row, length in enumerate(lengths.tolist()):
         np.testing.assert_allclose(hidden[row, :length], want[0][row, :length], atol=2e-6, rtol=0)
+
+
+def test_recurrences_of_two_widths_in_one_graph():
+    """Nodes of a kind share one body, which must not hold the size of the first."""
+
+    class Stack(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.narrow = torch.nn.Parameter(torch.randn(3 * D, D))
+            self.widen = torch.nn.Linear(D, 3 * (D + 2))
+            self.wide = torch.nn.Parameter(torch.randn(3 * (D + 2), D + 2))
+
+        def forward(self, gates, lengths):
+            hidden, _ = gru(gates, self.narrow, lengths=lengths)
+            return gru(self.widen(hidden), self.wide * 0.5, lengths=lengths)
+
+    torch.manual_seed(0)
+    module = Stack()
+    inputs = (GraphTensor("gates", "float32", ("B", "T", 3 * D)), GraphTensor("lengths", "int64", ("B",)))
+    outputs = (GraphTensor("hidden", "float32", ("B", "T", D + 2)), GraphTensor("final_state", "float32", ("B", D + 2)))
+    session = onnxruntime.InferenceSession(to_onnx(module, Graph("", inputs, outputs)).SerializeToString())
+    for batch in (2, 9):
+        gates, lengths = torch.randn(batch, 5, 3 * D), torch.randint(0, 6, (batch,))
+        with torch.no_grad():
+            want = module(gates, lengths)[1]
+        got = session.run(["final_state"], {"gates": gates.numpy(), "lengths": lengths.numpy()})[0]
+        np.testing.assert_allclose(got, want, atol=2e-6, rtol=0)
 
 
 def test_the_step_keeps_the_constant_under_the_root():
@@ -135,5 +166,5 @@ def test_an_axis_that_the_exporter_fixes_is_refused():
             return x.sum(1, keepdim=True) * torch.ones(5)
 
     signature = Graph("", (GraphTensor("x", "float32", ("B", "T")),), (GraphTensor("y", "float32", ("B", "T")),))
-    with pytest.raises(RuntimeError, match=r"expected y of shape \('B', 'T'\); the exporter made it"):
+    with pytest.raises(ConfigError, match=r"expected y of shape \('B', 'T'\) in the exported graph; got .*, 5\]"):
         to_onnx(Fixed(), signature)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
 from deployrec.data import Dataset
+from deployrec.training.runs import DataSource
 
 MakeDataset = Callable[..., Dataset]
 
@@ -35,3 +37,10 @@ def cycles() -> Dataset:
     rng = np.random.default_rng(0)
     histories = [(rng.integers(30) + np.arange(rng.integers(5, 60))) % 30 + 1 for _ in range(120)]
     return _make([list(map(int, history)) for history in histories], 30)
+
+
+@pytest.fixture
+def data(cycles: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSource:
+    """The `cycles` data behind a path, as `load_dataset` would read it from disk."""
+    monkeypatch.setattr("deployrec.training.runs.load_dataset", lambda source, **options: cycles)
+    return DataSource(str(tmp_path / "cycles.inter"))

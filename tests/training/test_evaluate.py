@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from deployrec.data import leave_one_out
 from deployrec.errors import RunError
 from deployrec.models import SequentialRecommender, build_model
-from deployrec.training.evaluate import evaluate, evaluate_scorers, rank_users
+from deployrec.training.evaluate import Report, Row, evaluate, evaluate_scorers, rank_users
+from deployrec.training.metrics import METRICS
 from deployrec.training.scorers import StreamedScorer, WindowedScorer, encode_histories
 
 
@@ -108,3 +109,50 @@ def test_nan_scores_are_an_error(cycles) -> None:
 def test_a_log_without_long_enough_users_is_an_error(make_dataset) -> None:
     with pytest.raises(RunError, match="at least 3 events"):
         evaluate_scorers([], make_dataset([[1, 2], [2]]), window=5)
+
+
+def report_of(figures: dict[str, float], num_long: int = 0, long_users: float = 0.5, split: str = "test") -> Report:
+    """A report whose masked NDCG@10 is `figures`, by scorer; `long_users` is the windowed one for users of its own."""
+    long = {"windowed": long_users, "streamed": 0.4}
+    rows = [
+        Row(name, masked, dict.fromkeys(METRICS, value), dict.fromkeys(METRICS, long.get(name, 0.1)))
+        for name, value in figures.items()
+        for masked in (True, False)
+    ]
+    return Report("data", split, 100, 50, num_long, tuple(rows))
+
+
+def test_a_model_below_a_floor_is_told_so() -> None:
+    floors = {"popularity": 0.1, "bigram": 0.2, "5-lag Markov": 0.3}
+    assert report_of({"windowed": 0.1, "streamed": 0.31, **floors}).notes() == []
+    (note,) = report_of({"windowed": 0.4, "streamed": 0.25, **floors}).notes()
+    assert "below 5-lag Markov (masked NDCG@10 0.2500 against 0.3000)" in note
+    assert "--preset full" in note
+    (note,) = report_of({"onnxruntime": 0.25, **floors}).notes()
+    assert "below 5-lag Markov" in note
+    assert report_of({"windowed": 0.1}).notes() == []
+
+
+def test_streaming_is_judged_by_thirty_users_or_more() -> None:
+    both = {"windowed": 0.5, "streamed": 0.5}
+    assert report_of(both).notes() == []
+    assert report_of(both, num_long=3).notes() == [
+        "streamed against windowed for the 3 users beyond 50 events: too few to say"
+    ]
+    assert report_of(both, num_long=29).streaming() is None
+    (note,) = report_of(both, num_long=30).notes()
+    assert note.endswith("0.800 (streaming costs accuracy: raise carried_state)")
+    assert report_of(both, num_long=30, long_users=0.4).notes()[0].endswith("1.000 (safe to stream)")
+    (note,) = report_of(both, num_long=30, long_users=0.0).notes()
+    assert "nan" not in note
+    assert "none of them found" in note
+
+
+def test_a_report_prints_in_a_shell_a_pipe_and_a_notebook() -> None:
+    report = report_of({"windowed": 0.1234})
+    assert "0.1234" in str(report)
+    assert "\x1b" not in str(report)
+    bundle = report._repr_mimebundle_([], [])
+    assert "0.1234" in bundle["text/html"]
+    assert report_of({"windowed": 0.5}).notes(sample=True)[0].startswith("best possible on the sample")
+    assert report_of({"windowed": 0.5}, split="validation").notes(sample=True) == []

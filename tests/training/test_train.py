@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as lightning
 import pytest
 import torch
 from rich.console import Console
@@ -15,24 +19,27 @@ from rich.console import Console
 from deployrec.data import Dataset
 from deployrec.errors import ConfigError, RunError
 from deployrec.training import train as training
-from deployrec.training.config import TrainingConfig, apply_settings
-from deployrec.training.module import learning_rate
+from deployrec.training.config import TrainingConfig
+from deployrec.training.module import TrainingModule, learning_rate
 from deployrec.training.presets import preset_of
 from deployrec.training.runs import DataSource, Run, newest_finished, newest_unfinished
-from tests.support import interrupted_at
+from tests.support import interrupted_at, interrupted_in
 
 QUICK = ["dim=16", "tokens=400", "epochs=4", "warmup_steps=5", "learning_rate=0.01", "window=12", "dropout=0.1"]
+TWO_EPOCHS = [*(setting for setting in QUICK if "epochs" not in setting), "epochs=2"]
 
-
-@pytest.fixture
-def data(cycles: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSource:
-    """The `cycles` data behind a path, as `load_dataset` would read it from disk."""
-    monkeypatch.setattr("deployrec.training.runs.load_dataset", lambda source, **options: cycles)
-    return DataSource(str(tmp_path / "cycles.inter"))
+HOLD = """
+import sys, time
+from deployrec.files import exclusive
+with exclusive(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def run_of(data: DataSource, root: Path, *settings: str, model: str = "recblr", seed: int = 1) -> Run:
-    return training.train(model, data, root=root, seed=seed, settings=[*QUICK, *settings])
+    chosen = dict(setting.split("=") for setting in [*QUICK, *settings])
+    return training.train(model, data, root=root, seed=seed, settings=chosen, console=Console(quiet=True))
 
 
 def weights_of(run: Run) -> dict[str, torch.Tensor]:
@@ -72,6 +79,121 @@ def test_an_interrupted_run_ends_like_one_that_was_not(settings: list[str], data
         training.resume(folder)
 
 
+@pytest.mark.parametrize("where", [(0, 1), (2, 5)], ids=["first epoch", "third epoch"])
+@pytest.mark.parametrize("settings", [[], ["temperature=0.1", "loss=sampled", "negatives=20"]], ids=["", "sampled"])
+def test_a_run_goes_on_within_an_epoch_bit_for_bit(
+    where: tuple[int, int], settings: list[str], data: DataSource, tmp_path: Path
+) -> None:
+    whole = run_of(data, tmp_path / "whole", *settings)
+    with interrupted_in(*where), pytest.raises(KeyboardInterrupt, match="to go on: deployrec train --resume"):
+        run_of(data, tmp_path / "cut", *settings)
+    (folder,) = (tmp_path / "cut" / "recblr").iterdir()
+    position = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["position"]
+    assert position["batches_done"] == where[1]
+    again = interrupted_in(where[0], where[1] + 2)
+    with again, pytest.raises(KeyboardInterrupt):  # a second time, so that going on from there is exact too
+        training.resume(folder, Console(quiet=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resumed = training.resume(folder, Console(quiet=True))
+    for name, tensor in weights_of(whole).items():
+        torch.testing.assert_close(weights_of(resumed)[name], tensor, rtol=0, atol=0)
+    assert resumed.metrics == whole.metrics
+    assert resumed.record["epochs"] == whole.record["epochs"]
+
+
+def test_checkpoints_within_an_epoch_come_by_the_clock(
+    data: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[tuple[int, int]] = []
+    now = [0.0]
+    save = lightning.Trainer.save_checkpoint
+
+    def record(trainer: lightning.Trainer, path: Any, *arguments: Any, **options: Any) -> None:
+        if Path(path).name == "last.ckpt":
+            module = trainer.lightning_module
+            assert isinstance(module, TrainingModule)
+            saved.append((module.current_epoch, module.batches_done))
+        save(trainer, path, *arguments, **options)
+
+    def tick(module: TrainingModule, batch: Any, batch_idx: int) -> Any:
+        now[0] += 25
+        return step(module, batch, batch_idx)
+
+    step = TrainingModule.training_step
+    monkeypatch.setattr(lightning.Trainer, "save_checkpoint", record)
+    monkeypatch.setattr(TrainingModule, "training_step", tick)
+    monkeypatch.setattr("deployrec.training.checkpoints.time.monotonic", lambda: now[0])
+    run_of(data, tmp_path, "epochs=1")
+    assert saved[:3] == [(0, 3), (0, 6), (0, 9)]
+    assert saved[-1] == (0, 0)
+
+
+def test_a_run_before_its_first_checkpoint_leaves_no_folder(
+    data: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise error
+
+    for error, message in ((KeyboardInterrupt(), "no run is left"), (ValueError("out of luck"), "out of luck")):
+        monkeypatch.setattr(TrainingModule, "training_step", broken)
+        with pytest.raises(type(error), match=message):
+            run_of(data, tmp_path / "new" / "runs")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_in_training_is_not_resumed(data: DataSource, tmp_path: Path, cycles: Dataset) -> None:
+    run, _ = training.start("recblr", data, root=tmp_path, settings=QUICK)
+    run.checkpoints.mkdir()
+    (run.checkpoints / "last.ckpt").touch()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run.path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        for go_on in (lambda: training.resume(run.path), lambda: training.fit(run, cycles)):
+            with pytest.raises(RunError, match="which a process is training right now; wait"):
+                go_on()
+        assert run.is_locked()
+        later, _ = training.start("recblr", data, root=tmp_path, settings=QUICK)
+        assert newest_unfinished(tmp_path, "recblr", cycles, before=later) is None
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert (run.path / "lock").exists()
+    assert not run.is_locked()
+    assert newest_unfinished(tmp_path, "recblr", cycles, before=later) == run
+    with run.locked():
+        assert run.is_locked()
+    assert not (run.path / "lock").exists()
+
+
+def test_a_broken_folder_hides_no_other_run(data: DataSource, tmp_path: Path, cycles: Dataset) -> None:
+    run = run_of(data, tmp_path, "epochs=1")
+    record = (run.path / "run.json").read_text()
+    broken = {"9-text": "{", "9-schema": '{"schema": 2}', "9-list": "[]", "9-keys": '{"schema": 1}'}
+    broken["9-settings"] = record.replace('"epochs": 1', '"epochs": "one"')
+    for name, text in broken.items():
+        (tmp_path / "recblr" / name).mkdir()
+        (tmp_path / "recblr" / name / "run.json").write_text(text)
+    notes: list[str] = []
+    assert newest_finished(tmp_path, "recblr", notes.append) == run
+    assert len(notes) == len(broken)
+    assert all(note.startswith("note: skipped ") and "; got " in note and "\n" not in note for note in notes)
+    assert newest_unfinished(tmp_path, "recblr", cycles, before=run) is None
+
+
+def test_a_data_set_in_memory_is_enough(cycles: Dataset, tmp_path: Path) -> None:
+    with interrupted_at(epoch=1), pytest.raises(KeyboardInterrupt):
+        training.train("recblr", cycles, root=tmp_path, settings=QUICK, console=Console(quiet=True))
+    (folder,) = (tmp_path / "recblr").iterdir()
+    with pytest.raises(RunError, match="it was trained on data in memory"):
+        training.resume(folder)
+    run = training.resume(folder, Console(quiet=True), cycles)
+    assert repr(run).startswith(f"Run('{run.path}': recblr on tiny, quick, seed 1, test HR@10 ")
+
+
 def test_a_seed_fixes_the_weights_and_another_changes_them(data: DataSource, tmp_path: Path) -> None:
     first, again, other = (run_of(data, tmp_path, "epochs=1", seed=seed) for seed in (3, 3, 4))
     assert torch.equal(weights_of(first)["embedding.weight"], weights_of(again)["embedding.weight"])
@@ -96,11 +218,27 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(data: DataSource, tmp
     assert run.record["epochs"] < 30
 
 
-def test_a_loss_that_is_not_finite_ends_in_one_line(data: DataSource, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"expected a finite loss; got nan in epoch \d+") as caught:
-        run_of(data, tmp_path, "learning_rate=1e30", "clip=0")
-    assert "\n" not in str(caught.value)
-    assert newest_finished(tmp_path, "recblr") is None
+def test_a_loss_that_is_not_finite_ends_in_one_line(
+    data: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for first_bad_epoch, left in ((0, False), (2, True)):
+        root = tmp_path / str(first_bad_epoch)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "deployrec.training.module.learning_rate",
+                lambda config, step, progress, bad=first_bad_epoch / 4: 1e-3 if progress < bad else float("inf"),
+            )
+            with pytest.raises(RunError, match=r"expected a finite loss; got nan in epoch \d+") as caught:
+                run_of(data, root, "clip=0", "patience=0")
+        assert "\n" not in str(caught.value)
+        assert newest_finished(root, "recblr") is None
+        assert root.exists() == left
+    (folder,) = (root / "recblr").iterdir()
+    with pytest.raises(RunError, match="which failed"):
+        training.resume(folder)
+    with pytest.raises(RunError, match="train a new one"):
+        Run.load(folder).model()
+    assert "failed" in repr(Run.load(folder))
 
 
 def test_the_best_epoch_is_kept(data: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,12 +261,14 @@ def test_nothing_but_our_lines_is_printed(
         monkeypatch.setattr(logging.getLogger(name), "handlers", [handler])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        training.train("recblr", data, root=tmp_path, settings=[*QUICK, "epochs=2"], console=Console(width=200))
+        training.train("recblr", data, root=tmp_path, settings=TWO_EPOCHS, console=Console(width=200))
     out, err = capfd.readouterr()
     lines = out.splitlines()
-    assert [line.split("  ")[0] for line in lines[:2]] == ["epoch 1/2", "epoch 2/2"]
-    assert "left" in lines[0]
-    assert lines[2].startswith("tiny, test")
+    assert lines[0] == "training recblr (quick) on tiny: 120 users, 30 items, 4,099 events"
+    assert [line.split("  ")[0] for line in lines[1:3]] == ["epoch 1/2", "epoch 2/2"]
+    assert "left" in lines[1]
+    assert lines[3].startswith("tiny, test")
+    assert lines[-1].startswith(f"run {tmp_path}")
     assert err == ""
     assert notices == []
 
@@ -211,31 +351,6 @@ def test_one_user_is_enough(make_dataset, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("deployrec.training.runs.load_dataset", lambda source, **options: one)
     run = training.train("recblr", DataSource("one.inter"), root=tmp_path, settings=["epochs=1", "precision=bf16"])
     assert run.metrics["test"]["users"] == 1
-
-
-def test_settings_reach_the_model_and_the_recipe() -> None:
-    options, recipe = apply_settings("glintru", {"dim": 64}, TrainingConfig(), ["heads=4", "ema=0.9", "key_norm=token"])
-    assert options == {"dim": 64, "heads": 4, "key_norm": "token"}
-    assert recipe == TrainingConfig(ema=0.9)
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("heads", "expected --set key=value"),
-        ("hedas=4", "got 'hedas'"),
-        ("heads=four", "expected heads as a whole number"),
-        ("key_norm=both", "expected key_norm out of token, time"),
-        ("loss=hinge", "expected loss out of"),
-        ("epochs=0", "expected epochs above 0"),
-        ("ema=2", "expected ema between 0 and 1"),
-        ("device=abacus", "expected device auto, cpu or cuda"),
-    ],
-)
-def test_settings_that_are_wrong(setting: str, message: str, data: DataSource, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=message):
-        training.train("glintru", data, root=tmp_path, settings=[setting])
-    assert not list(tmp_path.glob("glintru/*/checkpoints"))
 
 
 def test_presets_know_long_from_short_histories(cycles: Dataset, make_dataset) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from deployrec_kernels.bd_lru.step import bd_lru_coefficients
+from deployrec_kernels.linear_recurrence.op import linear_recurrence
 from deployrec_kernels.operator import Operator
 from deployrec_kernels.rows import promote, row_arguments, same_shapes, state_dtype
 
@@ -34,5 +37,7 @@ def bd_lru(
             f"expected lambda_ of shape {list(x.shape[-1:])}; got {list(lambda_.shape)}; give one value per channel"
         )
     x, r, i = promote(x, r, i)
-    rows = row_arguments(x, 3, x.shape[-1:], initial_state, lengths)
-    return OPERATOR(x, r, i, lambda_.to(state_dtype(x.dtype)), *rows)
+    lambda_ = lambda_.to(state_dtype(x.dtype))
+    if torch.compiler.is_exporting():  # other runtimes know the linear recurrence alone; the gates go in front of it
+        return linear_recurrence(*bd_lru_coefficients(x, r, i, lambda_), initial_state, lengths)
+    return OPERATOR(x, r, i, lambda_, *row_arguments(x, 3, x.shape[-1:], initial_state, lengths))

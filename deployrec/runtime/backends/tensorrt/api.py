@@ -7,12 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from deployrec.bundle.nodes import NODES, PLUGIN_VERSION
 from deployrec.errors import ConfigError
 from deployrec.files import first_line
 
 PLUGIN_VARIABLE = "DEPLOYREC_PLUGIN_LIBRARY"
-PLUGINS = ("LinearRecurrence", "GRURecurrence")
-PLUGIN_VERSION = "1"
 
 
 def import_tensorrt() -> Any:
@@ -54,7 +53,8 @@ def load_plugins(trt: Any, library: str | Path | None) -> Path | None:
         ) from None
     if not _has_plugins(registry):
         raise ConfigError(
-            f"expected {path} to hold {' and '.join(PLUGINS)}; got another library; build plugins_trt for this machine"
+            f"expected {path} to hold {' and '.join(node.name for node in NODES)}; got another library; "
+            "build plugins_trt for this machine"
         )
     return path
 
@@ -80,4 +80,4 @@ def make_logger(trt: Any) -> Any:
 
 
 def _has_plugins(registry: Any) -> bool:
-    return all(registry.get_creator(name, PLUGIN_VERSION, "") is not None for name in PLUGINS)
+    return all(registry.get_creator(node.name, PLUGIN_VERSION, "") is not None for node in NODES)

@@ -1,0 +1,121 @@
+"""`evaluate`: the figures of a run, an exported bundle or a model on held-out items, beside the baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.manifest import MANIFEST, Manifest
+from deployrec.data import Dataset
+from deployrec.errors import ConfigError
+from deployrec.export.scorer import BundleScorer
+from deployrec.models import SequentialRecommender
+from deployrec.progress import Progress, silent
+from deployrec.training.device import device_of
+from deployrec.training.evaluate import Report, check_split, evaluate_scorers
+from deployrec.training.evaluate import evaluate as evaluate_model
+from deployrec.training.runs import DataSource, Run, check_digest
+
+Subject = Run | Bundle | SequentialRecommender
+
+
+class Evaluation(NamedTuple):
+    """The figures, and `notes`: what they mean, a line each."""
+
+    report: Report
+    notes: list[str]
+
+
+def evaluate(
+    subject: Subject | str | Path,
+    data: Dataset | str | Path | None = None,
+    *,
+    split: str = "test",
+    device: str = "auto",
+    window: int | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Ranks all items for every user's held-out item: HR, NDCG and MRR, masked and unmasked.
+
+    subject    a finished run, a bundle (each event of a history is then one run of its step graph, as it serves), the
+               folder of either, or a model
+    data       what the subject was trained on; a run on a log finds its own
+    split      "test" or "validation"
+    window     events that a model reads at once; runs and bundles know theirs
+
+    Raises RunError for other data than the subject was trained on, ConfigError for an option that does not fit.
+    """
+    return explain(subject, data, split=split, device=device, window=window, progress=progress).report
+
+
+def explain(
+    subject: Subject | str | Path,
+    data: Dataset | str | Path | None = None,
+    *,
+    split: str = "test",
+    device: str = "auto",
+    window: int | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """`evaluate` with what its figures mean."""
+    check_split(split)
+    place = device_of(device)
+    subject = open_subject(subject) if isinstance(subject, str | Path) else subject
+    if isinstance(subject, SequentialRecommender):
+        if not isinstance(data, Dataset) or window is None:
+            raise ConfigError("expected a data set and a window for a model; got one of them or none; pass both")
+        report = evaluate_model(subject.to(place), data, window=window, split=split, progress=progress)
+        return Evaluation(report, report.notes())
+    if window is not None:
+        raise ConfigError(f"expected window for a model alone; got {window}; runs and bundles know theirs")
+    progress(0, 0, "reading the data")
+    if isinstance(subject, Run):
+        model = subject.model()
+        dataset = data if isinstance(data, Dataset) else subject.source_at(_text(data)).events().load(progress)
+        subject.check_data(dataset)
+        report = evaluate_model(
+            model.to(place), dataset, window=subject.training.window, split=split, progress=progress
+        )
+        return Evaluation(report, report.notes(subject.is_sample))
+    manifest = subject.manifest
+    dataset = data if isinstance(data, Dataset) else _source(manifest, _text(data)).load(progress)
+    check_digest(dataset, manifest.data["digest"], subject.path)
+    scorer = BundleScorer(subject, device=place.type)
+    report = evaluate_scorers([scorer], dataset, window=manifest.encode_chunk, split=split, progress=progress)
+    sample = data is None
+    return Evaluation(report, [*report.notes(sample), *_compared_with_training(report, scorer.name, manifest)])
+
+
+def open_subject(path: str | Path) -> Run | Bundle:
+    """The bundle or the run in a folder."""
+    return Bundle.open(path) if (Path(path) / MANIFEST).is_file() else Run.load(path)
+
+
+def _text(data: str | Path | Any | None) -> str | None:
+    return None if data is None else str(data)
+
+
+def _source(manifest: Manifest, place: str | None) -> DataSource:
+    """A bundle knows how its log was read, but not where it lies."""
+    if place is None:
+        return DataSource("sample")
+    return DataSource(place, manifest.training.get("data_options", {}))
+
+
+def _compared_with_training(report: Report, name: str, manifest: Manifest) -> list[str]:
+    """How far the bundle's figures are from those that torch reached after the training, as the manifest has them."""
+    rows = manifest.training.get("metrics", {}).get(report.split, {}).get("rows", {})
+    trained = rows.get("streamed") or rows.get("windowed")
+    if trained is None:
+        return []
+    largest = max(
+        abs(value - trained[kind][metric])
+        for kind, masked in (("masked", True), ("unmasked", False))
+        for metric, value in report.row(name, masked).metrics.items()
+    )
+    hit, gain = trained["masked"]["hr@10"], trained["masked"]["ndcg@10"]
+    return [
+        f"torch, after training: masked HR@10 {hit:.4f}, NDCG@10 {gain:.4f}; "
+        f"largest difference of any figure {largest:.1e}"
+    ]

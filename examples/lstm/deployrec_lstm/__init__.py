@@ -1,0 +1,1 @@
+"""An LSTM recommender for deployrec, in a package of its own."""
