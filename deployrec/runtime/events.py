@@ -61,29 +61,6 @@ class Event(NamedTuple):
     event_id: Id | None = None
     time: Time | None = None
 
-    @classmethod
-    def of(cls, value: Any) -> Event:
-        """An event from an Event, a tuple (user, item[, event_id[, time]]) or a mapping of those names."""
-        if type(value) in (tuple, cls) and 2 <= len(value) <= len(cls._fields):
-            return cls(*value)
-        if isinstance(value, tuple) and hasattr(value, "_asdict"):
-            value = value._asdict()  # another named tuple may have its fields in another order
-        if isinstance(value, Mapping):
-            missing = [name for name in ("user", "item") if name not in value]
-            strange = [name for name in value if name not in cls._fields]
-            if missing or strange:
-                raise DataError(
-                    f"expected an event with user, item and, where known, event_id and time; "
-                    f"got {_keys(value)}; name exactly these"
-                )
-            return cls(**value)
-        if isinstance(value, (tuple, list)) and 2 <= len(value) <= len(cls._fields):
-            return cls(*value)
-        raise DataError(
-            f"expected an event as a tuple (user, item, event_id, time), a mapping or an Event; got {shown(value)}; "
-            "give a list of such events"
-        )
-
 
 class Observation(NamedTuple):
     """A checked event of one user: its item as a row of the item table and as the own id, its time as a number."""
@@ -94,6 +71,31 @@ class Observation(NamedTuple):
     event_hash: int = 0
     """`event_hash(event_id)`, 0 without an id"""
     time: float | None = None
+
+
+def event_fields(value: Any) -> tuple[Any, Any, Any, Any]:
+    """User, item, event id and time of an Event, a tuple (user, item[, event_id[, time]]) or a mapping of those names.
+
+    Only the form is checked, not what the fields hold; raises DataError.
+    """
+    kind = type(value)
+    if kind is Event:
+        return value
+    if kind in (tuple, list) and 2 <= len(value) <= 4:
+        return (*value, None, None)[:4]
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()  # another named tuple may have its fields in another order
+    if not isinstance(value, Mapping):
+        raise DataError(
+            f"expected an event as a tuple (user, item, event_id, time), a mapping or an Event; got {shown(value)}; "
+            "give a list of such events"
+        )
+    if not {"user", "item"} <= value.keys() <= set(Event._fields):
+        raise DataError(
+            "expected an event with user, item and, where known, event_id and time; "
+            f"got {shown(list(value))}; name exactly these"
+        )
+    return value["user"], value["item"], value.get("event_id"), value.get("time")
 
 
 def id_text(value: Any, what: str) -> str:
@@ -184,7 +186,3 @@ def _no_time(value: object) -> DataError:
         f"expected a time as a finite number, a datetime or ISO text such as 2026-01-31T12:00:00Z; got {shown(value)}; "
         "leave it out where there is none"
     )
-
-
-def _keys(value: Mapping[Any, Any]) -> str:
-    return shown(list(value))

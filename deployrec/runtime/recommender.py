@@ -22,6 +22,7 @@ from deployrec.runtime.events import (
     Observation,
     Outcome,
     Time,
+    event_fields,
     event_hash,
     events_of,
     id_text,
@@ -284,7 +285,7 @@ class Recommender:
         users, read = [], []
         for place, value in enumerate(events):
             try:
-                user, item, event_id, time = Event.of(value)
+                user, item, event_id, time = event_fields(value)
                 users.append(id_text(user, "a user id"))
                 read.append(self._observation(item, event_id, time))
             except DeployrecError as error:

@@ -54,7 +54,7 @@ def check_rows(num_items: int, *arrays: np.ndarray) -> None:
         if rows.size == 1 and 0 <= rows.item() <= num_items:
             continue
         # Seen as unsigned, a negative row is a huge one: one pass finds both ends.
-        if rows.size and np.maximum.reduce(rows.view(UNSIGNED[rows.itemsize]), axis=None) > num_items:
+        if rows.size and int(np.maximum.reduce(rows.view(UNSIGNED[rows.itemsize]), axis=None)) > num_items:
             wrong = rows[(rows < 0) | (rows > num_items)].flat[0]
             raise UnknownItemError(
                 f"expected item rows from 0 to {num_items}; got {wrong}; take rows from this bundle's items.csv"

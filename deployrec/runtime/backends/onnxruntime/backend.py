@@ -59,13 +59,13 @@ class OnnxRuntimeBackend:
         self.bound_score = BoundGraph(self.sessions["score"], self.manifest)
 
     def step(self, rows: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
-        check_rows(self.num_items, rows, NOTHING if exclude is None else exclude)
+        check_rows(self.num_items, rows, *(() if exclude is None else (exclude,)))
         if self.bound_step and len(rows) == 1:
-            return self.bound_step.run(rows, NOTHING if exclude is None else exclude, state)
+            return self.bound_step.run(rows, exclude, state)
         return self._run("step", {"item_id": rows}, exclude, state)
 
     def encode(self, rows: np.ndarray, lengths: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
-        check_rows(self.num_items, rows, NOTHING if exclude is None else exclude)
+        check_rows(self.num_items, rows, *(() if exclude is None else (exclude,)))
         return self._run("encode", {"item_ids": rows, "lengths": lengths}, exclude, state)
 
     def score(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,13 +113,14 @@ class BoundGraph:
         user = outputs.get("user", self.first)
         self.answer = Output(outputs["topk_items"], outputs["topk_scores"], user, present)
 
-    def run(self, first: np.ndarray, exclude: np.ndarray, state: State) -> Output:
+    def run(self, first: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
         """`first` is the item row [1] or user vector [1, D]; the answer lies in the bound buffers themselves."""
         self.first[...] = first
         for buffer, name in self.past:
             buffer[...] = state[name]
-        bound = self.binding(exclude.shape[1])
-        bound.fill(exclude)
+        bound = self.binding(1 if exclude is None else exclude.shape[1])
+        if exclude is not None:
+            bound.fill(exclude)
         self.session.run_with_iobinding(bound.binding)
         return self.answer
 
