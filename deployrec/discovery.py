@@ -37,20 +37,21 @@ def check(kind: str, name: str) -> None:
 
 def find(kind: str, name: str) -> Any:
     """The module (or object) behind a name, ours where both have it; raises ConfigError for an unknown name."""
-    check(kind, name)
     if name in _own(kind):
         return import_module(f"{FOLDERS[kind]}.{name}")
-    point = next(iter(entry_points(group=f"deployrec.{kind}", name=name)))
-    try:
-        return point.load()
-    except Exception as error:
-        raise ConfigError(
-            f"expected {point.value} to load, which offers '{name}' of the {kind}; got {type(error).__name__}: "
-            f"{first_line(error)}; mend its package or uninstall it"
-        ) from error
+    for point in entry_points(group=f"deployrec.{kind}", name=name):
+        try:
+            return point.load()
+        except Exception as error:
+            raise ConfigError(
+                f"expected {point.value} to load, which offers '{name}' of the {kind}; got {type(error).__name__}: "
+                f"{first_line(error)}; mend its package or uninstall it"
+            ) from error
+    raise ConfigError(f"expected one of the {kind} {', '.join(names(kind))}; got '{name}'; name one of them")
 
 
 def _own(kind: str) -> set[str]:
+    # Found, not imported: a wrong name is refused before torch has been loaded.
     folder = find_spec(FOLDERS[kind])
     modules = pkgutil.iter_modules(folder.submodule_search_locations if folder else [])
     return {module.name for module in modules} - SUPPORT

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from deployrec.data import Dataset
-from deployrec.models import SequentialRecommender, build_model
+from deployrec.models import ModelClass, SequentialRecommender, build_model
 from deployrec.training.module import TrainingModule
 from deployrec.training.windows import WindowBatch
 
 
-def random_model(key: str, dataset: Dataset, seed: int = 0) -> SequentialRecommender:
+def random_model(key: str | ModelClass, dataset: Dataset, seed: int = 0) -> SequentialRecommender:
     """A small model whose weights are all random, biases and norms included, as after a training."""
     torch.manual_seed(seed)
     model = build_model(key, dataset.num_items, {"dim": 16})

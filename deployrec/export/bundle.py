@@ -23,14 +23,13 @@ from deployrec.data import Dataset, write_items
 from deployrec.errors import BundleError, ConfigError, ParityError
 from deployrec.export.graphs import write_graphs
 from deployrec.export.onnx_ops import OPSET
-from deployrec.export.parity import choose_histories, compare_torch, reference_cases
+from deployrec.export.parity import ENCODE_CHUNK, choose_histories, compare_torch, reference_cases
 from deployrec.files import atomic_write, canonical_json, check_writable
 from deployrec.models import SequentialRecommender, identity
 from deployrec.progress import Progress, silent
 from deployrec.runtime.verify import compare_graphs
 
 MAX_EXCLUDE = 512
-ENCODE_CHUNK = 512
 MOST_TOP_K = 3839  # TensorRT's TopK takes fewer than 3,840
 
 

@@ -16,6 +16,8 @@ from deployrec.models import SequentialRecommender, State
 from deployrec.progress import Progress, silent
 
 LONGEST = 2000
+ENCODE_CHUNK = 512
+"""Events that one run of encode.onnx reads; all that a model without a state reads of a history."""
 REAL_HISTORIES = 8
 
 
@@ -89,8 +91,8 @@ def compare_torch(
 
 
 def served(model: SequentialRecommender, history: np.ndarray) -> np.ndarray:
-    """What the model reads of a history: all of it, or the newest events that its state holds exactly."""
-    window = model.state_spec.exact_up_to
+    """What the model reads of a history: all of it, or the newest events that its state, or one encode, holds."""
+    window = model.state_spec.exact_up_to if model.state_spec.tensors else ENCODE_CHUNK
     return history if window is None else history[-window:]
 
 

@@ -34,7 +34,7 @@ class Least(SequentialRecommender):
 
 
 class EncodeOnly(SequentialRecommender):
-    """Reads the whole history each time: no state, no step."""
+    """The mean of the history, read whole each time: no state, no step."""
 
     config_class = Config
 
@@ -42,7 +42,8 @@ class EncodeOnly(SequentialRecommender):
         super().__init__(num_items, config, StateSpec())
 
     def encode(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        return self.embedding(items).cumsum(1), {}
+        x = self.embedding(items)
+        return x.cumsum(1) / torch.arange(1, x.shape[1] + 1, device=x.device).unsqueeze(1), {}
 
 
 @pytest.mark.parametrize("model", [Least, EncodeOnly])
