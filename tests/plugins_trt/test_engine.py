@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from deployrec.bundle.bundle import Bundle
+from deployrec.export.engine import profile
 from deployrec.runtime.recommender import Recommender
 
 PLUGIN_LAYERS = {"glintru": 1, "recblr": 2}
@@ -165,3 +167,9 @@ def test_backend_without_a_gpu_says_so(
     )
     run = python(builder_environment, "-c", script, path)
     assert "ConfigError: expected a GPU for TensorRT; got no CUDA driver" in run.stderr
+
+
+@pytest.mark.parametrize(("num_items", "most"), [(5, 512), (3416, 3416), (10**6, 16_384)])
+def test_a_plan_takes_as_many_seen_items_as_there_are(num_items: int, most: int) -> None:
+    manifest = SimpleNamespace(num_items=num_items, encode_chunk=512)
+    assert profile(manifest, 8)["E"] == (1, 64, most)
