@@ -134,8 +134,7 @@ def test_cuda_is_named_only_where_it_can_load(monkeypatch: pytest.MonkeyPatch) -
 
 def test_cuda_never_rounds_products_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(providers, "why_no_cuda", lambda: "")
-    (name, options), *_ = onnxruntime_providers("cuda")
-    assert (name, options["use_tf32"]) == ("CUDAExecutionProvider", "0")
+    assert onnxruntime_providers("cuda")[0] == ("CUDAExecutionProvider", {"use_tf32": "0"})
 
 
 def test_loading_and_asking_for_cuda_print_nothing(twin_bundle: Callable[..., Bundle]) -> None:
