@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.manifest import Manifest
 from deployrec.export.engine import profile
 from deployrec.runtime.recommender import Recommender
 
@@ -171,5 +173,5 @@ def test_backend_without_a_gpu_says_so(
 
 @pytest.mark.parametrize(("num_items", "most"), [(5, 512), (3416, 3416), (10**6, 16_384)])
 def test_a_plan_takes_as_many_seen_items_as_there_are(num_items: int, most: int) -> None:
-    manifest = SimpleNamespace(num_items=num_items, encode_chunk=512)
+    manifest = cast(Manifest, SimpleNamespace(num_items=num_items, encode_chunk=512))
     assert profile(manifest, 8)["E"] == (1, 64, most)
