@@ -137,7 +137,7 @@ def test_without_tensorrt_the_error_says_what_to_install(bundle_of: Callable[[st
         "import sys\n"
         "sys.modules['tensorrt'] = sys.modules['tensorrt_bindings'] = None\n"
         "sys.argv = ['deployrec', 'build', 'engine', sys.argv[1]]\n"
-        "from deployrec.cli.main import main\n"
+        "from deployrec.__main__ import main\n"
         "main()\n"
     )
     run = python(dict(os.environ), "-c", script, bundle_of("recblr"))
