@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import polars as pl
 import pytest
 
 import deployrec
-from deployrec.errors import ConfigError
+from deployrec.errors import ConfigError, DataError
 
 
 def test_importing_loads_nothing_heavy() -> None:
@@ -31,14 +33,10 @@ def test_every_public_name_is_there() -> None:
         deployrec.nothing  # noqa: B018
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(vars(deployrec), "train", raising=False)
-    for module in [name for name in sys.modules if name.startswith("deployrec.training")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
-    monkeypatch.setitem(sys.modules, "lightning", None)
-    with pytest.raises(ConfigError, match=r'expected the package lightning; .* pip install "deployrec\[train\]"'):
-        deployrec.train  # noqa: B018
+def test_a_missing_extra_is_named() -> None:
+    script = "import sys; sys.modules['lightning'] = None; import deployrec; deployrec.train"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert re.search(r'ConfigError: expected the package lightning; .* pip install "deployrec\[train\]"', ended.stderr)
 
 
 def test_from_a_frame_to_recommendations(tmp_path: Path) -> None:
@@ -59,3 +57,23 @@ def test_from_a_frame_to_recommendations(tmp_path: Path) -> None:
     best = recommender.recommend("ann", k=5)
     assert len(best) == 5
     assert "film 3" not in {item.item_id for item in best}
+
+
+def test_a_frame_is_a_log_wherever_a_log_is_taken(tmp_path: Path) -> None:
+    log = pd.DataFrame({"user_id": [0] * 6 + [1] * 6, "item_id": [*"abcabd", *"bcdabc"], "timestamp": range(12)})
+    run = deployrec.train("gru4rec", log, settings={"dim": 8, "hidden": 8, "epochs": 1}, root=tmp_path)
+    films = deployrec.load_dataset(log)
+    run.check_data(films)
+    assert deployrec.evaluate(run, log).to_dict() == deployrec.evaluate(run, films).to_dict()
+    with pytest.raises(DataError, match=r"expected a path or a frame .* got list"):
+        deployrec.train("gru4rec", [log], root=tmp_path)
+    with pytest.raises(ConfigError, match=r"expected a model; got Run; pass its model\(\)"):
+        deployrec.export_bundle(run, films, tmp_path / "bundle")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"expected a run, a bundle, .* got Dataset"):
+        deployrec.evaluate(films, log)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="trained on, 4 items; got sample with 480"):
+        deployrec.export_bundle(run.model(), deployrec.load_dataset("sample"), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+    report = deployrec.export_bundle(run.model(), films, tmp_path / "bundle")
+    assert repr(report).startswith(f"ExportReport({report.bundle!r}: parity holds)\n  ")
+    assert len(repr(report)) < 1000

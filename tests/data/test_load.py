@@ -174,7 +174,8 @@ def test_a_path_that_is_no_log_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [{"min_user": 0}, {"limit": 0}, {"user": "x", "item": "x"}, {"on_bad_row": "drop"}, {"sep": ""}, {"sep": '"'},
-     {"time_format": "ms"}, {"title": "name"}, {"items": "nowhere.csv"}],
+     {"time_format": "ms"}, {"title": "name"}, {"items": "nowhere.csv"}, {"items": 3}, {"user": 0}, {"sep": 9},
+     {"time_format": 1}, {"min_user": "2"}, {"min_item": 1.5}],
 )  # fmt: skip
 def test_senseless_options_are_refused(tmp_path: Path, options: dict[str, int | str]) -> None:
     with pytest.raises(DataError, match=r"^expected .*; got .*; "):
