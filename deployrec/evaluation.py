@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import MANIFEST, Manifest
-from deployrec.data import Dataset
+from deployrec.data import Dataset, load_dataset
 from deployrec.errors import ConfigError
 from deployrec.export.scorer import BundleScorer
 from deployrec.models import SequentialRecommender
@@ -29,7 +29,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     subject: Subject | str | Path,
-    data: Dataset | str | Path | None = None,
+    data: Any = None,
     *,
     split: str = "test",
     device: str = "auto",
@@ -40,7 +40,7 @@ def evaluate(
 
     subject    a finished run, a bundle (each event of a history is then one run of its step graph, as it serves), the
                folder of either, or a model
-    data       what the subject was trained on; a run on a log finds its own
+    data       what the subject was trained on: a Dataset, a frame, or where its log lies; a run on a log finds its own
     split      "test" or "validation"
     window     events that a model reads at once; runs and bundles know theirs
 
@@ -51,7 +51,7 @@ def evaluate(
 
 def explain(
     subject: Subject | str | Path,
-    data: Dataset | str | Path | None = None,
+    data: Any = None,
     *,
     split: str = "test",
     device: str = "auto",
@@ -62,6 +62,8 @@ def explain(
     check_split(split)
     place = device_of(device)
     subject = open_subject(subject) if isinstance(subject, str | Path) else subject
+    if not isinstance(data, str | Path | None):
+        data = load_dataset(data)
     if isinstance(subject, SequentialRecommender):
         if not isinstance(data, Dataset) or window is None:
             raise ConfigError("expected a data set and a window for a model; got one of them or none; pass both")
@@ -78,6 +80,10 @@ def explain(
             model.to(place), dataset, window=subject.training.window, split=split, progress=progress
         )
         return Evaluation(report, report.notes(subject.is_sample))
+    if not isinstance(subject, Bundle):
+        raise ConfigError(
+            f"expected a run, a bundle, the folder of either, or a model; got {type(subject).__name__}; pass one"
+        )
     manifest = subject.manifest
     dataset = data if isinstance(data, Dataset) else _source(manifest, _text(data)).load(progress)
     check_digest(dataset, manifest.data["digest"], subject.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -112,7 +112,8 @@ class _Lines:
         wait = QUIET_SECONDS
         while not self._ended.wait(wait):
             wait = EVERY_SECONDS
-            self._console.print(self._line(), markup=False, highlight=False, soft_wrap=True)
+            with suppress(OSError):  # a full disk: the work's own next line says so
+                self._console.print(self._line(), markup=False, highlight=False, soft_wrap=True)
 
     def _line(self) -> str:
         elapsed = time.monotonic() - self._started

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import polars as pl
 import pytest
 
 import deployrec
+from deployrec.errors import ConfigError, DataError
 
 
 def test_importing_loads_nothing_heavy() -> None:
@@ -62,3 +64,23 @@ def test_from_a_frame_to_recommendations(tmp_path: Path) -> None:
     best = recommender.recommend("ann", k=5)
     assert len(best) == 5
     assert "film 3" not in {item.item_id for item in best}
+
+
+def test_a_frame_is_a_log_wherever_a_log_is_taken(tmp_path: Path) -> None:
+    log = pd.DataFrame({"user_id": [0] * 6 + [1] * 6, "item_id": [*"abcabd", *"bcdabc"], "timestamp": range(12)})
+    run = deployrec.train("gru4rec", log, settings={"dim": 8, "hidden": 8, "epochs": 1}, root=tmp_path)
+    films = deployrec.load_dataset(log)
+    run.check_data(films)
+    assert deployrec.evaluate(run, log).to_dict() == deployrec.evaluate(run, films).to_dict()
+    with pytest.raises(DataError, match=r"expected a path or a frame .* got list"):
+        deployrec.train("gru4rec", [log], root=tmp_path)
+    with pytest.raises(ConfigError, match=r"expected a model; got Run; pass its model\(\)"):
+        deployrec.export_bundle(run, films, tmp_path / "bundle")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"expected a run, a bundle, .* got Dataset"):
+        deployrec.evaluate(films, log)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="trained on, 4 items; got sample with 480"):
+        deployrec.export_bundle(run.model(), deployrec.load_dataset("sample"), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+    report = deployrec.export_bundle(run.model(), films, tmp_path / "bundle")
+    assert repr(report).startswith(f"ExportReport({report.bundle!r}: parity holds)\n  ")
+    assert len(repr(report)) < 1000

@@ -39,32 +39,45 @@ def leaving(what: str) -> Iterator[None]:
 def open_ended_pipes() -> Iterator[None]:
     """Inside, a reader that stops reading (`| head -1`) ends neither the work nor its exit code."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Patient(sys.stdout), _Patient(sys.stderr)
+    patient = _Patient(sys.stdout), _Patient(sys.stderr)
+    sys.stdout, sys.stderr = patient
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in patient:
+            stream.end()
         sys.stdout, sys.stderr = before
 
 
 class _Patient:
-    """A text stream whose writes go nowhere once nobody reads them."""
+    """A text stream whose writes go nowhere once nobody reads them, and whose errors name it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        try:
+        with self._patience():
             return self._stream.write(text)
-        except BrokenPipeError:
-            self._give_up()
-            return len(text)
+        return len(text)
 
     def flush(self) -> None:
+        with self._patience():
+            self._stream.flush()
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            self._give_up()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._stream.name) from error
+
+    def end(self) -> None:
+        """Leaves nothing that the interpreter would try to write again."""
         try:
             self._stream.flush()
-        except BrokenPipeError:
+        except OSError:
             self._give_up()
 
     def _give_up(self) -> None:

@@ -46,8 +46,7 @@ def demo(
     for name in NEEDED:
         if find_spec(name) is None:
             raise missing_package(name)
-    if port is not None:
-        _check_port(address, port)
+    _check_place(address, port)
     if bundle is None:
         bundle = Path("bundles") / QUICK_MODEL
         if not bundle.exists():
@@ -61,10 +60,17 @@ def demo(
         raise typer.Exit(subprocess.call(command))
 
 
-def _check_port(address: str, port: int) -> None:
+def _check_place(address: str, port: int | None) -> None:
+    """ConfigError where no page can be opened; without a port any free one would do."""
     try:
-        with socket.create_server((address, port)):
+        with socket.create_server((address, port or 0)):
             pass
+    except socket.gaierror:
+        raise ConfigError(f"expected an address of this machine; got {address}; pass another --address") from None
     except (OSError, OverflowError) as error:
         reason = "no port number" if isinstance(error, OverflowError) else os.strerror(error.errno or 0).lower()
+        if port is None:
+            raise ConfigError(
+                f"expected an address of this machine; got {address} ({reason}); pass another --address"
+            ) from None
         raise ConfigError(f"expected a free port at {address}; got {port} ({reason}); pass another --port") from None

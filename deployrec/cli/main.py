@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
         except DeployrecError as error:
             return _stop(str(error), error.exit_code)
         except (_InterruptedError, KeyboardInterrupt) as interrupt:
-            return _stop(f"interrupted; {interrupt or 'nothing was written'}", 130)
+            return _stop(f"interrupted; {str(interrupt) or 'nothing was written'}", 130)
         except ModuleNotFoundError as error:
             missing = missing_extra(error)
             if missing is None:

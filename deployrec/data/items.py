@@ -131,6 +131,8 @@ def _open(source: Any, item: str) -> tuple[str, list[str], Callable[[Wanted, Bad
             frame_columns(source),
             lambda wanted, bad: read_frame(source, wanted, IN_MEMORY),
         )
+    if not isinstance(source, str | Path):
+        raise DataError(f"expected items as a file or a frame; got {source!r}; name a file")
     path = Path(source)
     if not path.is_file():
         raise DataError(f"expected a file of items; got {path}, which is not there; check the path")

@@ -42,7 +42,7 @@ def load_dataset(
                .csv, .tsv, .parquet, RecBole's X.inter (with X.item), MovieLens's ratings.dat (with movies.dat) and
                u.data (with u.item); text may be compressed (.gz, .zst, .bz2, .xz)
     user, item, time
-               names of the columns (other capitals will do); time=None takes the order of the file as that in time
+               names of the columns (other capitals will do); time=None or "" takes the order of the file as the time's
     title      the column of item titles, in the log or in `items`; None finds a usual name
     time_format
                how times are written: a strptime format, "iso", "unix", "day-first" or "month-first"; None finds out,
@@ -75,6 +75,7 @@ def load_dataset(
         if given:
             raise DataError(f"expected a data set as it is; got {', '.join(given)} beside it; leave them out")
         return source
+    _check_texts(user=user, item=item, time=time, title=title, time_format=time_format, sep=sep)
     _check(min_user, min_item, limit, on_bad_row, time_format)
     if isinstance(source, str) and source == SAMPLE:
         return _sample(given)
@@ -82,7 +83,7 @@ def load_dataset(
         raise DataError(
             f"expected a path or a frame (polars, pandas, Arrow); got {type(source).__name__}; make one of it"
         )
-    options = LogOptions(user, item, time, title, time_format, sep if sep is None else _separator(sep))
+    options = LogOptions(user, item, time or None, title, time_format, sep if sep is None else _separator(sep))
     if len(set(options.named)) < len(options.named):
         raise DataError(f"expected three different columns; got '{user}', '{item}' and '{time}'; name each once")
     bad = BadRows(skip=on_bad_row == "skip")
@@ -92,10 +93,18 @@ def load_dataset(
     return replace(dataset, notes=(*bad.notes(), *dataset.notes, *remarks), origin=_origin(source, given))
 
 
+def _check_texts(**given: Any) -> None:
+    for option, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise DataError(f"expected {option} as a text; got {value!r}; write it in quotes")
+
+
 def _check(min_user: int, min_item: int, limit: int | None, on_bad_row: str, time_format: str | None) -> None:
     for option, value in (("min_user", min_user), ("min_item", min_item), ("limit", limit)):
-        if value is not None and value < 1:
-            raise DataError(f"expected {option} of at least 1; got {value}; leave it out to keep everything")
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise DataError(
+                f"expected {option} as a whole number of at least 1; got {value!r}; leave it out to keep everything"
+            )
     if on_bad_row not in ("error", "skip"):
         raise DataError(f"expected on_bad_row out of error, skip; got '{on_bad_row}'; choose one of them")
     check_time_format(time_format)

@@ -27,7 +27,7 @@ from deployrec.export.parity import ENCODE_CHUNK, choose_histories, compare_torc
 from deployrec.files import atomic_write, canonical_json, check_writable
 from deployrec.models import SequentialRecommender, identity
 from deployrec.progress import Progress, silent
-from deployrec.runtime.verify import compare_graphs
+from deployrec.runtime.verify import VerifyReport, compare_graphs
 
 MAX_EXCLUDE = 512
 MOST_TOP_K = 3839  # TensorRT's TopK takes fewer than 3,840
@@ -39,6 +39,10 @@ class ExportReport:
 
     bundle: Bundle
     comparisons: list[Comparison]
+
+    def __repr__(self) -> str:
+        """As `verify` prints the same certificate."""
+        return repr(VerifyReport(self.bundle, self.comparisons, [])).replace("VerifyReport", "ExportReport", 1)
 
 
 def export_bundle(
@@ -57,11 +61,12 @@ def export_bundle(
     top_k: items a request can get at most (fewer where the catalogue is smaller); window: events of a training window,
     an edge that the certificate covers; training: what the manifest says about the training run; progress
     hears of every graph and every history.
-    Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `top_k` out of range or weights
-    that are not finite; ParityError if a gate fails (the report is then OUT.parity-failed.json); BundleError if the
-    disk refuses. Nothing else is left.
+    Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `top_k` or `window` out of
+    range, a model of another catalogue than the data set's or with weights that are not finite; ParityError if a gate
+    fails (the report is then OUT.parity-failed.json); BundleError if the disk refuses. Nothing else is left.
     """
     out = Path(out)
+    _check_fit(model, dataset, window)
     check_top_k(top_k)
     check_target(out, force)
     check_weights(model)
@@ -106,10 +111,25 @@ def describe(
     }
 
 
+def _check_fit(model: object, dataset: object, window: object) -> None:
+    if not isinstance(model, SequentialRecommender):
+        hint = "pass its model()" if hasattr(model, "model") else "pass a trained model"
+        raise ConfigError(f"expected a model; got {type(model).__name__}; {hint}")
+    if not isinstance(dataset, Dataset):
+        raise ConfigError(f"expected a data set; got {type(dataset).__name__}; pass what `load_dataset` returns")
+    if model.num_items != dataset.num_items:
+        raise ConfigError(
+            f"expected the data that the model was trained on, {model.num_items:,} items; got {dataset.name} with "
+            f"{dataset.num_items:,}; pass that data set"
+        )
+    if not (isinstance(window, int) and window >= 1):
+        raise ConfigError(f"expected window as a whole number of at least 1; got {window!r}; pass the training's")
+
+
 def check_top_k(top_k: int) -> None:
     """Raises ConfigError for a number of items that no request can get."""
-    if not 1 <= top_k <= MOST_TOP_K:
-        raise ConfigError(f"expected top_k from 1 to {MOST_TOP_K}; got {top_k}; ask for fewer items")
+    if not (isinstance(top_k, int) and 1 <= top_k <= MOST_TOP_K):
+        raise ConfigError(f"expected top_k from 1 to {MOST_TOP_K}; got {top_k!r}; ask for fewer items")
 
 
 def check_target(out: Path, force: bool) -> None:

@@ -32,7 +32,7 @@ def model_class(model: str | ModelClass) -> ModelClass:
     The current folder is searched last for the module. Raises ConfigError for a name, a module or a class that is not
     there, and for a class that does not fulfil the contract.
     """
-    if isinstance(model, type):
+    if not isinstance(model, str):
         found: Any = model
     elif ":" in model:
         found = _from_module(model)

@@ -6,7 +6,7 @@ import hashlib
 import math
 import reprlib
 from collections.abc import Iterable, Mapping, Set
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -123,6 +123,8 @@ def seconds(value: object) -> float:
             raise _no_time(value) from None
     elif isinstance(value, np.datetime64):
         number = np.nan if np.isnat(value) else value.astype("datetime64[ns]").astype(np.int64).item() / 1e9
+    if type(number) is date:
+        number = datetime(number.year, number.month, number.day)
     if isinstance(number, datetime):
         try:
             number = (number if number.tzinfo else number.replace(tzinfo=UTC)).timestamp()

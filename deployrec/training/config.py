@@ -107,7 +107,8 @@ def parse_settings(model: str | ModelClass, settings: Settings) -> dict[str, Any
     """
     known = {**options_of(TrainingConfig), **options_of(model_class(model).config_class)}
     parsed: dict[str, Any] = {}
-    for key, value in _pairs(settings):
+    for name, value in _pairs(settings):
+        key = str(name)
         if key not in known:
             near = get_close_matches(key, known, n=1)
             hint = (
@@ -131,8 +132,10 @@ def _pairs(settings: Settings) -> Iterable[tuple[str, Any]]:
     if isinstance(settings, Mapping):
         yield from settings.items()
         return
+    if not isinstance(settings, Iterable):
+        raise ConfigError(f"expected settings as a dict or key=value texts; got {settings!r}; give one of them")
     for setting in [settings] if isinstance(settings, str) else settings:
-        key, equals, text = setting.partition("=")
+        key, equals, text = str(setting).partition("=")
         if not equals:
             raise ConfigError(f"expected --set key=value; got '{setting}'; write it with an equals sign")
         yield key.strip(), text.strip()
@@ -140,7 +143,7 @@ def _pairs(settings: Settings) -> Iterable[tuple[str, Any]]:
 
 def _value(known: Option, value: Any) -> Any:
     """A text parsed, a number of numpy's as Python's, a number for a choice ("32") as its text; then checked."""
-    value = value.item() if hasattr(value, "item") and not isinstance(value, str) else value
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
     if get_origin(known.kind) is Literal:
         value = str(value)
     if isinstance(value, str):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
-from deployrec.data import Dataset, leave_one_out
+from deployrec.data import Dataset, leave_one_out, load_dataset
 from deployrec.errors import ConfigError, RunError
 from deployrec.files import check_writable
 from deployrec.models import ModelClass, SequentialRecommender, build_model, model_class
@@ -30,7 +31,7 @@ NOTHING_LEFT = "no run is left: it had no checkpoint yet"
 
 def train(
     model: str | ModelClass,
-    data: Dataset | DataSource | str | Path,
+    data: Any,
     *,
     preset: str = "quick",
     seed: int | None = None,
@@ -41,7 +42,7 @@ def train(
     """Trains `model` on `data` by a preset and returns the finished run under root/MODEL/TIME.
 
     model      a name out of `available_models()`, "package.module:Class", or a class
-    data       a data set in memory, or where one lies ("sample", a file, a folder, a DataSource with its options)
+    data       a Dataset, a frame or a place as `load_dataset` takes them, or a DataSource: a place with its options
     preset     "quick" (minutes, for a first look) or "full" (the recipe for best figures)
     seed       fixes weights, windows and dropout; None takes the recipe's
     settings   {"dim": 128, "learning_rate": 0.002} or ["dim=128"], over the preset's: options of the model or fields
@@ -72,7 +73,7 @@ def check_request(model: str | ModelClass, preset: str, seed: int | None, settin
 
 def start(
     model: str | ModelClass,
-    data: Dataset | DataSource | str | Path,
+    data: Any,
     *,
     preset: str = "quick",
     seed: int | None = None,
@@ -84,10 +85,10 @@ def start(
     """Makes an unfinished run that `fit` trains; `dataset` saves loading `data` a second time."""
     console = console or Console(quiet=True)
     model = model_class(model)  # before the data, which can take long to read
-    source = None if isinstance(data, Dataset) else data if isinstance(data, DataSource) else DataSource(str(data))
+    source = DataSource(str(data)) if isinstance(data, str | Path) else data if isinstance(data, DataSource) else None
     if dataset is None:
         with working(console, "reading the data") as progress:
-            dataset = data if isinstance(data, Dataset) else source.load(progress)  # type: ignore[union-attr]
+            dataset = source.load(progress) if source else load_dataset(data, progress=progress)
     for note in dataset.notes:
         _say(console, f"note: {note}")
     untrained, recipe = configure(model, dataset, preset, seed, settings)

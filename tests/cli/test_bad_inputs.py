@@ -227,6 +227,7 @@ demo nowhere
 demo edited
 demo bundle --port 99999
 demo bundle --port zero
+demo bundle --address 999.1.1.1
 data
 data get
 data get netflix

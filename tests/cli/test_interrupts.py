@@ -93,3 +93,22 @@ def test_a_reader_that_stops_reading(words: str, bundle_of: Callable[[str], Path
     ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path) -> None:
+    for arguments in (["--version"], ["data", "info", "sample"]):
+        with open("/dev/full", "w") as full:
+            command = [sys.executable, "-m", "deployrec", *arguments]
+            ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        assert ended.returncode == 2
+        assert ended.stderr == (
+            "deployrec: expected to use <stdout>; got 'No space left on device'; check the path and its permissions\n"
+        )
+
+
+def test_an_interruption_that_nobody_explains_has_written_nothing(
+    deployrec: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployrec.cli.usage.refuse_repeats", interrupt)
+    stopped(deployrec("models"), "nothing was written")

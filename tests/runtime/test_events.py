@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import time as clock
 from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
@@ -31,7 +32,7 @@ NO_IDS = [
 NO_TIMES = [
     *("", "yesterday", "1700000000.5", "31.12.2026", "2026-13-01", b"2026-01-01", True, np.False_),
     *(float("nan"), float("inf"), -np.inf, np.float32("nan"), 10**400, np.datetime64("NaT"), object(), [1.0], {1.0}),
-    *(Decimal("1.5"), date(2026, 1, 1), timedelta(1), complex(1)),
+    *(Decimal("1.5"), clock(1, 2), timedelta(1), complex(1)),
 ]
 
 
@@ -110,6 +111,7 @@ def test_anything_else_as_an_id_is_refused_and_changes_nothing(
         *(
             ("1970-01-01T00:00:01.5", 1.5),
             (datetime(1970, 1, 1, 0, 1), 60.0),
+            (date(1970, 1, 2), 86_400.0),
             (datetime(1970, 1, 1, 0, 1, tzinfo=UTC), 60.0),
         ),
         (datetime(1970, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))), 0.0),

@@ -74,6 +74,11 @@ def test_settings_that_are_wrong(setting: str, message: str, data: DataSource, t
         ("recblr", {"epochs": True}, "expected epochs as a whole number"),
         ("recblr", {"dim": 8.5}, "expected dim as a whole number"),
         ("recblr", {"dropout": [1]}, "expected dropout"),
+        ("recblr", {"dropout": np.array([0.1, 0.2])}, "expected dropout"),
+        ("recblr", {3: 1}, "expected a setting out of .* got '3'"),
+        ("recblr", 3, "expected settings as a dict or key=value texts; got 3"),
+        ("recblr", ["dim=16", 3], "expected --set key=value; got '3'"),
+        (None, (), "expected None to be a subclass of SequentialRecommender; got a NoneType"),
     ],
 )
 def test_settings_that_do_not_go_together(model: str, settings: Any, message: str, cycles: Dataset) -> None:

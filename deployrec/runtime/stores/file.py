@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from deployrec.errors import ConfigError, DataError, StaleStateError
-from deployrec.files import atomic_file, first_line
+from deployrec.files import atomic_file, check_writable, check_writable_file, first_line
 from deployrec.runtime.stores.base import Layout, Record, Rows, Store
 from deployrec.runtime.stores.memory import MemoryStore
 
@@ -27,10 +27,15 @@ RAGGED = ("seen", "event_hashes")
 
 def load(layout: Layout, address: str) -> FileStore:
     """Opens "file:PATH"; the file may not be there yet. Raises DataError for a broken one, StaleStateError for one of
-    another bundle."""
+    another bundle, ConfigError for a place where `close` could not write it."""
     if not address:
         raise ConfigError("expected file:PATH; got no path; name the file that holds the users' states")
-    return FileStore(layout, Path(address))
+    path = Path(address)
+    if not path.parent.is_dir():
+        raise ConfigError(f"expected a folder for {path}; got none; make {path.parent}, or name another file")
+    check_writable_file(path, "file:PATH")
+    check_writable(path.parent, "file:PATH")
+    return FileStore(layout, path)
 
 
 class FileStore(MemoryStore):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployrec.errors import DataError, StaleStateError
+from deployrec.errors import ConfigError, DataError, StaleStateError
 from deployrec.runtime import Bundle, Outcome, Recommender
 from tests.runtime.conftest import stored
 
@@ -208,3 +208,11 @@ def test_a_wrong_history_leaves_all_users(twin_bundle: Callable[..., Bundle], tm
     with pytest.raises(DataError, match="expected a list of item ids"):
         new.load_states(tmp_path / "states.npz", history=lambda user: "i1" if user == "bob" else ["i1"])
     assert stored(new, "here").num_events == 1
+
+
+def test_a_place_that_close_could_not_write_is_refused_at_once(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    for path, got in ((tmp_path / "none" / "states.npz", "got none; make"), (tmp_path, "got the folder")):
+        with pytest.raises(ConfigError, match=got):
+            Recommender.load(twin_bundle().path, store=f"file:{path}")
