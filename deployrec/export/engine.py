@@ -19,7 +19,7 @@ from deployrec.bundle.parity import Comparison, ParityCases
 from deployrec.errors import ConfigError
 from deployrec.export.half import half_products
 from deployrec.files import atomic_write, canonical_json, sha256_file
-from deployrec.runtime.backends.tensorrt.api import import_tensorrt, load_plugins, make_logger
+from deployrec.runtime.backends.tensorrt.api import has_plugins, import_tensorrt, load_plugins, make_logger
 from deployrec.runtime.verify import compare_graphs
 
 FOLDER = "engine"
@@ -127,6 +127,7 @@ class PlanBuilder:
     ) -> tuple[bytes, int]:
         """The plan, and how many plugin layers it has."""
         trt = self.trt
+        nodes = _plugin_nodes(trt, source)
         network = self.builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, self.log)
         if not parser.parse_from_file(str(source)):
@@ -134,7 +135,7 @@ class PlanBuilder:
             raise ConfigError(
                 f"expected TensorRT to parse {source.name}; got {' '.join(errors.split())}; report this line"
             )
-        layers = _plugin_layers(trt, network, source)
+        layers = _plugin_layers(trt, network, source, nodes)
         network.name = bundle_id
         config = self.builder.create_builder_config()
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default; its products keep 10 bits and miss the certificate
@@ -154,16 +155,26 @@ class PlanBuilder:
         return bytes(plan), layers
 
 
-def _plugin_layers(trt: Any, network: Any, source: Path) -> int:
-    """Counts the plugin layers; without the plugin the parser imports the nodes' bodies, silently, as slow loops."""
-    nodes = [node.op_type for node in onnx.load(source, load_external_data=False).graph.node if node.domain == DOMAIN]
+def _plugin_nodes(trt: Any, source: Path) -> int:
+    """How many nodes the plugins run; without the plugins the parser would import the nodes' bodies, as slow loops."""
+    nodes = [node for node in onnx.load(source, load_external_data=False).graph.node if node.domain == DOMAIN]
+    if nodes and not has_plugins(trt.get_plugin_registry()):
+        raise _no_plugins(source, len(nodes), 0)
+    return len(nodes)
+
+
+def _plugin_layers(trt: Any, network: Any, source: Path, expected: int) -> int:
     types = [network.get_layer(i).type for i in range(network.num_layers)]
     found = types.count(trt.LayerType.PLUGIN_V3)
-    if found != len(nodes):
-        raise ConfigError(
-            f"expected {len(nodes)} plugin layers in {source.name}; got {found} and a loop; load libdeployrec_plugin.so"
-        )
+    if found != expected:
+        raise _no_plugins(source, expected, found)
     return found
+
+
+def _no_plugins(source: Path, expected: int, found: int) -> ConfigError:
+    return ConfigError(
+        f"expected {expected} plugin layers in {source.name}; got {found} and a loop; load libdeployrec_plugin.so"
+    )
 
 
 def _write_graphs(bundle: Bundle, precision: str, folder: Path) -> dict[str, Path]:

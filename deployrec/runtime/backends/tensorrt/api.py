@@ -34,7 +34,7 @@ def load_plugins(trt: Any, library: str | Path | None) -> Path | None:
     Raises ConfigError for a library that is missing, cannot be loaded, or is another.
     """
     registry = trt.get_plugin_registry()
-    if _has_plugins(registry):
+    if has_plugins(registry):
         return None
     library = library or os.environ.get(PLUGIN_VARIABLE)
     if not library:
@@ -51,7 +51,7 @@ def load_plugins(trt: Any, library: str | Path | None) -> Path | None:
         raise ConfigError(
             f"expected {path} to be a plugin library; got {first_line(error)}; build plugins_trt for this machine"
         ) from None
-    if not _has_plugins(registry):
+    if not has_plugins(registry):
         raise ConfigError(
             f"expected {path} to hold {' and '.join(node.name for node in NODES)}; got another library; "
             "build plugins_trt for this machine"
@@ -79,5 +79,6 @@ def make_logger(trt: Any) -> Any:
     return ErrorLog()
 
 
-def _has_plugins(registry: Any) -> bool:
+def has_plugins(registry: Any) -> bool:
+    """Whether TensorRT's registry holds a plugin for every recurrence that graphs have as one node."""
     return all(registry.get_creator(node.name, PLUGIN_VERSION, "") is not None for node in NODES)
