@@ -10,14 +10,17 @@ nothing else run.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from measuring import UNTRACKED, add_out, clear_errors
-from peers import peers
 from rich.console import Console
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.measuring import UNTRACKED, add_out, clear_errors
+from benchmarks.peers import peers
 from deployrec.benchmark import BenchmarkConfig, Skipped, run_benchmark
 from deployrec.benchmark.bundles import random_bundle
 from deployrec.benchmark.chart import write_chart

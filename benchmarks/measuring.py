@@ -9,7 +9,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -39,7 +39,7 @@ class Timing:
     calls: int
 
 
-def time_together(calls: dict[str, Callable[[], object]], device: str, seconds: float = 0.5) -> dict[str, Timing]:
+def time_together(calls: Mapping[str, Callable[[], object]], device: str, seconds: float = 0.5) -> dict[str, Timing]:
     """Every call once a round, so that a busy machine slows all alike; 5 to 200 rounds, `seconds` for each call.
 
     On a GPU between events; a fill of 2 GiB before each call empties the L2 cache and hides the launch behind itself.

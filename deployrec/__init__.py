@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from deployrec.version import __version__
+
 if TYPE_CHECKING:
     from deployrec.bundle import Bundle
     from deployrec.data import Dataset, load_dataset
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from deployrec.runtime.verify import verify
     from deployrec.training.runs import Run
     from deployrec.training.train import train
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "deployrec.bundle": ("Bundle",),
@@ -29,7 +29,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [
+__all__ = [  # what a user imports; each is imported when it is first used
     "Bundle",
     "Dataset",
     "Event",
@@ -37,6 +37,7 @@ __all__ = [
     "Recommendation",
     "Recommender",
     "Run",
+    "__version__",
     "evaluate",
     "export_bundle",
     "load_dataset",

@@ -56,7 +56,16 @@ def test_a_value_outside_is_refused_in_words(key: str, value: Any, expected: str
 
 
 def test_values_inside_are_kept() -> None:
-    given = {"dim": 1, "dropout": 0, "rate": 5, "kind": "token", "gate": False, "inner": 7, "plain": -1, "name": ""}
+    given: dict[str, Any] = {
+        "dim": 1,
+        "dropout": 0,
+        "rate": 5,
+        "kind": "token",
+        "gate": False,
+        "inner": 7,
+        "plain": -1,
+        "name": "",
+    }
     assert make_config(Example, given, "example") == Example(**given)
 
 

@@ -15,7 +15,8 @@ import deployrec
 from deployrec.extras import EXTRAS
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 # Runs verbs where some packages cannot be imported; prints each exit code and what came on stderr.
 SCRIPT = """
 import contextlib, io, sys
@@ -50,8 +51,14 @@ def without(packages: tuple[str, ...], *lines: str) -> list[str]:
 def test_there_is_one_version_number() -> None:
     assert "version" in PROJECT["dynamic"]
     cmake = (ROOT / "plugins_trt" / "CMakeLists.txt").read_text()
-    assert re.search(r"project\(deployrec VERSION (\S+)", cmake)[1] == deployrec.__version__
-    assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[1] == deployrec.__version__
+    assert re.findall(r"project\(deployrec VERSION (\S+)", cmake) == [deployrec.__version__]
+    assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[0] == deployrec.__version__
+
+
+def test_a_wheel_holds_every_package_and_nothing_else() -> None:
+    shipped = {ROOT / folder for folder in PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
+    homes = (ROOT, ROOT / "kernels", ROOT / "demo_app")
+    assert shipped == {file.parent for home in homes for file in home.glob("deployrec*/__init__.py")}
 
 
 def test_the_base_is_numpy_and_one_extra_never_brings_both_runtimes() -> None:

@@ -19,17 +19,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pipe_gets_a_line_now_and_then_and_none_for_quick_work() -> None:
-    console = Console(file=io.StringIO())
+    console = Console(file=(written := io.StringIO()))
     with working(console, "quick work"):
         pass
-    assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+    assert written.getvalue() == ""
     with working(console, "reading [0]") as tell:
         time.sleep(0.1)
         tell(2, 8, "writing [1]")
         time.sleep(0.1)
         tell(4, 8, "writing [2]")
         time.sleep(0.2)
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    lines = written.getvalue().splitlines()
     assert lines[0] == "reading [0] ... 0:00"
     assert 3 <= len(lines) <= 5
     assert lines[-1].startswith("writing [2]  4 of 8, 0:00, left 0:0")
@@ -37,12 +37,12 @@ def test_a_pipe_gets_a_line_now_and_then_and_none_for_quick_work() -> None:
 
 
 def test_a_terminal_gets_one_line_that_goes_away() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    console = Console(file=(written := io.StringIO()), force_terminal=True, width=100)
     with working(console, "work") as tell:
         for done in range(3):
             tell(done, 3, f"step {done} of [x]")
             time.sleep(0.15)
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    shown = written.getvalue()
     assert "step 2 of [x]" in shown
     assert "left" in shown
     assert "-:--:--" not in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ SIZES = [(1024, 128), (4096, 128), (16384, 64), (16384, 128), (131072, 128)]
 
 def main(out: Path) -> None:
     """Writes gpu-long-user.json: seconds in one piece and in chunks, and their ratio."""
-    cases = []
+    cases: list[dict[str, Any]] = []
     for time, channels in SIZES:
         for name, in_chunks, in_one in walks(time, channels):
             timings = time_together({"chunks": in_chunks, "one piece": in_one}, "cuda")
@@ -50,4 +51,4 @@ def walks(time: int, channels: int) -> list[tuple[str, Callable[[], Any], Callab
         "bd_lru": lambda chunk: bd_lru_triton(x, r, i, lambda_, *rows, chunk),
         "bd_lru backward": lambda chunk: bd_lru_backward_triton(b, state, x, r, i, lambda_, a, *rows, chunk),
     }
-    return [(name, lambda call=call: call(None), lambda call=call: call(0)) for name, call in calls.items()]
+    return [(name, partial(call, None), partial(call, 0)) for name, call in calls.items()]

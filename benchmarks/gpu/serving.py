@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,8 @@ ITEMS, HISTORY = 3416, 200
 
 def main(out: Path) -> None:
     """Writes gpu-serving.json: medians in seconds, or why the provider cannot be used."""
-    cases, skipped = [], {}
+    cases: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         for key in ("recblr", "glintru"):
             bundle = random_bundle(key, ITEMS, Path(folder) / key, dim=64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,7 @@ USERS, EVENTS, ITEMS = 6040, 999_611, 3416
 def main(out: Path) -> None:
     """Writes gpu-training.json: seconds of an epoch with its validation, and events a second."""
     dataset = random_dataset()
-    cases = []
+    cases: list[dict[str, Any]] = []
     for model in ("recblr", "glintru"):
         for precision in ("32", "bf16"):
             epoch(model, precision, dataset)  # compiles the kernels

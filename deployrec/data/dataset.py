@@ -23,7 +23,7 @@ class Origin:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Items, users and their events; arrays are read-only and shared, never copied.
 
@@ -53,6 +53,10 @@ class Dataset:
             array = np.ascontiguousarray(getattr(self, name), dtype=np.int64).view()
             array.flags.writeable = False
             object.__setattr__(self, name, array)
+
+    def __repr__(self) -> str:
+        counts = f"{self.num_users:,} users, {self.num_items:,} items, {self.num_events:,} events"
+        return f"Dataset({self.name}: {counts})"
 
     @property
     def num_items(self) -> int:

@@ -133,8 +133,11 @@ class Updates:
     ) -> None:
         """Writes what `rows` have become once these events are read."""
         if width := self.reader.window:
-            items = [np.array([event.row for event in events], np.int32) for events in read]
-            rows.window = np.stack([np.concatenate(pair)[-width:] for pair in zip(rows.window, items, strict=True)])
+            before, rows.window = rows.window, np.empty_like(rows.window)
+            for place, events in enumerate(read):
+                new = [event.row for event in events[-width:]]
+                rows.window[place, : width - len(new)] = before[place, len(new) :]
+                rows.window[place, width - len(new) :] = new
         rows.records, rows.user, rows.state, rows.read = after, found.user, found.state, read
         self.store.write(users, rows)
 
@@ -183,12 +186,23 @@ class _Bookkeeping:
             hashes = np.concatenate((hashes, np.array(new, np.uint64)))
         else:
             for event in events:
-                self.row[()] = event.row
-                again = seen == self.row
-                seen = _appended(seen[~again] if np.count_nonzero(again) else seen, event.row)
+                seen = self.seen(seen, event.row)
                 if event.event_hash:
                     hashes = _appended(hashes, event.event_hash)
         return Record(version + 1, num_events + len(events), last.time, last.event_id, seen, hashes)
+
+    def seen(self, rows: np.ndarray, row: int) -> np.ndarray:
+        """Distinct item rows, the latest last, once this one is seen too."""
+        self.row[()] = row
+        again = rows == self.row
+        if not np.count_nonzero(again):
+            return _appended(rows, row)
+        at = int(again.argmax())
+        moved = np.empty_like(rows)
+        moved[:at] = rows[:at]
+        moved[at:-1] = rows[at + 1 :]
+        moved[-1] = row
+        return moved
 
 
 def _appended(array: np.ndarray, value: int) -> np.ndarray:

@@ -17,13 +17,13 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-import deployrec
 from deployrec.data import Dataset, Origin, load_dataset, write_items
 from deployrec.errors import DeployrecError, RunError
 from deployrec.files import atomic_write, exclusive
 from deployrec.models import ModelClass, SequentialRecommender, build_model, class_spec, identity, model_class, spec_of
 from deployrec.progress import Progress, silent
 from deployrec.training.config import TrainingConfig
+from deployrec.version import __version__
 
 SCHEMA = 1
 RUN_FILE, WEIGHTS_FILE, ITEMS_FILE, LOCK_FILE = "run.json", "weights.safetensors", "items.csv", "lock"
@@ -91,7 +91,7 @@ class Run:
             "training": training.to_dict(),
             "metrics": {},
             "versions": {
-                "deployrec": deployrec.__version__,
+                "deployrec": __version__,
                 "python": platform.python_version(),
                 "torch": torch.__version__,
             },

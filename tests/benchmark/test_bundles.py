@@ -1,5 +1,10 @@
 """Bundles made for timing compute what their models compute, over any catalogue, and rivals are made once."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +16,10 @@ from deployrec.errors import ConfigError
 from deployrec.export.graphs import StepGraph
 from deployrec.runtime.backends.base import load_backend
 
+Answer = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-def answers(bundle):
+
+def answers(bundle: Bundle) -> tuple[Answer, Answer]:
     """(ONNX Runtime's, torch's) top-k and user vector after one step of a batch of two."""
     items, exclude = np.array([3, 7]), np.array([[1, 0], [2, 9]])
     state = {t.name: np.zeros((2, *t.shape), np.float32) for t in bundle.manifest.state.tensors}
@@ -26,7 +33,9 @@ def answers(bundle):
 
 @pytest.mark.parametrize("num_items", [21, 480, 5000])
 @pytest.mark.parametrize("key", ["recblr", "sasrec"])
-def test_a_resized_bundle_is_the_model_with_another_table(bundle_of, tmp_path, key, num_items):
+def test_a_resized_bundle_is_the_model_with_another_table(
+    bundle_of: Callable[[str], Path], tmp_path: Path, key: str, num_items: int
+) -> None:
     resized = resized_bundle(Bundle.open(bundle_of(key)), num_items, tmp_path / "resized")
     Bundle.open(resized.path)
     assert resized.manifest.num_items == num_items
@@ -37,17 +46,22 @@ def test_a_resized_bundle_is_the_model_with_another_table(bundle_of, tmp_path, k
     assert (items == best).mean() > 0.9
 
 
-def test_a_bundles_model_in_torch_is_its_own(bundle_of):
+def test_a_bundles_model_in_torch_is_its_own(bundle_of: Callable[[str], Path]) -> None:
     (items, scores, user), (best, expected, vector) = answers(Bundle.open(bundle_of("recblr")))
     np.testing.assert_allclose(user, vector, atol=1e-5)
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     assert (items == best).mean() > 0.9
 
 
-def test_a_rival_is_exported_once_and_again_when_it_is_broken(tmp_path, monkeypatch):
+def test_a_rival_is_exported_once_and_again_when_it_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     made = []
-    monkeypatch.setattr(bundles, "random_bundle", lambda *a, **k: made.append(a) or random_bundle(*a, **k, dim=8))
+
+    def small(key: str, num_items: int, folder: Path) -> Bundle:
+        made.append(key)
+        return random_bundle(key, num_items, folder, dim=8)
+
+    monkeypatch.setattr(bundles, "random_bundle", small)
     first = rival_bundle("gru4rec", 30)
     assert rival_bundle("gru4rec", 30).manifest.bundle_id == first.manifest.bundle_id
     assert len(made) == 1
@@ -57,7 +71,7 @@ def test_a_rival_is_exported_once_and_again_when_it_is_broken(tmp_path, monkeypa
     assert len(list(first.path.parent.iterdir())) == 1
 
 
-def test_an_unknown_rival_is_one_clear_line_and_leaves_nothing(tmp_path, monkeypatch):
+def test_an_unknown_rival_is_one_clear_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ConfigError, match=r"expected one of the models .*; got 'abacus'"):
         rival_bundle("abacus", 30)

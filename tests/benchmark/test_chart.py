@@ -1,5 +1,8 @@
 """The chart shows every model's curves and does not change where the report does not."""
 
+from __future__ import annotations
+
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -9,7 +12,7 @@ from tests.benchmark.test_findings import report_of
 pytest.importorskip("matplotlib")
 
 
-def test_the_svg_names_every_line_and_is_the_same_twice(tmp_path):
+def test_the_svg_names_every_line_and_is_the_same_twice(tmp_path: Path) -> None:
     from deployrec.benchmark.chart import write_chart
 
     report = report_of(lambda t: 1e-4, lambda t: 5e-6 * t)

@@ -1,16 +1,22 @@
 """What a timed call really runs: a step, or the whole history, or the newest window of it."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from deployrec.benchmark import ENCODE, STEP, Point
 from deployrec.benchmark.bundles import torch_model
 from deployrec.benchmark.contenders import GraphContender, TorchContender
-from deployrec.benchmark.replay import Replay
+from deployrec.benchmark.replay import Replay, Sessions
 from deployrec.bundle.bundle import Bundle
-from deployrec.runtime.backends.base import load_backend
+from deployrec.data import Dataset
+from deployrec.runtime.backends.base import Output, State, load_backend
 
 WINDOW = 200
 
@@ -18,19 +24,23 @@ WINDOW = 200
 class Spy:
     """A backend that logs the calls it passes on."""
 
-    def __init__(self, bundle):
-        self.backend, self.calls = load_backend("onnxruntime", bundle), []
+    def __init__(self, bundle: Bundle) -> None:
+        self.backend = load_backend("onnxruntime", bundle)
+        self.calls: list[SimpleNamespace] = []
 
-    def step(self, items, exclude, state):
+    def step(self, items: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
         self.calls.append(SimpleNamespace(kind="step", items=items, state=state))
         return self.backend.step(items, exclude, state)
 
-    def encode(self, items, lengths, exclude, state):
+    def encode(self, items: np.ndarray, lengths: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
         self.calls.append(SimpleNamespace(kind="encode", items=items, state=state))
         return self.backend.encode(items, lengths, exclude, state)
 
+    def score(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        raise NotImplementedError("no timed call scores alone")
 
-def last_call(bundle, sample, mode, history):
+
+def last_call(bundle: Bundle, sample: Dataset, mode: str, history: int) -> tuple[SimpleNamespace, Sessions]:
     spy, point = Spy(bundle), Point(2, history, sample.num_items, 1)
     session = Replay(sample, 0).sessions(point)
     times = GraphContender("m", mode, "spy", bundle.manifest, spy).prepare(point, [session])(3)
@@ -40,7 +50,9 @@ def last_call(bundle, sample, mode, history):
 
 
 @pytest.mark.parametrize("history", [1, 199, 600])
-def test_a_recurrent_step_reads_one_event_from_the_state_after_the_history(bundle_of, sample, history):
+def test_a_recurrent_step_reads_one_event_from_the_state_after_the_history(
+    bundle_of: Callable[[str], Path], sample: Dataset, history: int
+) -> None:
     bundle = Bundle.open(bundle_of("recblr"))
     call, session = last_call(bundle, sample, STEP, history)
     assert call.kind == "step"
@@ -53,7 +65,9 @@ def test_a_recurrent_step_reads_one_event_from_the_state_after_the_history(bundl
 
 
 @pytest.mark.parametrize(("history", "kind"), [(1, "step"), (WINDOW - 1, "step"), (WINDOW, "encode"), (600, "encode")])
-def test_beyond_its_window_a_step_reads_the_newest_events_again(bundle_of, sample, history, kind):
+def test_beyond_its_window_a_step_reads_the_newest_events_again(
+    bundle_of: Callable[[str], Path], sample: Dataset, history: int, kind: str
+) -> None:
     call, session = last_call(Bundle.open(bundle_of("sasrec")), sample, STEP, history)
     assert call.kind == kind
     if kind == "encode":
@@ -63,7 +77,9 @@ def test_beyond_its_window_a_step_reads_the_newest_events_again(bundle_of, sampl
 
 
 @pytest.mark.parametrize(("key", "history", "read"), [("recblr", 600, 600), ("sasrec", 600, WINDOW), ("sasrec", 9, 9)])
-def test_a_re_encode_reads_the_history_from_zeros(bundle_of, sample, key, history, read):
+def test_a_re_encode_reads_the_history_from_zeros(
+    bundle_of: Callable[[str], Path], sample: Dataset, key: str, history: int, read: int
+) -> None:
     call, session = last_call(Bundle.open(bundle_of(key)), sample, ENCODE, history)
     assert call.kind == "encode"
     assert np.array_equal(call.items, session.history[:, -read:])
@@ -73,21 +89,28 @@ def test_a_re_encode_reads_the_history_from_zeros(bundle_of, sample, key, histor
 @pytest.mark.parametrize("key", ["recblr", "sasrec"])
 @pytest.mark.parametrize("mode", [STEP, ENCODE])
 @pytest.mark.parametrize("history", [3, 250])
-def test_torch_answers_as_the_graphs_do(bundle_of, sample, key, mode, history):
+def test_torch_answers_as_the_graphs_do(
+    bundle_of: Callable[[str], Path],
+    sample: Dataset,
+    key: str,
+    mode: str,
+    history: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bundle = Bundle.open(bundle_of(key))
     point = Point(2, history, sample.num_items, 1)
     session = Replay(sample, 0).sessions(point)
-    answers = []
     spy = Spy(bundle)
     GraphContender("m", mode, "spy", bundle.manifest, spy).prepare(point, [session])(1)
     last = spy.calls[-1]
     if last.kind == "step":
-        answers.append(spy.backend.step(last.items, session.exclude, last.state))
+        expected = spy.backend.step(last.items, session.exclude, last.state)
     else:
         lengths = np.full(2, last.items.shape[1])
-        answers.append(spy.backend.encode(last.items, lengths, session.exclude, last.state))
+        expected = spy.backend.encode(last.items, lengths, session.exclude, last.state)
     contender = TorchContender("m", mode, "torch", torch_model(bundle), bundle.manifest)
-    contender._finish = answers.append
+    found: list[tuple[Tensor, ...]] = []
+    monkeypatch.setattr(contender, "_finish", found.append)
     contender.prepare(point, [session])(1)
-    np.testing.assert_allclose(answers[1][2], answers[0].user, atol=1e-5)
-    np.testing.assert_allclose(answers[1][1], answers[0].topk_scores, atol=1e-4)
+    np.testing.assert_allclose(found[0][2], expected.user, atol=1e-5)
+    np.testing.assert_allclose(found[0][1], expected.topk_scores, atol=1e-4)

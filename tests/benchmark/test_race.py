@@ -1,36 +1,41 @@
 """Turns are interleaved, every timer gets its calls, and a stop is a stop."""
 
+from __future__ import annotations
+
+from functools import partial
+from typing import NoReturn
+
 import numpy as np
 import pytest
 
-from deployrec.benchmark.race import MIN_CALLS, race
+from deployrec.benchmark.race import MIN_CALLS, Timer, race
 
 
 class Recorder:
     """Timers that log their turns and pretend that a call takes `cost` seconds."""
 
-    def __init__(self, *costs):
-        self.turns = []
-        self.timers = [lambda number, i=i, cost=cost: self._run(i, number, cost) for i, cost in enumerate(costs)]
+    def __init__(self, *costs: float) -> None:
+        self.turns: list[int] = []
+        self.timers: list[Timer] = [partial(self._run, index, cost) for index, cost in enumerate(costs)]
 
-    def _run(self, index, number, cost):
+    def _run(self, index: int, cost: float, number: int) -> np.ndarray:
         self.turns.append(index)
         return np.full(number, cost)
 
 
-def never(index, error):
+def never(index: int, error: Exception) -> NoReturn:
     raise error
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 5])
-def test_a_slow_timer_gets_the_fewest_calls_and_a_quick_one_its_time(rounds):
+def test_a_slow_timer_gets_the_fewest_calls_and_a_quick_one_its_time(rounds: int) -> None:
     recorder = Recorder(10.0, 1e-3)
     slow, quick = race(recorder.timers, seconds=1.0, rounds=rounds, seed=0, failed=never)
     assert MIN_CALLS <= len(slow) <= 2 * MIN_CALLS
     assert quick.sum() == pytest.approx(1.0, rel=0.2)
 
 
-def test_each_round_gives_every_timer_one_turn():
+def test_each_round_gives_every_timer_one_turn() -> None:
     recorder = Recorder(0.01, 0.01, 0.01)
     race(recorder.timers, seconds=1.0, rounds=4, seed=3, failed=never)
     rounds = np.array(recorder.turns[-12:]).reshape(4, 3)
@@ -39,11 +44,11 @@ def test_each_round_gives_every_timer_one_turn():
 
 
 @pytest.mark.parametrize("allowed", range(7))
-def test_after_a_no_nothing_runs(allowed):
+def test_after_a_no_nothing_runs(allowed: int) -> None:
     recorder = Recorder(0.2, 0.2)
     asked = []
 
-    def before(index):
+    def before(index: int) -> bool:
         asked.append(index)
         return len(asked) <= allowed
 
@@ -54,16 +59,16 @@ def test_after_a_no_nothing_runs(allowed):
 
 
 @pytest.mark.parametrize("good", [0, 1, 4, 6])
-def test_a_timer_that_breaks_leaves_and_the_others_go_on(good):
+def test_a_timer_that_breaks_leaves_and_the_others_go_on(good: int) -> None:
     calls, failures = [], []
 
-    def breaks(number):
+    def breaks(number: int) -> np.ndarray:
         calls.append(number)
         if len(calls) > good:
             raise RuntimeError("worn out")
         return np.full(number, 0.01)
 
-    def failed(index, error):
+    def failed(index: int, error: Exception) -> None:
         failures.append((index, str(error)))
 
     found = race([breaks, Recorder(0.01).timers[0]], seconds=1.0, rounds=5, seed=0, failed=failed)
@@ -73,10 +78,10 @@ def test_a_timer_that_breaks_leaves_and_the_others_go_on(good):
     assert len(found[1]) == 100
 
 
-def test_turns_are_plain_integers_that_json_knows():
+def test_turns_are_plain_integers_that_json_knows() -> None:
     kinds = set()
 
-    def timer(number):
+    def timer(number: int) -> np.ndarray:
         kinds.add(type(number))
         return np.full(number, 0.01)
 

@@ -1,15 +1,18 @@
 """Replayed sessions are real ones, the same for the same seed, and fit any catalogue."""
 
+from __future__ import annotations
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deployrec.benchmark import Point
 from deployrec.benchmark.replay import Replay, spread
+from deployrec.data import Dataset
 
 
 @given(history=st.integers(1, 60), batch=st.integers(1, 5), seed=st.integers(0, 9))
-def test_sessions_are_stretches_of_users_histories(sample, history, batch, seed):
+def test_sessions_are_stretches_of_users_histories(sample: Dataset, history: int, batch: int, seed: int) -> None:
     point = Point(batch, history, sample.num_items, 1)
     drawn = Replay(sample, seed).sessions(point)
     again = Replay(sample, seed).sessions(point)
@@ -26,7 +29,7 @@ def test_sessions_are_stretches_of_users_histories(sample, history, batch, seed)
         assert np.count_nonzero(exclude) == len(set(row))
 
 
-def test_histories_longer_than_any_user_are_glued_and_numbers_differ(sample):
+def test_histories_longer_than_any_user_are_glued_and_numbers_differ(sample: Dataset) -> None:
     point = Point(2, 2000, sample.num_items, 1)
     first, second = (Replay(sample, 0).sessions(point, number) for number in (0, 1))
     assert first.history.shape == (2, 2000)
@@ -35,7 +38,7 @@ def test_histories_longer_than_any_user_are_glued_and_numbers_differ(sample):
 
 
 @given(num_items=st.integers(1, 500), catalogue=st.integers(1, 5000))
-def test_rows_stay_in_the_catalogue_and_apart_where_they_can(num_items, catalogue):
+def test_rows_stay_in_the_catalogue_and_apart_where_they_can(num_items: int, catalogue: int) -> None:
     rows = spread(np.arange(1, num_items + 1), num_items, catalogue)
     assert rows.min() >= 1
     assert rows.max() <= catalogue

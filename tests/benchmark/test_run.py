@@ -1,11 +1,16 @@
 """A tiny run: every cell that the configuration names is there once, and stopping stops."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from deployrec.benchmark import AXES, ENCODE, STEP, BenchmarkConfig, BenchmarkReport, run_benchmark
 from deployrec.bundle.bundle import Bundle
+from deployrec.data import Dataset
 from deployrec.errors import ConfigError
 
 TINY = BenchmarkConfig(
@@ -21,11 +26,11 @@ TINY = BenchmarkConfig(
 
 
 @pytest.fixture(scope="module")
-def report(bundle_of, sample):
+def report(bundle_of: Callable[[str], Path], sample: Dataset) -> BenchmarkReport:
     return run_benchmark([bundle_of("recblr")], TINY, dataset=sample)
 
 
-def test_every_cell_of_every_axis_is_there_once(report, sample):
+def test_every_cell_of_every_axis_is_there_once(report: BenchmarkReport, sample: Dataset) -> None:
     places = {(1, t, sample.num_items, 1) for t in (2, 5, 9)} | {(3, 5, sample.num_items, 1)}
     places |= {(1, 5, 600, 1), (1, 5, sample.num_items, 2)}
     expected = {("recblr", m, b, *place) for m in (STEP, ENCODE) for b in TINY.backends for place in places}
@@ -35,7 +40,7 @@ def test_every_cell_of_every_axis_is_there_once(report, sample):
     assert not report.cancelled
 
 
-def test_percentiles_are_in_order_and_throughput_counts_users(report):
+def test_percentiles_are_in_order_and_throughput_counts_users(report: BenchmarkReport) -> None:
     for cell in report.cells:
         latency = cell.latency
         assert 0 < latency.p50 <= latency.p95 <= latency.p99
@@ -43,21 +48,21 @@ def test_percentiles_are_in_order_and_throughput_counts_users(report):
         assert cell.throughput == pytest.approx(cell.batch / latency.mean)
 
 
-def test_curves_follow_their_axis(report, sample):
+def test_curves_follow_their_axis(report: BenchmarkReport, sample: Dataset) -> None:
     assert [c.history for c in report.curve("history", "recblr", STEP, "torch")] == [2, 5, 9]
     assert [c.batch for c in report.curve("batch", "recblr", ENCODE, "onnxruntime")] == [1, 3]
     assert [c.catalogue for c in report.curve("catalogue", "recblr", STEP, "torch")] == [sample.num_items, 600]
     assert [c.threads for c in report.fastest("threads", "recblr", STEP)] == [1, 2]
 
 
-def test_the_parts_of_a_request_add_up(report):
+def test_the_parts_of_a_request_add_up(report: BenchmarkReport) -> None:
     stage = {s.name: s.seconds for s in report.stages}
     parts = sum(stage[name] for name in ("model step", "scoring and top-k", "state in and out", "Python"))
     assert parts == pytest.approx(stage["request"], rel=0.25)
     assert stage["open"] > stage["warm"]
 
 
-def test_the_subject_names_its_bundle_and_sizes(report, bundle_of):
+def test_the_subject_names_its_bundle_and_sizes(report: BenchmarkReport, bundle_of: Callable[[str], Path]) -> None:
     (subject,) = report.subjects
     manifest = Bundle.open(bundle_of("recblr")).manifest
     assert (subject.bundle_id, subject.state_bytes) == (manifest.bundle_id, manifest.state.bytes)
@@ -65,13 +70,15 @@ def test_the_subject_names_its_bundle_and_sizes(report, bundle_of):
     assert not subject.random_weights
 
 
-def test_json_round_trip(report, tmp_path):
+def test_json_round_trip(report: BenchmarkReport, tmp_path: Path) -> None:
     report.save(tmp_path / "report.json")
     assert BenchmarkReport.load(tmp_path / "report.json") == report
 
 
 @pytest.mark.parametrize("turns", [0, 1, 7, 30])
-def test_cancel_stops_before_the_next_turn_and_keeps_what_there_is(bundle_of, sample, turns):
+def test_cancel_stops_before_the_next_turn_and_keeps_what_there_is(
+    bundle_of: Callable[[str], Path], sample: Dataset, turns: int
+) -> None:
     asked = []
     report = run_benchmark(
         [bundle_of("recblr")],
@@ -85,7 +92,7 @@ def test_cancel_stops_before_the_next_turn_and_keeps_what_there_is(bundle_of, sa
     assert len(report.cells) < 2 * 2 * (len(AXES))
 
 
-def test_progress_ends_at_its_total(bundle_of, sample):
+def test_progress_ends_at_its_total(bundle_of: Callable[[str], Path], sample: Dataset) -> None:
     seen = []
     config = replace(TINY, stages=False)
     run_benchmark(
@@ -95,7 +102,7 @@ def test_progress_ends_at_its_total(bundle_of, sample):
     assert seen[-1][0] == seen[-1][1] - 1
 
 
-def test_what_does_not_fit_is_named_and_not_run(bundle_of, sample):
+def test_what_does_not_fit_is_named_and_not_run(bundle_of: Callable[[str], Path], sample: Dataset) -> None:
     config = replace(TINY, max_bytes=2_000_000, catalogue=(200_000,), history=(), batch=(), threads=(), stages=False)
     report = run_benchmark([bundle_of("recblr")], config, dataset=sample)
     assert {c.catalogue for c in report.cells} == {sample.num_items}
@@ -104,7 +111,7 @@ def test_what_does_not_fit_is_named_and_not_run(bundle_of, sample):
     assert "above the limit of 0.0 GB" in reasons[what]
 
 
-def test_absent_backends_are_named_once_and_without_a_path(bundle_of, sample):
+def test_absent_backends_are_named_once_and_without_a_path(bundle_of: Callable[[str], Path], sample: Dataset) -> None:
     names = ("onnxruntime", "onnxruntime-cuda", "tensorrt")
     config = replace(TINY, backends=names, catalogue=(600,), batch=(), stages=False)
     report = run_benchmark([bundle_of("recblr")], config, dataset=sample)
@@ -114,14 +121,14 @@ def test_absent_backends_are_named_once_and_without_a_path(bundle_of, sample):
     assert not [s for s in report.skipped if str(bundle_of("recblr").parent) in s.reason]
 
 
-def test_two_bundles_of_one_model_get_two_labels(bundle_of, sample):
+def test_two_bundles_of_one_model_get_two_labels(bundle_of: Callable[[str], Path], sample: Dataset) -> None:
     config = replace(TINY, catalogue=(), batch=(), threads=(), stages=False, backends=("onnxruntime",))
     report = run_benchmark([bundle_of("recblr"), bundle_of("recblr")], config, dataset=sample)
     assert [s.label for s in report.subjects] == ["recblr", "recblr 2"]
     assert report.backends("recblr 2", STEP) == ["onnxruntime"]
 
 
-def test_bad_requests_are_one_clear_line(bundle_of, sample):
+def test_bad_requests_are_one_clear_line(bundle_of: Callable[[str], Path], sample: Dataset) -> None:
     with pytest.raises(ConfigError, match="expected at least one bundle"):
         run_benchmark([], TINY)
     with pytest.raises(ConfigError, match=r"expected backends out of .*; got 'abacus'"):

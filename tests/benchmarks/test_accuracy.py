@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from benchmarks import accuracy
 from benchmarks.measuring import RESULTS
 from benchmarks.published import PUBLISHED
+from deployrec.data import Dataset
 from deployrec.training.module import TrainingModule
 from deployrec.training.train import configure
 from tests.support import interrupted_at
@@ -40,7 +42,9 @@ def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: object) -> li
     return json.loads((folder / "accuracy.json").read_text())["rows"]
 
 
-def test_rows_are_trained_once_and_printed(log, tmp_path, monkeypatch, capsys) -> None:
+def test_rows_are_trained_once_and_printed(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     models = [f"recblr:{TINY}", f"sasrec:{TINY}"]
     asked = ["--data", log, "--preset", "quick", "--models", *models, "--seeds", 1, 2]
     rows = run(monkeypatch, tmp_path, *asked)
@@ -66,7 +70,7 @@ def test_rows_are_trained_once_and_printed(log, tmp_path, monkeypatch, capsys) -
     assert "beauty, preset quick, validation" in capsys.readouterr().out
 
 
-def test_an_interrupted_row_goes_on(log, tmp_path, monkeypatch) -> None:
+def test_an_interrupted_row_goes_on(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["--data", log, "--preset", "quick", "--models", f"recblr:{TINY}"]
     with interrupted_at(epoch=1), pytest.raises(KeyboardInterrupt):
         run(monkeypatch, tmp_path, *asked)
@@ -77,7 +81,7 @@ def test_an_interrupted_row_goes_on(log, tmp_path, monkeypatch) -> None:
     assert row["metrics"] == whole[0]["metrics"]
 
 
-def test_another_seed_or_setting_is_another_row(log, tmp_path, monkeypatch) -> None:
+def test_another_seed_or_setting_is_another_row(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["--data", log, "--preset", "quick", "--models"]
     run(monkeypatch, tmp_path, *asked, f"recblr:{TINY}")
     rows = run(monkeypatch, tmp_path, *asked, f"recblr:{TINY},conv=false")
@@ -85,7 +89,9 @@ def test_another_seed_or_setting_is_another_row(log, tmp_path, monkeypatch) -> N
     assert rows[0]["state_bytes"] > rows[1]["state_bytes"]
 
 
-def test_a_wrong_setting_is_refused_before_the_first_training(log, tmp_path, monkeypatch, capsys) -> None:
+def test_a_wrong_setting_is_refused_before_the_first_training(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         run(monkeypatch, tmp_path, "--data", log, "--models", f"recblr:{TINY}", "glintru:heads=many")
     assert stop.value.code == 2
@@ -94,9 +100,10 @@ def test_a_wrong_setting_is_refused_before_the_first_training(log, tmp_path, mon
 
 
 @pytest.mark.parametrize("row", COMMITTED, ids=lambda row: "-".join(str(row[name]) for name in accuracy.KEY))
-def test_a_committed_row_is_what_its_command_would_train(row) -> None:
+def test_a_committed_row_is_what_its_command_would_train(row: dict[str, Any]) -> None:
     model, settings = accuracy.parse(row["model"])
-    untrained, recipe = configure(model, SIZES[row["data"]], row["preset"], row["seed"], settings)
+    sizes = cast(Dataset, SIZES[row["data"]])  # its numbers are all that a recipe asks of it
+    untrained, recipe = configure(model, sizes, row["preset"], row["seed"], settings)
     assert (row["config"], row["recipe"]) == (untrained.config_dict(), recipe.to_dict())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,9 @@ def test_scans_without_sequence_padding_agree() -> None:
     grads = {}
     for name, (given, scan) in scan_padding.variants(items).items():
         scan_padding.training_step(model, given, scan)()
-        grads[name] = model.layers[0].gates.weight.grad.clone()  # type: ignore[union-attr, operator]
+        grad = model.get_parameter("layers.0.gates.weight").grad
+        assert grad is not None
+        grads[name] = grad.clone()
     ours = grads.pop("deployrec, no padding")
     padded = grads.pop("parallel scan, sequence padding")
     for grad in grads.values():
@@ -50,7 +53,7 @@ def test_every_call_is_timed_in_every_round() -> None:
     def count(name: str) -> None:
         counts[name] += 1
 
-    timings = time_together({name: lambda name=name: count(name) for name in counts}, "cpu", seconds=0.0)
+    timings = time_together({name: partial(count, name) for name in counts}, "cpu", seconds=0.0)
     assert counts == {"first": 6, "second": 6}
     assert all(timing.fastest <= timing.median for timing in timings.values())
 

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -33,12 +35,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train("recblr", source, settings=settings, root=folder / "runs")
 
 
-def printed(script: object, arguments: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+def printed(script: ModuleType, arguments: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["script.py", *map(str, arguments)])
     script.main()
 
 
-def test_seen_items_stand_between_masked_and_unmasked(run, tmp_path, monkeypatch, capsys) -> None:
+def test_seen_items_stand_between_masked_and_unmasked(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     printed(seen_items, [run.path, "--out", tmp_path], monkeypatch)
     (row,) = json.loads((tmp_path / "seen_items.json").read_text())["rows"]
     figures = run.metrics["test"]["rows"]["streamed"]
@@ -57,7 +61,9 @@ def test_seen_items_stand_between_masked_and_unmasked(run, tmp_path, monkeypatch
     assert f"| {row['ndcg@10']['without_last']:.4f} |" in capsys.readouterr().out
 
 
-def test_streaming_pools_both_splits_and_brackets_the_ratio(run, tmp_path, monkeypatch, capsys) -> None:
+def test_streaming_pools_both_splits_and_brackets_the_ratio(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     printed(streaming, [run.path, "--out", tmp_path], monkeypatch)
     (row,) = json.loads((tmp_path / "streaming.json").read_text())["rows"]
     splits = [run.metrics[split] for split in ("validation", "test")]
@@ -76,7 +82,9 @@ def test_the_interval_of_a_constant_ratio_is_that_ratio() -> None:
     assert streaming.interval(0.9 * windowed, windowed) == pytest.approx((0.9, 0.9))
 
 
-def test_few_held_out_items_say_nothing(run, tmp_path, monkeypatch, capsys) -> None:
+def test_few_held_out_items_say_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for enough, told in ((1000, "too few to say"), (30, " to ")):
         monkeypatch.setattr(streaming, "ENOUGH_USERS", enough)
         printed(streaming, [run.path, "--out", tmp_path], monkeypatch)
@@ -108,7 +116,9 @@ def test_every_script_asks_in_the_same_way(script: str) -> None:
 
 
 @pytest.mark.parametrize("script", [seen_items, streaming])
-def test_a_folder_that_is_no_run_ends_in_one_line(script, tmp_path, monkeypatch, capsys) -> None:
+def test_a_folder_that_is_no_run_ends_in_one_line(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         printed(script, [tmp_path, "--out", tmp_path / "results"], monkeypatch)
     assert stop.value.code == 2

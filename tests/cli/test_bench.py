@@ -1,5 +1,10 @@
 """`deployrec bench`: what it prints, writes and refuses."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -20,11 +25,11 @@ TINY = BenchmarkConfig(
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch):
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BenchmarkConfig, "quick", classmethod(lambda cls: TINY))
 
 
-def test_prints_tables_and_writes_the_report(bundle_of, tmp_path):
+def test_prints_tables_and_writes_the_report(bundle_of: Callable[[str], Path], tmp_path: Path) -> None:
     out = tmp_path / "report.json"
     result = CliRunner().invoke(app, ["bench", str(bundle_of("recblr")), "--quick", "--seed", "7", "--out", str(out)])
     assert result.exit_code == 0, result.output
@@ -44,7 +49,9 @@ def test_prints_tables_and_writes_the_report(bundle_of, tmp_path):
         (["BUNDLE", "--rival", "abacus"], ConfigError, "got 'abacus'"),
     ],
 )
-def test_bad_requests_are_refused(bundle_of, arguments, error, message):
+def test_bad_requests_are_refused(
+    bundle_of: Callable[[str], Path], arguments: list[str], error: type[Exception], message: str
+) -> None:
     arguments = [str(bundle_of("recblr")) if a == "BUNDLE" else a for a in arguments]
     result = CliRunner().invoke(app, ["bench", "--quick", *arguments])
     assert isinstance(result.exception, error)

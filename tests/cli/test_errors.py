@@ -1,21 +1,26 @@
 """Whatever a user gets wrong ends in one line that says expected, got and what to do, and exit code 2."""
 
+from __future__ import annotations
+
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from deployrec.data import load_dataset
+from deployrec.data import Dataset, load_dataset
 from deployrec.training.runs import DataSource, Run
 from deployrec.training.train import start
+from tests.cli.conftest import Ended
 from tests.support import random_model
 
 LOG = "user_id,item_id,timestamp\n"
 
 
-def refused(ended, *parts):
+def refused(ended: Ended, *parts: str) -> None:
     assert ended.code == 2, ended
     lines = ended.err.strip().splitlines()
     assert len(lines) == 1, ended.err
@@ -26,14 +31,14 @@ def refused(ended, *parts):
 
 
 @pytest.fixture
-def run(sample, tmp_path):
+def run(sample: Dataset, tmp_path: Path) -> Run:
     """A finished run with random weights under tmp_path/runs."""
     made, _ = start("recblr", DataSource("sample"), settings=["dim=16"], root=tmp_path / "runs", dataset=sample)
     return made.finish(random_model("recblr", sample), {}, {})
 
 
 @pytest.fixture
-def bundle(bundle_of, tmp_path):
+def bundle(bundle_of: Callable[[str], Path], tmp_path: Path) -> Path:
     """A private copy of an exported bundle."""
     return shutil.copytree(bundle_of("recblr"), tmp_path / "bundle")
 
@@ -51,7 +56,9 @@ def bundle(bundle_of, tmp_path):
     ],
     ids=["missing file", "empty file", "no events", "one user", "unknown column", "no item", "no time"],
 )
-def test_a_log_that_cannot_be_trained_on(deployrec, tmp_path, content, parts):
+def test_a_log_that_cannot_be_trained_on(
+    deployrec: Callable[..., Ended], tmp_path: Path, content: str | None, parts: list[str]
+) -> None:
     log = tmp_path / "log.csv"
     if content is not None:
         log.write_text(content)
@@ -76,13 +83,19 @@ def test_a_log_that_cannot_be_trained_on(deployrec, tmp_path, content, parts):
     ],
     ids=" ".join,
 )
-def test_a_name_that_is_not_known(deployrec, tmp_path, monkeypatch, arguments, parts):
+def test_a_name_that_is_not_known(
+    deployrec: Callable[..., Ended],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    parts: list[str],
+) -> None:
     monkeypatch.chdir(tmp_path)
     refused(deployrec(*arguments), *parts)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_export_refuses_other_data_than_the_runs(deployrec, run, tmp_path):
+def test_export_refuses_other_data_than_the_runs(deployrec: Callable[..., Ended], run: Run, tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     log.write_text(LOG + "".join(f"{u},{i},{i}\n" for u in range(3) for i in range(5)))
     out = tmp_path / "bundle"
@@ -90,7 +103,7 @@ def test_export_refuses_other_data_than_the_runs(deployrec, run, tmp_path):
     assert not out.exists()
 
 
-def test_export_refuses_weights_that_are_not_finite(deployrec, run, tmp_path):
+def test_export_refuses_weights_that_are_not_finite(deployrec: Callable[..., Ended], run: Run, tmp_path: Path) -> None:
     weights = load_file(run.path / "weights.safetensors")
     weights["norm.weight"][0] = torch.nan
     save_file(weights, run.path / "weights.safetensors")
@@ -99,7 +112,9 @@ def test_export_refuses_weights_that_are_not_finite(deployrec, run, tmp_path):
     assert not out.exists()
 
 
-def test_export_refuses_an_unfinished_run_and_an_existing_folder(deployrec, run, bundle):
+def test_export_refuses_an_unfinished_run_and_an_existing_folder(
+    deployrec: Callable[..., Ended], run: Run, bundle: Path
+) -> None:
     refused(deployrec("export", "--model", "recblr", "--run", run.path, "--out", bundle), "--force")
     record = json.loads((run.path / "run.json").read_text())
     (run.path / "run.json").write_text(json.dumps({**record, "finished": False}))
@@ -113,14 +128,14 @@ def test_export_refuses_an_unfinished_run_and_an_existing_folder(deployrec, run,
     "name", ["manifest.json", "step.onnx", "encode.onnx", "score.onnx", "items.bin", "items.csv", "weights.safetensors",
              "parity.json", "parity_cases.npz"]
 )  # fmt: skip
-def test_a_flipped_byte_in_any_file(deployrec, bundle, verb, name):
+def test_a_flipped_byte_in_any_file(deployrec: Callable[..., Ended], bundle: Path, verb: str, name: str) -> None:
     content = bytearray((bundle / name).read_bytes())
     content[len(content) // 2] ^= 1
     (bundle / name).write_bytes(content)
     refused(deployrec(verb, bundle))
 
 
-def test_a_truncated_file_and_a_newer_schema(deployrec, bundle):
+def test_a_truncated_file_and_a_newer_schema(deployrec: Callable[..., Ended], bundle: Path) -> None:
     content = (bundle / "items.bin").read_bytes()
     (bundle / "items.bin").write_bytes(content[:-1])
     refused(deployrec("verify", bundle), "items.bin", f"{len(content):,} bytes")
@@ -130,7 +145,7 @@ def test_a_truncated_file_and_a_newer_schema(deployrec, bundle):
     refused(deployrec("verify", bundle), "schema 2", "upgrade")
 
 
-def test_items_and_numbers_that_a_bundle_does_not_have(deployrec, bundle):
+def test_items_and_numbers_that_a_bundle_does_not_have(deployrec: Callable[..., Ended], bundle: Path) -> None:
     known = load_dataset("sample").items["item_id"][0]
     refused(deployrec("recommend", bundle, "--history", f"{known},atlantis", "--on-unknown-item", "error"), "atlantis")
     refused(deployrec("recommend", bundle, "--history", known, "--k", 21), "21")
@@ -140,8 +155,10 @@ def test_items_and_numbers_that_a_bundle_does_not_have(deployrec, bundle):
     assert "1 of 2 items" in skipped.err
 
 
-def test_a_disk_that_refuses_while_training(deployrec, tmp_path, monkeypatch):
-    def full(self, *arguments):
+def test_a_disk_that_refuses_while_training(
+    deployrec: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(run: Run, *arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Run, "_write_record", full)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -18,12 +20,13 @@ from deployrec.cli.train import train
 from deployrec.data import load_dataset
 from deployrec.training.runs import DataSource, Run
 from deployrec.training.train import start
+from tests.cli.conftest import Ended
 
 SETTINGS = [part for setting in ("dim=16", "epochs=1", "window=12", "tokens=400") for part in ("--set", setting)]
 
 
 @pytest.mark.parametrize("verb", [train, info, bench], ids=lambda verb: verb.__name__)
-def test_the_options_are_those_of_load_dataset(verb) -> None:
+def test_the_options_are_those_of_load_dataset(verb: Callable[..., None]) -> None:
     ours, theirs = inspect.signature(verb).parameters, inspect.signature(load_dataset).parameters
     assert "options" not in ours
     for name, parameter in theirs.items():
@@ -56,7 +59,9 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_and_its_bundle_are_read_as_they_were_trained(deployrec, log: Path, tmp_path: Path) -> None:
+def test_a_run_and_its_bundle_are_read_as_they_were_trained(
+    deployrec: Callable[..., Ended], log: Path, tmp_path: Path
+) -> None:
     columns = ["--user", "who", "--item", "what", "--time", "when"]
     products = tmp_path / "products.csv"
     ended = deployrec("train", "--model", "recblr", "--data", log, *columns, "--time-format", "month-first", "--items",
@@ -82,7 +87,7 @@ def test_a_run_and_its_bundle_are_read_as_they_were_trained(deployrec, log: Path
 
 
 def test_a_data_set_in_memory_knows_the_file_it_came_from(log: Path, tmp_path: Path) -> None:
-    options = {"user": "who", "item": "what", "time": "when", "time_format": "month-first"}
+    options: dict[str, Any] = {"user": "who", "item": "what", "time": "when", "time_format": "month-first"}
     dataset = load_dataset(log, **options)
     run, _ = start("recblr", dataset, settings={"dim": 16}, root=tmp_path / "runs")
     assert run.source == DataSource(str(log), options)

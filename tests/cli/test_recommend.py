@@ -54,11 +54,11 @@ def test_a_history_comes_one_way_only(odd_bundle: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", "folder"])
-def test_a_file_that_cannot_be_read_is_one_line(odd_bundle: Path, tmp_path: Path, content: object) -> None:
+def test_a_file_that_cannot_be_read_is_one_line(odd_bundle: Path, tmp_path: Path, content: bytes | str | None) -> None:
     path = tmp_path / "seen.txt"
     if content == "folder":
         path.mkdir()
-    elif content:
+    elif isinstance(content, bytes):
         path.write_bytes(content)
     error = run("recommend", odd_bundle, "--history-file", path).exception
     assert isinstance(error, DataError)

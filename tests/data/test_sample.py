@@ -136,3 +136,7 @@ def test_shuffled_histories_lose_what_the_filter_knows(sample: Dataset, ceiling:
     backwards = film_probability(SampleProcess(), [by_row[test.history(row)[::-1]] for row in order])
     best = np.argsort(-backwards, axis=1)[:, :10]
     assert (best == by_row[test.targets[order]][:, None]).any(axis=1).mean() < 0.5 * ceiling.hit_rate
+
+
+def test_a_data_set_prints_its_size() -> None:
+    assert repr(load_dataset("sample")) == "Dataset(sample: 2,000 users, 480 items, 119,237 events)"

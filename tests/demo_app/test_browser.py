@@ -9,9 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pytest
 from selenium import webdriver
@@ -35,6 +35,7 @@ FLAGS = (
 PAGES = ("", "lab", "bundle")
 PLACE = "[class*='st-key-row-place'] button"
 SECONDS = 120
+Found = TypeVar("Found")
 PICTURES = os.environ.get("DEPLOYREC_PICTURES")
 """A folder that receives a picture of every page, width and scheme; kept out of the repository."""
 
@@ -53,7 +54,7 @@ class Demo(NamedTuple):
 
 
 @pytest.fixture
-def browser(tmp_path) -> Iterator[webdriver.Chrome]:
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'chromium'}"):
@@ -64,7 +65,7 @@ def browser(tmp_path) -> Iterator[webdriver.Chrome]:
 
 
 @pytest.fixture
-def demo(bundle_of, browser, tmp_path) -> Iterator[Demo]:
+def demo(bundle_of: Callable[[str], Path], browser: webdriver.Chrome, tmp_path: Path) -> Iterator[Demo]:
     """The demo as a user starts it, on a bundle of its own, while the browser is open already."""
     bundle = shutil.copytree(bundle_of("recblr"), tmp_path / "bundle")
     with socket.create_server(("localhost", 0)) as free:
@@ -80,7 +81,9 @@ def demo(bundle_of, browser, tmp_path) -> Iterator[Demo]:
         process.terminate()
 
 
-def test_three_clicks_move_the_list_and_the_figures_appear(demo, browser, capsys):
+def test_three_clicks_move_the_list_and_the_figures_appear(
+    demo: Demo, browser: webdriver.Chrome, capsys: pytest.CaptureFixture[str]
+) -> None:
     _resize(browser, 1440)
     browser.get(demo.url)
     lists = [_places(browser)]
@@ -101,7 +104,7 @@ def test_three_clicks_move_the_list_and_the_figures_appear(demo, browser, capsys
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
-def test_no_page_scrolls_sideways(demo, browser, width, scheme):
+def test_no_page_scrolls_sideways(demo: Demo, browser: webdriver.Chrome, width: int, scheme: str) -> None:
     _resize(browser, width)
     preference = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", preference)
@@ -125,7 +128,7 @@ def test_no_page_scrolls_sideways(demo, browser, width, scheme):
         assert (sum(int(part) for part in ground.strip("rgba()").split(",")[:3]) < 200) == (scheme == "dark")
 
 
-def test_a_bundle_that_breaks_while_it_is_shown_is_one_message(demo, browser):
+def test_a_bundle_that_breaks_while_it_is_shown_is_one_message(demo: Demo, browser: webdriver.Chrome) -> None:
     _resize(browser, 390)
     browser.get(demo.url)
     _places(browser)
@@ -162,10 +165,10 @@ def _seen(browser: webdriver.Chrome, pattern: str) -> str | None:
     return found and (found[1] if found.groups() else found[0])
 
 
-def _until(browser: webdriver.Chrome, ready):
+def _until(browser: webdriver.Chrome, ready: Callable[[], Found | None]) -> Found:
     """What `ready` gives once that is true; a page that is drawn anew meanwhile is read again."""
     wait = WebDriverWait(browser, SECONDS, poll_frequency=0.05, ignored_exceptions=(StaleElementReferenceException,))
-    return wait.until(lambda _: ready())
+    return wait.until(lambda _: ready() or False)
 
 
 def _resize(browser: webdriver.Chrome, width: int) -> None:

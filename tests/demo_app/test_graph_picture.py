@@ -1,6 +1,10 @@
 """The picture of a graph: every operator is in one box, and every box and tensor is joined as in the graph."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import onnx
 import pytest
@@ -10,7 +14,7 @@ from deployrec_demo.graph_picture import SCORING, dot, read_picture
 
 @pytest.mark.parametrize("key", ["recblr", "glintru"])
 @pytest.mark.parametrize("graph", ["step", "encode", "score"])
-def test_pictures_of_real_graphs(bundle_of, key, graph):
+def test_pictures_of_real_graphs(bundle_of: Callable[[str], Path], key: str, graph: str) -> None:
     path = bundle_of(key) / f"{graph}.onnx"
     picture, model = read_picture(path), onnx.load(str(path), load_external_data=False).graph
     assert sum(sum(box.operators.values()) for box in picture.boxes.values()) == len(model.node) == picture.nodes
@@ -19,15 +23,14 @@ def test_pictures_of_real_graphs(bundle_of, key, graph):
     joined = {end for link in picture.links for end in link if isinstance(end, str)}
     assert state <= joined
     assert {"topk_items", "topk_scores", "exclude_items"} <= joined
-    for source, target in picture.links:
-        assert source != target
+    assert all(source != target for source, target in picture.links)
     for name in sorted(state) if key == "recblr" else ():  # whose weights lie in numbered layers as its state does
         layer = f"layer {name.split('.')[1]}"
         partners = {end for link in picture.links if name in link for end in link if end != name}
-        assert layer in {group for group, _ in partners}
+        assert layer in {end[0] for end in partners if isinstance(end, tuple)}
 
 
-def test_the_text_declares_every_end_of_every_link(bundle_of):
+def test_the_text_declares_every_end_of_every_link(bundle_of: Callable[[str], Path]) -> None:
     text = dot(read_picture(bundle_of("recblr") / "step.onnx"), dark=True)
     declared = set(re.findall(r"^(?:subgraph.*)?([bt]\d+) \[label", text, re.M))
     linked = set(re.findall(r"\b([bt]\d+) ->", text)) | set(re.findall(r"-> ([bt]\d+)", text))
@@ -38,7 +41,7 @@ def test_the_text_declares_every_end_of_every_link(bundle_of):
     assert 'label="layer 1"' in text
 
 
-def test_operators_without_weights_belong_to_what_they_read():
+def test_operators_without_weights_belong_to_what_they_read() -> None:
     node = onnx.helper.make_node
     graph = onnx.helper.make_graph(
         [

@@ -1,14 +1,17 @@
 """`deployrec demo`: what it hands to Streamlit, and what stops it before."""
 
+from __future__ import annotations
+
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from streamlit import config
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import deployrec.cli.demo as verb
 from deployrec.cli.main import app
@@ -17,21 +20,26 @@ from deployrec_demo.__main__ import OPTIONS, _parse, flags
 
 
 @pytest.fixture
-def started(monkeypatch):
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Commands that the verb would have run."""
-    commands = []
-    monkeypatch.setattr(subprocess, "call", lambda command: commands.append(command) or 0)
+    commands: list[list[str]] = []
+
+    def call(command: list[str]) -> int:
+        commands.append(command)
+        return 0
+
+    monkeypatch.setattr(subprocess, "call", call)
     return commands
 
 
-def run(*arguments):
+def run(*arguments: str) -> Result:
     result = CliRunner().invoke(app, ["demo", *arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
 
 
-def test_nothing_is_sent_anywhere_and_every_option_exists():
+def test_nothing_is_sent_anywhere_and_every_option_exists() -> None:
     assert OPTIONS["browser.gatherUsageStats"] == "false"
     known = set(config.get_config_options())
     assert set(OPTIONS) <= known
@@ -42,17 +50,19 @@ def test_nothing_is_sent_anywhere_and_every_option_exists():
     assert not any("server.port" in flag for flag in flags(_parse(["b"])))
 
 
-def test_a_bundle_is_opened_as_asked(started, bundle_of):
+def test_a_bundle_is_opened_as_asked(started: list[list[str]], bundle_of: Callable[[str], Path]) -> None:
     assert run(str(bundle_of("recblr")), "--headless").exit_code == 0
     (command,) = started
     assert command[:4] == [sys.executable, "-m", "deployrec_demo", str(bundle_of("recblr"))]
     assert command[-1] == "--headless"
 
 
-def test_without_a_bundle_the_quick_one_is_exported_once(started, bundle_of, monkeypatch, tmp_path):
+def test_without_a_bundle_the_quick_one_is_exported_once(
+    started: list[list[str]], bundle_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     made = []
 
-    def export(model, out):
+    def export(model: str, out: Path) -> None:
         made.append(model)
         Path(out).parent.mkdir()
         Path(out).symlink_to(bundle_of("recblr"))
@@ -66,7 +76,7 @@ def test_without_a_bundle_the_quick_one_is_exported_once(started, bundle_of, mon
 
 
 @pytest.mark.parametrize("missing", verb.NEEDED)
-def test_a_missing_extra_is_one_line(started, monkeypatch, missing):
+def test_a_missing_extra_is_one_line(started: list[list[str]], monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setattr(verb, "find_spec", lambda name: None if name == missing else object())
     with pytest.raises(
         ConfigError, match=rf'package {missing}; got none installed; run pip install "deployrec\[demo\]"'
@@ -75,7 +85,9 @@ def test_a_missing_extra_is_one_line(started, monkeypatch, missing):
     assert not started
 
 
-def test_a_taken_port_and_no_bundle_are_one_line(started, bundle_of, tmp_path):
+def test_a_taken_port_and_no_bundle_are_one_line(
+    started: list[list[str]], bundle_of: Callable[[str], Path], tmp_path: Path
+) -> None:
     with socket.create_server(("localhost", 0)) as taken, pytest.raises(ConfigError, match="pass another --port"):
         run(str(bundle_of("recblr")), "--port", str(taken.getsockname()[1]))
     with pytest.raises(BundleError, match="no such folder"):

@@ -1,7 +1,10 @@
 """The pages as a visitor drives them, without a browser."""
 
+from __future__ import annotations
+
 import json
 import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,18 +14,21 @@ from streamlit.testing.v1 import AppTest
 
 import deployrec_demo
 from deployrec.benchmark import BenchmarkConfig, BenchmarkReport, Cell, Latency, Skipped, Subject
+from deployrec.progress import Progress
 from deployrec_demo import bench_run, resources, session
+from deployrec_demo.engine import Engine
 from deployrec_demo.torch_twin import TorchTwin
+from tests.runtime.conftest import Twin
 
 APP = Path(deployrec_demo.__file__).with_name("app.py")
 WAIT = 60
 
 
 @pytest.fixture
-def opened(bundle_of, monkeypatch):
+def opened(bundle_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
     """Opens the app, or one page of it, on a bundle; torch is loaded before the page asks for it."""
 
-    def open_on(bundle=None, page=None):
+    def open_on(bundle: Path | None = None, page: str | None = None) -> AppTest:
         bundle = bundle or bundle_of("recblr")
         monkeypatch.setenv(resources.BUNDLE, str(bundle))
         st.cache_resource.clear()
@@ -36,17 +42,17 @@ def opened(bundle_of, monkeypatch):
     return open_on
 
 
-def titles(app):
+def titles(app: AppTest) -> list[str]:
     return [app.button(key=f"row-place-{rank}").label.split(" ", 2)[2] for rank in range(1, 11)]
 
 
-def text(app):
+def text(app: AppTest) -> str:
     return "\n".join(str(block.value) for block in (*app.markdown, *app.caption)) + "\n".join(
         block.proto.body for block in app.get("html")
     )
 
 
-def test_three_clicks_move_the_list_and_show_what_they_cost(opened):
+def test_three_clicks_move_the_list_and_show_what_they_cost(opened: Callable[..., AppTest]) -> None:
     app = opened()
     assert not app.exception
     assert "Most popular" in text(app)
@@ -65,7 +71,7 @@ def test_three_clicks_move_the_list_and_show_what_they_cost(opened):
     assert app.session_state["answered"] > 0
 
 
-def test_undo_and_reset_lead_back(opened):
+def test_undo_and_reset_lead_back(opened: Callable[..., AppTest]) -> None:
     app = opened()
     start = titles(app)
     assert app.button(key="undo").disabled
@@ -79,7 +85,7 @@ def test_undo_and_reset_lead_back(opened):
     assert titles(app) == start
 
 
-def test_search_and_genres_find_items_that_can_be_clicked(opened):
+def test_search_and_genres_find_items_that_can_be_clicked(opened: Callable[..., AppTest]) -> None:
     app = opened()
     wanted = resources.engine().shelf.titles[200]
     app.text_input(key="query").input(wanted).run()
@@ -93,7 +99,7 @@ def test_search_and_genres_find_items_that_can_be_clicked(opened):
     assert "Nothing has all of these words" in text(app)
 
 
-def test_a_real_user_begins_with_a_history_and_an_unknown_item_is_counted(opened):
+def test_a_real_user_begins_with_a_history_and_an_unknown_item_is_counted(opened: Callable[..., AppTest]) -> None:
     app = opened()
     app.button(key="real").click().run()
     visit = app.session_state["visit"]
@@ -106,7 +112,7 @@ def test_a_real_user_begins_with_a_history_and_an_unknown_item_is_counted(opened
     assert [line.split("] ", 1)[-1] for line in titles(app)] == [line.split("] ", 1)[-1] for line in before]
 
 
-def test_seen_items_come_again_only_where_asked_for(opened):
+def test_seen_items_come_again_only_where_asked_for(opened: Callable[..., AppTest]) -> None:
     app = opened()
     for _ in range(4):
         app.button(key="row-place-1").click().run()
@@ -118,7 +124,9 @@ def test_seen_items_come_again_only_where_asked_for(opened):
         assert all(title in line for title, line in zip(expected, titles(app), strict=True))
 
 
-def test_a_broken_bundle_is_one_clear_message(opened, bundle_of, tmp_path):
+def test_a_broken_bundle_is_one_clear_message(
+    opened: Callable[..., AppTest], bundle_of: Callable[[str], Path], tmp_path: Path
+) -> None:
     broken = shutil.copytree(bundle_of("recblr"), tmp_path / "broken")
     (broken / "items.csv").write_text("item_id,title,popularity\n")
     app = opened(broken)
@@ -132,7 +140,12 @@ def test_a_broken_bundle_is_one_clear_message(opened, bundle_of, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["gru", "window", "encode-only"])
-def test_every_kind_of_model_has_its_pages(opened, twin_engine, monkeypatch, kind):
+def test_every_kind_of_model_has_its_pages(
+    opened: Callable[..., AppTest],
+    twin_engine: Callable[[str], tuple[Twin, Engine]],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
     bundle = twin_engine(kind)[1].bundle.path
     app = opened(page="bundle_page", bundle=bundle)
     assert not app.exception
@@ -153,7 +166,7 @@ def test_every_kind_of_model_has_its_pages(opened, twin_engine, monkeypatch, kin
     assert len(app.get("plotly_chart")) == (kind != "encode-only")
 
 
-def test_torch_that_is_missing_is_named(opened, monkeypatch):
+def test_torch_that_is_missing_is_named(opened: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
     app = opened()
     monkeypatch.setattr(
         resources.LateTorch, "__init__", lambda self, bundle: setattr(self, "found", "torch is not installed")
@@ -164,7 +177,9 @@ def test_torch_that_is_missing_is_named(opened, monkeypatch):
     assert '<tr class="off">' in text(app)
 
 
-def test_the_bundle_page_shows_the_certificate_and_reruns_it(opened, bundle_of):
+def test_the_bundle_page_shows_the_certificate_and_reruns_it(
+    opened: Callable[..., AppTest], bundle_of: Callable[[str], Path]
+) -> None:
     app = opened(page="bundle_page")
     assert not app.exception
     manifest = json.loads((bundle_of("recblr") / "manifest.json").read_text())
@@ -183,7 +198,7 @@ def test_the_bundle_page_shows_the_certificate_and_reruns_it(opened, bundle_of):
     assert "comparisons hold on this machine" in app.success[0].value
 
 
-def report(created, p50, cancelled=False):
+def report(created: str, p50: float, cancelled: bool = False) -> BenchmarkReport:
     latency = [Latency(p50 * factor, 2 * p50 * factor, 3 * p50 * factor, p50 * factor, 9) for factor in (1, 20)]
     cells = [
         Cell("recblr", mode, "onnxruntime", batch, history, 30, 1, latency[mode == "encode"])
@@ -197,7 +212,9 @@ def report(created, p50, cancelled=False):
     return BenchmarkReport(config, machine, {}, {}, [subject], cells, skipped, [], created, cancelled)
 
 
-def test_the_lab_labels_recorded_and_live_numbers(opened, monkeypatch, tmp_path):
+def test_the_lab_labels_recorded_and_live_numbers(
+    opened: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     report("2026-01-02T03:04:05+00:00", 0.001).save(tmp_path / "latency.json")
     monkeypatch.setattr(bench_run, "RECORDED", (tmp_path / "latency.json",))
     app = opened(page="lab")
@@ -211,7 +228,9 @@ def test_the_lab_labels_recorded_and_live_numbers(opened, monkeypatch, tmp_path)
     app.select_slider(key="batch").set_value(8).run()
     assert "8,000" in text(app)
 
-    def measured(bundles, config, progress, cancelled):
+    def measured(
+        bundles: list[Path], config: BenchmarkConfig, progress: Progress, cancelled: Callable[[], bool]
+    ) -> BenchmarkReport:
         progress(1, 2, "a cell")
         return report("2026-05-06T07:08:09+00:00", 0.002)
 
@@ -230,17 +249,23 @@ def test_the_lab_labels_recorded_and_live_numbers(opened, monkeypatch, tmp_path)
     assert "Recorded: processor of 2026-01-02" in text(app)
 
 
-def test_the_lab_without_numbers_says_what_is_missing(opened, monkeypatch):
+def test_the_lab_without_numbers_says_what_is_missing(
+    opened: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bench_run, "RECORDED", ())
     app = opened(page="lab")
     assert not app.exception
     assert "Nothing measured yet" in text(app)
 
 
-def test_a_running_measurement_can_be_cancelled_from_the_page(opened, monkeypatch):
+def test_a_running_measurement_can_be_cancelled_from_the_page(
+    opened: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bench_run, "RECORDED", ())
 
-    def endless(bundles, config, progress, cancelled):
+    def endless(
+        bundles: list[Path], config: BenchmarkConfig, progress: Progress, cancelled: Callable[[], bool]
+    ) -> BenchmarkReport:
         while not cancelled():
             progress(3, 10, "a cell of many")
         return report("2026-05-06T07:08:09+00:00", 0.002, cancelled=True)

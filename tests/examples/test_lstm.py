@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
 from deployrec.data import Dataset
 from deployrec.errors import ConfigError
 from deployrec.export import export_bundle
-from deployrec.models import build_model, model_class
+from deployrec.models import State, build_model, model_class
 from deployrec.models.testing import check_model
 from deployrec.runtime import Recommender
 from deployrec.runtime.verify import verify
@@ -81,10 +83,10 @@ def test_a_run_whose_package_is_gone_says_so(log: DataSource, tmp_path: Path, mo
 
 
 def test_a_loop_over_the_time_axis_is_refused_in_one_line(sample: Dataset, tmp_path: Path) -> None:
-    import torch
+    from deployrec_lstm.model import LSTM
 
-    class Loops(model_class(SPEC)):  # type: ignore[misc]
-        def encode(self, items, lengths, state=None):  # type: ignore[no-untyped-def]
+    class Loops(LSTM):
+        def encode(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
             state, users = self.initial_state(items.shape[0]) if state is None else state, []
             for t in range(items.shape[1]):
                 user, state = self.step(items[:, t], state)

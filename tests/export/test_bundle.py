@@ -1,19 +1,24 @@
 """Export ends with a verified bundle or with nothing."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.parity import ParityCases
+from deployrec.data import Dataset
 from deployrec.errors import ConfigError, ParityError
 from deployrec.export import export_bundle
 from deployrec.export.parity import LONGEST, choose_histories
@@ -22,7 +27,7 @@ from tests.support import random_model
 
 
 @pytest.mark.parametrize("key", ["glintru", "gru4rec", "recblr", "sasrec"])
-def test_certificate_lists_every_comparison_within_its_gate(bundle_of, key):
+def test_certificate_lists_every_comparison_within_its_gate(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = Bundle.open(bundle_of(key))
     report = json.loads(bundle.file("parity.json").read_text())
     names = {row["comparison"] for row in report["comparisons"]}
@@ -36,10 +41,10 @@ def test_certificate_lists_every_comparison_within_its_gate(bundle_of, key):
     assert bundle.file("parity_cases.npz").stat().st_size < 1_000_000
 
 
-def test_a_centred_convolution_is_refused(sample, tmp_path, monkeypatch):
+def test_a_centred_convolution_is_refused(sample: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     causal = CausalConv1d.forward
 
-    def centred(self, x, lengths, past):
+    def centred(self: CausalConv1d, x: Tensor, lengths: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         ahead = torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], 1)
         return causal(self, ahead, lengths, past)[0], causal(self, x, lengths, past)[1]
 
@@ -52,7 +57,9 @@ def test_a_centred_convolution_is_refused(sample, tmp_path, monkeypatch):
     assert not report["passed"]
 
 
-def test_a_graph_that_differs_from_the_model_is_refused(sample, tmp_path, monkeypatch):
+def test_a_graph_that_differs_from_the_model_is_refused(
+    sample: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from deployrec.bundle.nodes import LINEAR_RECURRENCE
     from deployrec.export import onnx_bodies
 
@@ -64,16 +71,18 @@ def test_a_graph_that_differs_from_the_model_is_refused(sample, tmp_path, monkey
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_refused(sample, tmp_path, value):
+def test_weights_that_are_not_finite_are_refused(sample: Dataset, tmp_path: Path, value: float) -> None:
     model = random_model("glintru", sample)
     with torch.no_grad():
-        model.mixer.gate.weight[0, 0] = value
+        model.get_parameter("mixer.gate.weight")[0, 0] = value
     with pytest.raises(ConfigError, match=r"NaN or infinity in mixer\.gate\.weight"):
         export_bundle(model, sample, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_folder_needs_force_and_a_bundle(bundle_of, sample, tmp_path):
+def test_an_existing_folder_needs_force_and_a_bundle(
+    bundle_of: Callable[[str], Path], sample: Dataset, tmp_path: Path
+) -> None:
     model = random_model("recblr", sample)
     with pytest.raises(ConfigError, match="pass --force"):
         export_bundle(model, sample, bundle_of("recblr"))
@@ -85,12 +94,12 @@ def test_an_existing_folder_needs_force_and_a_bundle(bundle_of, sample, tmp_path
 
 
 @pytest.mark.parametrize("top_k", [0, 3840])
-def test_top_k_out_of_range_is_refused(sample, tmp_path, top_k):
+def test_top_k_out_of_range_is_refused(sample: Dataset, tmp_path: Path, top_k: int) -> None:
     with pytest.raises(ConfigError, match="expected top_k from 1 to 3839"):
         export_bundle(random_model("recblr", sample), sample, tmp_path / "out", top_k=top_k)
 
 
-def test_top_k_stops_at_the_catalogue_and_force_replaces(sample, tmp_path):
+def test_top_k_stops_at_the_catalogue_and_force_replaces(sample: Dataset, tmp_path: Path) -> None:
     model = random_model("recblr", sample)
     first = export_bundle(model, sample, tmp_path / "out", top_k=3000, window=50).bundle
     assert first.manifest.top_k == sample.num_items
@@ -120,14 +129,14 @@ except DeployrecError as error:
 """
 
 
-def start_export(out, limit=0):
+def start_export(out: Path, limit: int = 0) -> subprocess.Popen[str]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(out), str(limit)], stdout=subprocess.PIPE, text=True, env=env
     )
 
 
-def test_a_disk_that_refuses_leaves_nothing(tmp_path):
+def test_a_disk_that_refuses_leaves_nothing(tmp_path: Path) -> None:
     output, _ = start_export(tmp_path / "out", limit=20_000).communicate(timeout=300)
     line = output.splitlines()[-1]
     assert line.startswith("BundleError expected to write")
@@ -135,8 +144,9 @@ def test_a_disk_that_refuses_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_terminated_export_leaves_nothing(tmp_path):
+def test_a_terminated_export_leaves_nothing(tmp_path: Path) -> None:
     process = start_export(tmp_path / "out")
+    assert process.stdout is not None
     process.stdout.readline()
     deadline = time.monotonic() + 120
     while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
@@ -147,8 +157,9 @@ def test_a_terminated_export_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_sweeps_up_after_one_that_was_killed(sample, tmp_path):
+def test_an_export_sweeps_up_after_one_that_was_killed(sample: Dataset, tmp_path: Path) -> None:
     process = start_export(tmp_path / "out")
+    assert process.stdout is not None
     process.stdout.readline()
     while not list(tmp_path.iterdir()):
         time.sleep(0.02)
@@ -159,7 +170,7 @@ def test_an_export_sweeps_up_after_one_that_was_killed(sample, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_histories_have_the_asked_lengths_and_come_from_the_log(sample):
+def test_histories_have_the_asked_lengths_and_come_from_the_log(sample: Dataset) -> None:
     histories = choose_histories(sample, [0, 1, 7, 300])
     assert [len(h) for h in histories[:5]] == [0, 1, 7, 300, LONGEST]
     users = {tuple(sample.history(u)[:7].tolist()) for u in range(sample.num_users)}

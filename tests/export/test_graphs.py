@@ -1,6 +1,9 @@
 """The three graphs of a bundle: their operators, axes, shared item table and what is not in them."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,7 @@ def graph(bundle: Path, name: str) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_only_encode_has_recurrence_nodes(bundle_of, key):
+def test_only_encode_has_recurrence_nodes(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = bundle_of(key)
     for name in ("step", "score"):
         assert {node.domain for node in graph(bundle, name).graph.node} == {""}
@@ -34,7 +37,7 @@ def test_only_encode_has_recurrence_nodes(bundle_of, key):
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_signatures_are_those_of_the_manifest(bundle_of, key):
+def test_signatures_are_those_of_the_manifest(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = Bundle.open(bundle_of(key))
     types = {"tensor(float)": "float32", "tensor(int64)": "int64"}
     for entry in bundle.manifest.graphs.values():
@@ -46,7 +49,7 @@ def test_signatures_are_those_of_the_manifest(bundle_of, key):
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_all_graphs_read_one_item_table(bundle_of, key):
+def test_all_graphs_read_one_item_table(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = bundle_of(key)
     table = (bundle / "items.bin").read_bytes()
     for name in ("step", "encode", "score"):
@@ -59,7 +62,7 @@ def test_all_graphs_read_one_item_table(bundle_of, key):
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_state_pairs_can_be_read_from_a_session(bundle_of, key):
+def test_state_pairs_can_be_read_from_a_session(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = Bundle.open(bundle_of(key))
     session = onnxruntime.InferenceSession(bundle.file("step.onnx"))
     pairs = json.loads(session.get_modelmeta().custom_metadata_map["deployrec.state"])
@@ -67,14 +70,14 @@ def test_state_pairs_can_be_read_from_a_session(bundle_of, key):
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_graphs_name_no_path_of_the_machine_that_exported(bundle_of, key):
+def test_graphs_name_no_path_of_the_machine_that_exported(bundle_of: Callable[[str], Path], key: str) -> None:
     for file in bundle_of(key).glob("*.onnx"):
         assert b"/deployrec/" not in file.read_bytes()
         assert str(Path.home()).encode() not in file.read_bytes()
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_exhausted_slots_hold_item_zero_and_minus_infinity(bundle_of, key):
+def test_exhausted_slots_hold_item_zero_and_minus_infinity(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = Bundle.open(bundle_of(key))
     session = onnxruntime.InferenceSession(bundle.file("score.onnx"))
     user = np.ones((1, bundle.manifest.dim), np.float32)

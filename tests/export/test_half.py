@@ -42,7 +42,7 @@ def feed() -> dict[str, np.ndarray]:
     return {name: RNG.normal(size=(4, 6)).astype(np.float32) for name in ("x", "past.0.hidden")}
 
 
-def test_a_product_with_a_weight_is_cast_and_its_weight_stored_in_half(feed):
+def test_a_product_with_a_weight_is_cast_and_its_weight_stored_in_half(feed: dict[str, np.ndarray]) -> None:
     before = model(
         helper.make_node("MatMul", ["x", "w"], ["y"]),
         helper.make_node("Add", ["y", "past.0.hidden"], ["out"]),
@@ -59,7 +59,7 @@ def test_a_product_with_a_weight_is_cast_and_its_weight_stored_in_half(feed):
     np.testing.assert_allclose(half - feed["past.0.hidden"], rounded, atol=5e-3)
 
 
-def test_a_moved_weight_is_still_a_weight_and_a_shared_one_stays_float32(feed):
+def test_a_moved_weight_is_still_a_weight_and_a_shared_one_stays_float32(feed: dict[str, np.ndarray]) -> None:
     before = model(
         helper.make_node("Transpose", ["w"], ["wt"], perm=[1, 0]),
         helper.make_node("MatMul", ["x", "wt"], ["a"]),
@@ -72,7 +72,7 @@ def test_a_moved_weight_is_still_a_weight_and_a_shared_one_stays_float32(feed):
     assert np.abs(run(after, **feed)[0] - run(before, **feed)[0]).max() < 5e-2
 
 
-def test_products_of_a_state_and_of_two_activations_stay_exact(feed):
+def test_products_of_a_state_and_of_two_activations_stay_exact(feed: dict[str, np.ndarray]) -> None:
     before = model(
         helper.make_node("Identity", ["past.0.hidden"], ["h"]),
         helper.make_node("MatMul", ["h", "w"], ["recurrent"]),

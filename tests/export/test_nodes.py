@@ -1,5 +1,7 @@
 """Each recurrence becomes one ONNX node whose body computes what the torch operator computes."""
 
+from __future__ import annotations
+
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from deployrec_kernels import bd_lru, gru, linear_recurrence
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from deployrec.bundle.manifest import Graph, GraphTensor
 from deployrec.errors import ConfigError
@@ -17,17 +20,18 @@ from deployrec.export.graphs import to_onnx
 from deployrec.models.recblr import BDLRULayer, RecBLRConfig
 
 D = 4
+Inputs = dict[str, tuple[str | int, ...]]
 
 
 class Linear(torch.nn.Module):
-    inputs: ClassVar = {"a": ("B", "T", D), "b": ("B", "T", D), "initial_state": ("B", D), "lengths": ("B",)}
+    inputs: ClassVar[Inputs] = {"a": ("B", "T", D), "b": ("B", "T", D), "initial_state": ("B", D), "lengths": ("B",)}
 
-    def forward(self, a, b, initial_state, lengths):
+    def forward(self, a: Tensor, b: Tensor, initial_state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return linear_recurrence(a, b, initial_state, lengths)
 
 
 class Gated(torch.nn.Module):
-    inputs: ClassVar = {
+    inputs: ClassVar[Inputs] = {
         "x": ("B", "T", D),
         "r": ("B", "T", D),
         "i": ("B", "T", D),
@@ -35,33 +39,39 @@ class Gated(torch.nn.Module):
         "lengths": ("B",),
     }
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.decay = torch.nn.Parameter(torch.linspace(-25, 1, D))  # at -25, beta is the root of its 1e-8 alone
 
-    def forward(self, x, r, i, initial_state, lengths):
+    def forward(self, x: Tensor, r: Tensor, i: Tensor, initial_state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return bd_lru(x, r, i, self.decay, initial_state, lengths)
 
 
 class Recurrent(torch.nn.Module):
-    inputs: ClassVar = {"gates": ("B", "T", 3 * D), "initial_state": ("B", D), "lengths": ("B",)}
+    inputs: ClassVar[Inputs] = {"gates": ("B", "T", 3 * D), "initial_state": ("B", D), "lengths": ("B",)}
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(3)
         self.weight = torch.nn.Parameter(torch.randn(3 * D, D))
 
-    def forward(self, gates, initial_state, lengths):
+    def forward(self, gates: Tensor, initial_state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return gru(gates, self.weight, initial_state, lengths)
 
 
-NODES = {"LinearRecurrence": Linear, "GRURecurrence": Recurrent, "bd_lru": Gated}
+NODES: dict[str, type[Linear | Gated | Recurrent]] = {
+    "LinearRecurrence": Linear,
+    "GRURecurrence": Recurrent,
+    "bd_lru": Gated,
+}
+
+Exported = tuple[Linear | Gated | Recurrent, onnx.ModelProto, onnxruntime.InferenceSession]
 
 
 @pytest.fixture(scope="module")
-def exported():
+def exported() -> dict[str, Exported]:
     """name -> (module, ONNX model, session); the same module is exported twice: the second must keep its axes open."""
-    made = {}
+    made: dict[str, Exported] = {}
     for name, kind in NODES.items():
         module = kind()
         inputs = tuple(
@@ -78,7 +88,7 @@ OUTPUTS = {"hidden": ("B", "T", D), "final_state": ("B", D)}
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_one_node_with_plugin_attributes_and_a_body(exported, name):
+def test_one_node_with_plugin_attributes_and_a_body(exported: dict[str, Exported], name: str) -> None:
     _, model, _ = exported[name]
     (node,) = [node for node in model.graph.node if node.domain == "deployrec"]
     assert node.op_type == {"bd_lru": "LinearRecurrence"}.get(name, name)
@@ -91,13 +101,17 @@ def test_one_node_with_plugin_attributes_and_a_body(exported, name):
 @pytest.mark.parametrize("name", NODES)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data(), batch=st.integers(1, 11), time=st.integers(1, 9), seed=st.integers(0, 99))
-def test_body_equals_float64_torch(exported, name, data, batch, time, seed):
+def test_body_equals_float64_torch(
+    exported: dict[str, Exported], name: str, data: st.DataObject, batch: int, time: int, seed: int
+) -> None:
     module, _, session = exported[name]
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor(data.draw(st.lists(st.integers(0, time), min_size=batch, max_size=batch)))
     sizes = {"B": batch, "T": time}
     feed = {
-        n: torch.randn([sizes.get(axis, axis) for axis in shape], generator=generator, dtype=torch.float32)
+        n: torch.randn(
+            [axis if isinstance(axis, int) else sizes[axis] for axis in shape], generator=generator, dtype=torch.float32
+        )
         for n, shape in module.inputs.items()
         if n != "lengths"
     }
@@ -111,17 +125,17 @@ def test_body_equals_float64_torch(exported, name, data, batch, time, seed):
         np.testing.assert_allclose(hidden[row, :length], want[0][row, :length], atol=2e-6, rtol=0)
 
 
-def test_recurrences_of_two_widths_in_one_graph():
+def test_recurrences_of_two_widths_in_one_graph() -> None:
     """Nodes of a kind share one body, which must not hold the size of the first."""
 
     class Stack(torch.nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.narrow = torch.nn.Parameter(torch.randn(3 * D, D))
             self.widen = torch.nn.Linear(D, 3 * (D + 2))
             self.wide = torch.nn.Parameter(torch.randn(3 * (D + 2), D + 2))
 
-        def forward(self, gates, lengths):
+        def forward(self, gates: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
             hidden, _ = gru(gates, self.narrow, lengths=lengths)
             return gru(self.widen(hidden), self.wide * 0.5, lengths=lengths)
 
@@ -138,31 +152,34 @@ def test_recurrences_of_two_widths_in_one_graph():
         np.testing.assert_allclose(got, want, atol=2e-6, rtol=0)
 
 
-def test_the_step_keeps_the_constant_under_the_root():
-    layer = BDLRULayer(RecBLRConfig(dim=D, expansion=1), number=0).eval()
+def test_the_step_keeps_the_constant_under_the_root() -> None:
+    class Step(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = BDLRULayer(RecBLRConfig(dim=D, expansion=1), number=0)
 
-    def step(x, conv, hidden):
-        x, state = layer.step(x, {"0.conv": conv, "0.hidden": hidden})
-        return x, state["0.conv"], state["0.hidden"]
+        def forward(self, x: Tensor, conv: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            x, state = self.layer.step(x, {"0.conv": conv, "0.hidden": hidden})
+            return x, state["0.conv"], state["0.hidden"]
 
+    step = Step().eval()
     with torch.no_grad():
-        layer.decay.fill_(-25)
+        step.layer.decay.fill_(-25)
     shapes = {"x": ("B", D), "conv": ("B", 3, D), "hidden": ("B", D)}
     tensors = tuple(GraphTensor(name, "float32", shape) for name, shape in shapes.items())
-    layer.forward = step
     outputs = tuple(GraphTensor(f"present.{name}", "float32", shape) for name, shape in shapes.items())
-    session = onnxruntime.InferenceSession(to_onnx(layer, Graph("", tensors, outputs)).SerializeToString())
+    session = onnxruntime.InferenceSession(to_onnx(step, Graph("", tensors, outputs)).SerializeToString())
     feed = {"x": torch.randn(2, D), "conv": torch.randn(2, 3, D), "hidden": torch.zeros(2, D)}
     hidden = session.run(["present.hidden"], {name: tensor.numpy() for name, tensor in feed.items()})[0]
-    layer.double()
+    step.double()
     want = step(*(tensor.double() for tensor in feed.values()))[2].detach().numpy()
     np.testing.assert_allclose(hidden, want, rtol=1e-4)
     assert abs(want).max() > 1e-6
 
 
-def test_an_axis_that_the_exporter_fixes_is_refused():
+def test_an_axis_that_the_exporter_fixes_is_refused() -> None:
     class Fixed(torch.nn.Module):
-        def forward(self, x):
+        def forward(self, x: Tensor) -> Tensor:
             return x.sum(1, keepdim=True) * torch.ones(5)
 
     signature = Graph("", (GraphTensor("x", "float32", ("B", "T")),), (GraphTensor("y", "float32", ("B", "T")),))

@@ -97,7 +97,9 @@ def differentiate(
     """hidden, final_state and the gradient of every input for the loss sum(weights * outputs)."""
     leaves = {name: x.detach().requires_grad_() for name, x in inputs.items()}
     outputs = function(**leaves, **rows)
-    loss = sum((output.double() * weight).sum() for output, weight in zip(outputs, weights, strict=True))
+    loss = torch.stack(
+        [(output.double() * weight).sum() for output, weight in zip(outputs, weights, strict=True)]
+    ).sum()
     grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
     results = {"hidden": outputs[0].detach(), "final_state": outputs[1].detach()}
     return results | {f"grad_{name}": grad for name, grad in zip(leaves, grads, strict=True)}
@@ -106,7 +108,8 @@ def differentiate(
 def loss_weights(recurrence: Recurrence, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Random float64 weights for (hidden, final_state), so that every output entry has its own gradient."""
     with torch.no_grad():
-        return tuple(randn(*output.shape).to(output.device) for output in recurrence.op(**inputs))  # type: ignore[return-value]
+        hidden, final_state = recurrence.op(**inputs)
+        return randn(*hidden.shape).to(hidden.device), randn(*final_state.shape).to(final_state.device)
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from unittest import mock
 
 import torch
@@ -45,9 +46,9 @@ def check(
     assert_close(differentiate(recurrence.op, inputs, weights, lengths=lengths), expected, tolerance)
 
 
-def chunks_of(size: int) -> mock._patch_dict:
+def chunks_of(size: int) -> AbstractContextManager[object]:
     """While entered, every walk goes through chunks of that many events."""
-    return mock.patch.multiple("deployrec_kernels.launch", LONG_ROW=0, _chunk_size=lambda _: size)  # type: ignore
+    return mock.patch.multiple("deployrec_kernels.launch", LONG_ROW=0, _chunk_size=lambda _: size)
 
 
 def check_views(recurrence: Recurrence, device: str) -> None:

@@ -16,13 +16,13 @@ from deployrec.models.testing import EARLIER
 
 ITEMS = 23
 # The histories below hold up to 11 events, and a state has read up to 6 before.
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "glintru": {"dim": 8, "heads": 2},
     "gru4rec": {"dim": 6, "hidden": 10},
     "recblr": {"dim": 6},
     "sasrec": {"dim": 8, "window": 11 + EARLIER},
 }
-VARIANTS = [(key, SMALL.get(key, {"dim": 8})) for key in available_models()] + [
+VARIANTS: list[tuple[str, dict[str, Any]]] = [(key, SMALL.get(key, {"dim": 8})) for key in available_models()] + [
     ("glintru", {"dim": 8, "heads": 2, "key_norm": "token"}),
     ("glintru", {"dim": 8, "heads": 4, "kernel": 4, "mlp_expansion": 2}),
     ("gru4rec", {"dim": 6, "hidden": 4, "layers": 3}),

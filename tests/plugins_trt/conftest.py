@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import rtx_environment
-import toolchain
+from tests.plugins_trt import rtx_environment, toolchain
 
 
 @pytest.fixture(scope="session")

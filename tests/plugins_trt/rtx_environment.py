@@ -35,7 +35,8 @@ def missing() -> str | None:
 def lay_out(folder: Path) -> dict[str, str]:
     """Lays the libraries out in `folder`; returns the environment in which `import tensorrt_bindings` finds them."""
     spec = importlib.util.find_spec("onnxruntime_ep_nv_tensorrt_rtx")
-    package = Path(next(iter(spec.submodule_search_locations or [])))  # type: ignore[union-attr]
+    assert spec is not None
+    package = Path(next(iter(spec.submodule_search_locations or [])))
     for link, pattern in _LINKS.items():
         (folder / link).symlink_to(next(package.glob(pattern)))
     source = folder / "no_builtin_plugins.c"

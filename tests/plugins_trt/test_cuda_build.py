@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import toolchain
-from test_plugin import assert_symbols
+
+from tests.plugins_trt import toolchain
+from tests.plugins_trt.test_plugin import assert_symbols
 
 # ptxas 13.0 puts seven registers of one kernel on the stack for capability 10.0; its loop reloads a single one.
 SPILL_BYTES = 32

@@ -9,10 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.manifest import Manifest
+from deployrec.export.engine import profile
 from deployrec.runtime.recommender import Recommender
 
 PLUGIN_LAYERS = {"glintru": 1, "recblr": 2}
@@ -133,7 +137,7 @@ def test_without_tensorrt_the_error_says_what_to_install(bundle_of: Callable[[st
         "import sys\n"
         "sys.modules['tensorrt'] = sys.modules['tensorrt_bindings'] = None\n"
         "sys.argv = ['deployrec', 'build', 'engine', sys.argv[1]]\n"
-        "from deployrec.cli.main import main\n"
+        "from deployrec.__main__ import main\n"
         "main()\n"
     )
     run = python(dict(os.environ), "-c", script, bundle_of("recblr"))
@@ -165,3 +169,9 @@ def test_backend_without_a_gpu_says_so(
     )
     run = python(builder_environment, "-c", script, path)
     assert "ConfigError: expected a GPU for TensorRT; got no CUDA driver" in run.stderr
+
+
+@pytest.mark.parametrize(("num_items", "most"), [(5, 512), (3416, 3416), (10**6, 16_384)])
+def test_a_plan_takes_as_many_seen_items_as_there_are(num_items: int, most: int) -> None:
+    manifest = cast(Manifest, SimpleNamespace(num_items=num_items, encode_chunk=512))
+    assert profile(manifest, 8)["E"] == (1, 64, most)

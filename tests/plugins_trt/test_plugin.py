@@ -6,7 +6,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-import toolchain
+
+from tests.plugins_trt import toolchain
 
 
 def test_recurrences_agree_with_float64(cpu_build: Path) -> None:

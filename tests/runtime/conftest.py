@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from safetensors.numpy import save_file
 
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.parity import ParityCases
+from deployrec.runtime.recommender import Recommender, UserRecord
 from deployrec.state import StateSpec, StateTensor
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
@@ -173,7 +175,7 @@ class GraphBuilder:
             }.items()
         ]
 
-    def add(self, op: str, inputs: str, outputs: str, **attributes: object) -> None:
+    def add(self, op: str, inputs: str, outputs: str, **attributes: Any) -> None:
         self.nodes.append(helper.make_node(op, inputs.split(), outputs.split(), **attributes))
 
     def cell(self) -> None:
@@ -242,14 +244,16 @@ class GraphBuilder:
             self.add("Where", f"{alive} out.{tensor.name} in.{tensor.name}", f"kept.{tensor.name}")
         self.add("Where", "alive1 new_user user_in", "user_out")
         self.add("Add", "t_in one", "t_out")
-        states = [(f"in.{t.name}", f"kept.{t.name}", ("B", *t.shape)) for t in hidden] + [
-            ("user_in", "user_out", ("B", d))
-        ]
+        states = [(f"in.{t.name}", f"kept.{t.name}", t.shape) for t in hidden] + [("user_in", "user_out", (d,))]
         body = helper.make_graph(
             self.nodes,
             "body",
-            [*(value(name, FLOAT, *shape) for name, _, shape in states), value("t_in", INT), value("id", INT, "B")],
-            [*(value(name, FLOAT, *shape) for _, name, shape in states), value("t_out", INT)],
+            [
+                *(value(name, FLOAT, "B", *shape) for name, _, shape in states),
+                value("t_in", INT),
+                value("id", INT, "B"),
+            ],
+            [*(value(name, FLOAT, "B", *shape) for _, name, shape in states), value("t_out", INT)],
         )
         self.nodes = []
         self.add("Shape", "lengths", "batch")
@@ -298,15 +302,22 @@ def describe(info: onnx.ValueInfoProto) -> dict[str, object]:
     return {"name": info.name, "dtype": "int64" if tensor.elem_type == INT else "float32", "shape": shape}
 
 
+def stored(recommender: Recommender, user: str) -> UserRecord:
+    """What is stored of a user, who must be known."""
+    record = recommender.user(user)
+    assert record is not None
+    return record
+
+
 @pytest.fixture(scope="session")
 def twin_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
     """Bundles by Twin arguments; shared, never to be changed."""
     made: dict[str, Bundle] = {}
 
-    def make(**arguments: object) -> Bundle:
+    def make(**arguments: Any) -> Bundle:
         key = repr(arguments)
         if key not in made:
-            made[key] = Twin(**arguments).write(tmp_path_factory.mktemp("bundle"))  # type: ignore[arg-type]
+            made[key] = Twin(**arguments).write(tmp_path_factory.mktemp("bundle"))
         return made[key]
 
     return make

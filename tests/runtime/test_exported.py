@@ -14,6 +14,7 @@ from deployrec.data import Dataset
 from deployrec.errors import BundleError
 from deployrec.runtime import Recommender
 from deployrec.runtime.verify import verify
+from tests.runtime.conftest import stored
 
 MODELS = ["glintru", "recblr"]
 
@@ -34,9 +35,9 @@ def test_a_long_history_is_the_same_in_chunks_in_batches_and_step_by_step(
         others = [(f"user {index}", draw.choice(ids)) for index in range(3)]
         part = [("batched", item) for item in history[start : start + 5]]
         recommender.observe_many([event for pair in zip(part, others * 2, strict=False) for event in pair])
-    encoded = recommender.user("encoded")
+    encoded = stored(recommender, "encoded")
     for user in ("stepped", "batched"):
-        record = recommender.user(user)
+        record = stored(recommender, user)
         assert record.num_events == length
         assert record.seen == encoded.seen
         np.testing.assert_allclose(record.user_vector, encoded.user_vector, atol=2 * USER_ATOL)

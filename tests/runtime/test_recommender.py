@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime import Bundle, Event, Outcome, Recommender
 from deployrec.runtime.backends.base import Backend, load_backend
+from tests.runtime.conftest import Twin, stored
 
 KINDS = ["gru", "window", "encode-only"]
 USERS = ["ann", "bob", "7"]
@@ -38,15 +40,15 @@ def recommender_of(twin_bundle: Callable[..., Bundle]) -> Callable[..., Recommen
     return make
 
 
-def rows_of(recommender: Recommender, user: str, **options: int) -> list[int]:
-    return [int(found.item_id[1:]) for found in recommender.recommend(user, **options)]
+def rows_of(recommender: Recommender, user: str, k: int, exclude_seen: bool = True) -> list[int]:
+    return [int(found.item_id[1:]) for found in recommender.recommend(user, k, exclude_seen)]
 
 
-def assert_stands_at(recommender: Recommender, twin: object, user: str, rows: list[int]) -> None:
+def assert_stands_at(recommender: Recommender, twin: Twin, user: str, rows: list[int]) -> None:
     """The stored user is what the twin computes from the whole history."""
     record = recommender.user(user)
     assert record is not None
-    expected_user, expected_state = twin.read(rows)  # type: ignore[attr-defined]
+    expected_user, expected_state = twin.read(rows)
     np.testing.assert_allclose(record.user_vector, expected_user, atol=1e-5)
     window = recommender.manifest.state.exact_up_to
     if window is None or len(rows) <= window:
@@ -55,7 +57,7 @@ def assert_stands_at(recommender: Recommender, twin: object, user: str, rows: li
     assert record.num_events == len(rows)
     newest = list(dict.fromkeys(reversed(rows)))
     assert record.seen == [f"i{row}" for row in reversed(newest)]
-    items, scores = twin.top(rows, newest, 12)  # type: ignore[attr-defined]
+    items, scores = twin.top(rows, newest, 12)
     found = recommender.recommend(user, k=12)
     assert [int(entry.item_id[1:]) for entry in found] == items
     np.testing.assert_allclose([entry.score for entry in found], scores, atol=1e-4)
@@ -102,7 +104,7 @@ def test_one_call_answers_as_two(
         expected = twice.recommend("ann", k=k, exclude_seen=exclude_seen)
         assert [entry.item_id for entry in found] == [entry.item_id for entry in expected]
         np.testing.assert_allclose([e.score for e in found], [e.score for e in expected], atol=1e-5)
-        seen = set(twice.user("ann").seen)
+        seen = set(stored(twice, "ann").seen)
         assert len(found) == min(k, 30 - len(seen) if exclude_seen else 30)
         if exclude_seen:
             assert not {entry.item_id for entry in found} & seen
@@ -138,9 +140,9 @@ def test_an_event_id_is_applied_once(recommender_of: Callable[..., Recommender],
             getattr(recommender, path)(*event)
     reference.observe_many([("ann", "i1"), ("bob", "i2"), ("ann", "i3")])
     for user in ("ann", "bob"):
-        np.testing.assert_array_equal(recommender.user(user).user_vector, reference.user(user).user_vector)
-        assert recommender.user(user).num_events == reference.user(user).num_events
-    assert recommender.user("ann").last_event_id == "5"
+        np.testing.assert_array_equal(stored(recommender, user).user_vector, stored(reference, user).user_vector)
+        assert stored(recommender, user).num_events == stored(reference, user).num_events
+    assert stored(recommender, "ann").last_event_id == "5"
 
 
 @pytest.mark.parametrize("number", [65, 100, 1000])
@@ -151,11 +153,11 @@ def test_a_run_that_comes_again_changes_nothing_whatever_its_length(
     events = [("ann", f"i{1 + n % 30}", f"e-{n}") for n in range(number)]
     assert sum(recommender.observe(*event) for event in events[:100]) == min(number, 100)
     assert sum(recommender.observe_many(events)) == max(0, number - 100)
-    before = recommender.user("ann")
+    before = stored(recommender, "ann")
     assert sum(recommender.observe(*event) for event in events[:100]) == 0
     assert recommender.observe_many(events) == [Outcome.DUPLICATE] * number
     assert recommender.observe("ann", "i1", "e-0") is Outcome.DUPLICATE
-    after = recommender.user("ann")
+    after = stored(recommender, "ann")
     assert after.num_events == before.num_events == number
     np.testing.assert_array_equal(after.user_vector, before.user_vector)
 
@@ -163,9 +165,9 @@ def test_a_run_that_comes_again_changes_nothing_whatever_its_length(
 def test_the_last_event_is_described(recommender_of: Callable[..., Recommender]) -> None:
     recommender = recommender_of()
     recommender.observe("ann", "i1", event_id="x", time=12.5)
-    assert (recommender.user("ann").last_event_id, recommender.user("ann").last_time) == ("x", 12.5)
+    assert (stored(recommender, "ann").last_event_id, stored(recommender, "ann").last_time) == ("x", 12.5)
     recommender.observe("ann", "i2")
-    assert (recommender.user("ann").last_event_id, recommender.user("ann").last_time) == (None, None)
+    assert (stored(recommender, "ann").last_event_id, stored(recommender, "ann").last_time) == (None, None)
     assert recommender.user("bob") is None
 
 
@@ -182,7 +184,7 @@ def test_unknown_items_are_skipped_and_counted(recommender_of: Callable[..., Rec
     before = recommender.recommend("ann")
     assert recommender.observe_and_recommend("ann", "gone") == before
     assert recommender.unknown_items == 5
-    assert recommender.user("ann").num_events == 2
+    assert stored(recommender, "ann").num_events == 2
     assert recommender.user("bob") is None
 
 
@@ -198,7 +200,7 @@ def test_unknown_items_are_errors_that_change_nothing(recommender_of: Callable[.
 
 
 @pytest.mark.parametrize("k", [0, -1, 13, 2.5, "3", True, np.float64(2), [2]])
-def test_k_is_a_whole_number_from_1_to_top_k(recommender_of: Callable[..., Recommender], k: object) -> None:
+def test_k_is_a_whole_number_from_1_to_top_k(recommender_of: Callable[..., Recommender], k: Any) -> None:
     recommender = recommender_of()
     for call in (
         lambda: recommender.recommend("ann", k=k),
@@ -212,7 +214,11 @@ def test_k_is_a_whole_number_from_1_to_top_k(recommender_of: Callable[..., Recom
 
 def test_exclude_seen_is_true_or_false(recommender_of: Callable[..., Recommender]) -> None:
     recommender = recommender_of()
-    for call in (recommender.recommend, partial(recommender.observe_and_recommend, item="i1")):
+    calls: tuple[Callable[..., object], ...] = (
+        recommender.recommend,
+        partial(recommender.observe_and_recommend, item="i1"),
+    )
+    for call in calls:
         with pytest.raises(ConfigError, match=r"expected exclude_seen to be True or False; got \['i3'\]"):
             call("ann", exclude_seen=["i3"])
     assert recommender.user("ann") is None
@@ -223,7 +229,7 @@ def test_without_a_k_as_many_as_there_are_come_back(twin_bundle: Callable[..., B
     assert len(small.recommend("ann")) == 5
     assert len(small.recommend("ann", k=10)) == 5
     assert len(small.observe_and_recommend("ann", "i1")) == 4
-    assert len(small.observe_and_recommend("ann", "i2", k=np.int64(99))) == 3
+    assert len(small.observe_and_recommend("ann", "i2", k=cast(Any, np.int64(99)))) == 3
     narrow = Recommender.load(twin_bundle(top_k=3).path)
     assert len(narrow.observe_and_recommend("ann", "i1")) == 3
     with pytest.raises(ConfigError, match="from 1 to 3; got 4"):
@@ -254,7 +260,7 @@ def test_all_that_was_seen_is_excluded_whatever_its_number(twin_bundle: Callable
     recommender.observe_many([("slow", item) for item in seen[:700]])
     recommender.encode_history("slow", seen[700:])
     recommender.encode_history("few", seen[:3])
-    assert len(recommender.user("slow").seen) == 1400
+    assert len(stored(recommender, "slow").seen) == 1400
     for found in (
         recommender.recommend("slow", k=12),
         recommender.observe_and_recommend("slow", "i1", k=12),
@@ -304,9 +310,9 @@ def test_many_users_grow_the_store_without_moving_anyone(
 def test_a_record_is_a_copy(recommender_of: Callable[..., Recommender]) -> None:
     recommender = recommender_of()
     recommender.observe("ann", "i1")
-    before = recommender.user("ann")
+    before = stored(recommender, "ann")
     recommender.observe("ann", "i2")
-    after = recommender.user("ann")
+    after = stored(recommender, "ann")
     assert not np.array_equal(before.user_vector, after.user_vector)
     assert not np.array_equal(before.state["0.hidden"], after.state["0.hidden"])
 

@@ -12,6 +12,7 @@ from deployrec.runtime import updates as updates_module
 from deployrec.runtime.backends.base import load_backend
 from deployrec.runtime.stores import ConflictError, Layout, Rows
 from deployrec.runtime.stores.memory import MemoryStore
+from tests.runtime.conftest import stored
 
 
 class Shared(MemoryStore):
@@ -37,8 +38,8 @@ def shared(
 ) -> tuple[Shared, Recommender, Recommender]:
     bundle = twin_bundle(kind=request.param)
     store = Shared(Layout.of(bundle.manifest))
-    backends = [load_backend("onnxruntime", bundle) for _ in range(2)]
-    return store, *(Recommender(bundle, backend, store=store) for backend in backends)
+    mine, other = (Recommender(bundle, load_backend("onnxruntime", bundle), store=store) for _ in range(2))
+    return store, mine, other
 
 
 def test_a_lost_write_is_read_and_applied_again(shared: tuple[Shared, Recommender, Recommender]) -> None:
@@ -64,9 +65,9 @@ def test_a_lost_write_is_read_and_applied_again(shared: tuple[Shared, Recommende
         "cat": [1],
     }.items():
         alone.encode_history(user, [f"i{row}" for row in items])
-        assert mine.user(user).num_events == len(items)
-        assert mine.user(user).seen == alone.user(user).seen
-        np.testing.assert_allclose(mine.user(user).user_vector, alone.user(user).user_vector, atol=1e-5)
+        assert stored(mine, user).num_events == len(items)
+        assert stored(mine, user).seen == stored(alone, user).seen
+        np.testing.assert_allclose(stored(mine, user).user_vector, stored(alone, user).user_vector, atol=1e-5)
 
 
 def test_a_store_that_always_conflicts_gives_up(
@@ -93,7 +94,7 @@ def test_a_run_that_fails_leaves_its_users_as_they_were(
 ) -> None:
     _, mine, _ = shared
     mine.observe_many([("ann", "i1"), ("bob", "i2")])
-    before = {user: mine.user(user) for user in ("ann", "bob")}
+    before = {user: stored(mine, user) for user in ("ann", "bob")}
     # A model that carries its state takes bob's first step well; the others read both users in one run.
     runs = 0 if mine.manifest.window == 0 else 1
 
@@ -113,6 +114,6 @@ def test_a_run_that_fails_leaves_its_users_as_they_were(
         mine.observe_many([("ann", f"i{row}", f"e{row}") for row in range(1, 20)] + [("bob", "i3"), ("bob", "i4")])
     monkeypatch.undo()
     for user, record in before.items():
-        assert mine.user(user).num_events == 1
-        assert mine.user(user).seen == record.seen
-        np.testing.assert_array_equal(mine.user(user).user_vector, record.user_vector)
+        assert stored(mine, user).num_events == 1
+        assert stored(mine, user).seen == record.seen
+        np.testing.assert_array_equal(stored(mine, user).user_vector, record.user_vector)

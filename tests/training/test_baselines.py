@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,15 +14,19 @@ from hypothesis import strategies as st
 from deployrec.data import leave_one_out, load_dataset
 from deployrec.training.baselines import Markov, Popularity
 from deployrec.training.evaluate import rank_users
+from deployrec.training.scorers import Scorer
+from tests.training.conftest import MakeDataset
 
 histories_of_users = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=12), min_size=1, max_size=5)
 
 
 @given(histories_of_users, st.integers(1, 5), st.lists(st.integers(1, 6), min_size=1, max_size=8))
-def test_markov_follows_its_definition(make_dataset, histories, lags, history) -> None:
+def test_markov_follows_its_definition(
+    make_dataset: MakeDataset, histories: list[list[int]], lags: int, history: list[int]
+) -> None:
     train = leave_one_out(make_dataset(histories, 6)).train
     kept = [h[:-2] if len(h) >= 3 else h for h in histories]
-    weight: Counter[tuple[int, int]] = Counter()
+    weight: dict[tuple[int, int], float] = defaultdict(float)
     for h in kept:
         for lag in range(1, lags + 1):
             for before, after in zip(h, h[lag:], strict=False):
@@ -37,7 +43,7 @@ def test_markov_follows_its_definition(make_dataset, histories, lags, history) -
 
 
 @given(histories_of_users)
-def test_popularity_counts_training_events_only(make_dataset, histories) -> None:
+def test_popularity_counts_training_events_only(make_dataset: MakeDataset, histories: list[list[int]]) -> None:
     train = leave_one_out(make_dataset(histories, 6)).train
     counts = Counter(item for h in histories for item in (h[:-2] if len(h) >= 3 else h))
     scores = Popularity(train).scores([np.array([1]), np.array([2])])
@@ -62,9 +68,13 @@ FLOORS = {
 
 
 @pytest.mark.parametrize("name", FLOORS)
-def test_floors_on_real_logs(real_log, name: str) -> None:
+def test_floors_on_real_logs(real_log: Callable[[str], Path], name: str) -> None:
     views = leave_one_out(load_dataset(real_log(name)))
-    scorers = {"popularity": Popularity(views.train), "bigram": Markov(views.train, 1), "markov": Markov(views.train)}
+    scorers: dict[str, Scorer] = {
+        "popularity": Popularity(views.train),
+        "bigram": Markov(views.train, 1),
+        "markov": Markov(views.train),
+    }
     for key, scorer in scorers.items():
         masked, unmasked = rank_users(scorer, views.test)
         found = unmasked.metrics()

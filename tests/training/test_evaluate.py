@@ -8,12 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployrec.data import leave_one_out
+from deployrec.data import Dataset, leave_one_out
 from deployrec.errors import RunError
 from deployrec.models import SequentialRecommender, build_model
 from deployrec.training.evaluate import Report, Row, evaluate, evaluate_scorers, rank_users
 from deployrec.training.metrics import METRICS
 from deployrec.training.scorers import StreamedScorer, WindowedScorer, encode_histories
+from tests.training.conftest import MakeDataset
 
 
 def tiny(key: str, num_items: int) -> SequentialRecommender:
@@ -44,7 +45,7 @@ def test_chunks_and_batches_do_not_change_a_user(key: str, lengths: list[int], c
 
 
 @pytest.mark.parametrize("key", ["recblr", "glintru"])
-def test_streamed_equals_windowed_until_a_history_is_longer_than_the_window(key: str, cycles) -> None:
+def test_streamed_equals_windowed_until_a_history_is_longer_than_the_window(key: str, cycles: Dataset) -> None:
     model = tiny(key, cycles.num_items)
     view = leave_one_out(cycles).test
     long = view.stops - view.starts > 20
@@ -56,7 +57,7 @@ def test_streamed_equals_windowed_until_a_history_is_longer_than_the_window(key:
     assert not torch.isclose(windowed[long], streamed[long]).all(1).any()
 
 
-def test_report_equals_a_plain_loop(cycles) -> None:
+def test_report_equals_a_plain_loop(cycles: Dataset) -> None:
     model = tiny("recblr", cycles.num_items)
     report = evaluate(model, cycles, window=20, split="validation", baselines=False)
     hits, gains, seen_hits = [], [], []
@@ -77,7 +78,7 @@ def test_report_equals_a_plain_loop(cycles) -> None:
     assert report.users == cycles.num_users
 
 
-def test_ranks_come_in_the_order_of_the_rows(cycles) -> None:
+def test_ranks_come_in_the_order_of_the_rows(cycles: Dataset) -> None:
     view = leave_one_out(cycles).test
     scorer = StreamedScorer(tiny("recblr", cycles.num_items), 20)
     all_rows = rank_users(scorer, view)[1].better
@@ -85,7 +86,7 @@ def test_ranks_come_in_the_order_of_the_rows(cycles) -> None:
     assert rank_users(scorer, view, some)[1].better.tolist() == all_rows[some].tolist()
 
 
-def test_report_tells_long_users_apart(cycles) -> None:
+def test_report_tells_long_users_apart(cycles: Dataset) -> None:
     model = tiny("recblr", cycles.num_items)
     report = evaluate(model, cycles, window=20)
     lengths = np.diff(cycles.offsets) - 1
@@ -98,7 +99,7 @@ def test_report_tells_long_users_apart(cycles) -> None:
     assert report.table().row_count == 2 * len(names)
 
 
-def test_nan_scores_are_an_error(cycles) -> None:
+def test_nan_scores_are_an_error(cycles: Dataset) -> None:
     model = tiny("recblr", cycles.num_items)
     with torch.no_grad():
         model.embedding.weight[3] = torch.nan
@@ -106,7 +107,7 @@ def test_nan_scores_are_an_error(cycles) -> None:
         evaluate(model, cycles, window=20)
 
 
-def test_a_log_without_long_enough_users_is_an_error(make_dataset) -> None:
+def test_a_log_without_long_enough_users_is_an_error(make_dataset: MakeDataset) -> None:
     with pytest.raises(RunError, match="at least 3 events"):
         evaluate_scorers([], make_dataset([[1, 2], [2]]), window=5)
 

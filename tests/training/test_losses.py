@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,7 +25,9 @@ from deployrec.training.losses import NegativeSampler, NextItemLoss, SeenItems, 
     seen_weight=st.sampled_from([0.0, 1.0, 3.0]),
     seed=st.integers(0, 2**31),
 )
-def test_chunked_equals_plain_cross_entropy(positions, items, chunk, smoothing, weighted, seen_weight, seed) -> None:
+def test_chunked_equals_plain_cross_entropy(
+    positions: int, items: int, chunk: int, smoothing: float, weighted: bool, seen_weight: float, seed: int
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(positions, 5, dtype=torch.float64, generator=generator, requires_grad=True)
     table = torch.randn(items, 5, dtype=torch.float64, generator=generator, requires_grad=True)
@@ -53,7 +58,13 @@ def test_logits_of_all_positions_never_exist_at_once() -> None:
     largest = 0
 
     class Largest(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        def __torch_dispatch__(
+            self,
+            func: Callable[..., Any],
+            types: object,
+            args: tuple[Any, ...] = (),
+            kwargs: dict[str, Any] | None = None,
+        ) -> Any:
             nonlocal largest
             out = func(*args, **(kwargs or {}))
             largest = max(largest, out.numel() if isinstance(out, torch.Tensor) else 0)

@@ -24,6 +24,7 @@ from deployrec.training.module import TrainingModule, learning_rate
 from deployrec.training.presets import preset_of
 from deployrec.training.runs import DataSource, Run, newest_finished, newest_unfinished
 from tests.support import interrupted_at, interrupted_in
+from tests.training.conftest import MakeDataset
 
 QUICK = ["dim=16", "tokens=400", "epochs=4", "warmup_steps=5", "learning_rate=0.01", "window=12", "dropout=0.1"]
 TWO_EPOCHS = [*(setting for setting in QUICK if "epochs" not in setting), "epochs=2"]
@@ -336,7 +337,7 @@ def test_runs_that_cannot_be_used(data: DataSource, tmp_path: Path, cycles: Data
 
 
 def test_a_log_with_too_short_users_is_refused_before_a_folder_is_made(
-    make_dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for histories in ([[1, 2], [2]], [[1, 2, 3], [3, 2, 1]]):
         dataset = make_dataset(histories)
@@ -346,14 +347,14 @@ def test_a_log_with_too_short_users_is_refused_before_a_folder_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_user_is_enough(make_dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_user_is_enough(make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = make_dataset([[1, 2, 1, 2]])
     monkeypatch.setattr("deployrec.training.runs.load_dataset", lambda source, **options: one)
     run = training.train("recblr", DataSource("one.inter"), root=tmp_path, settings=["epochs=1", "precision=bf16"])
     assert run.metrics["test"]["users"] == 1
 
 
-def test_presets_know_long_from_short_histories(cycles: Dataset, make_dataset) -> None:
+def test_presets_know_long_from_short_histories(cycles: Dataset, make_dataset: MakeDataset) -> None:
     long = make_dataset([[1, 2, 3, 4] * 20] * 3)
     short = make_dataset([[1, 2, 3, 4]] * 3)
     for name in ("quick", "full"):

@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployrec.data import leave_one_out
+from deployrec.data import Dataset, leave_one_out
 from deployrec.training.windows import WindowBatches, cut_windows, length_batches
+from tests.training.conftest import MakeDataset
 
 lengths_of_users = st.lists(st.integers(0, 60), min_size=1, max_size=12)
 windows = st.integers(1, 25)
@@ -55,7 +56,9 @@ def test_batches_cover_all_rows_within_the_budget(lengths: list[int], tokens: in
 
 
 @given(st.lists(st.integers(3, 60), min_size=1, max_size=10), windows, st.sampled_from([0.0, 0.5, 1.0]), seeds)
-def test_batches_hold_events_their_successors_and_their_past(make_dataset, lengths, window, carried, seed) -> None:
+def test_batches_hold_events_their_successors_and_their_past(
+    make_dataset: MakeDataset, lengths: list[int], window: int, carried: float, seed: int
+) -> None:
     total = sum(lengths)
     numbered = [list(range(start, stop)) for start, stop in zip(*ranges(lengths), strict=True)]
     dataset = make_dataset([[event + 1 for event in history] for history in numbered], total)  # event = row - 1
@@ -83,7 +86,7 @@ def test_batches_hold_events_their_successors_and_their_past(make_dataset, lengt
     assert began_with_state <= later
 
 
-def test_seed_and_epoch_fix_the_batches(cycles) -> None:
+def test_seed_and_epoch_fix_the_batches(cycles: Dataset) -> None:
     view = leave_one_out(cycles).train
 
     def batches(seed: int, epoch: int) -> list[list[int]]:

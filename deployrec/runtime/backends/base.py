@@ -11,6 +11,8 @@ import numpy as np
 from deployrec import discovery
 from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError, UnknownItemError
+from deployrec.extras import missing_extra
+from deployrec.files import first_line
 
 NOTHING = np.zeros((1, 1), np.int64)
 """What to exclude [1, E] where nothing is."""
@@ -62,9 +64,17 @@ def check_rows(num_items: int, *arrays: np.ndarray) -> None:
 
 
 def load_backend(name: str, bundle: Bundle, **options: object) -> Backend:
-    """Calls `load(bundle, **options)` of the backend's module; raises ConfigError for a name that none has and for an
-    option that the backend does not take."""
-    load = discovery.find("backends", name).load
+    """Calls `load(bundle, **options)` of the backend's module.
+
+    Raises ConfigError for a name that none has, a package that is missing or broken, and an option that is not taken.
+    """
+    try:
+        load = discovery.find("backends", name).load
+    except ImportError as error:
+        missing = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
+        raise missing or ConfigError(
+            f"expected the backend {name} to be imported; got {first_line(error)}; install its package again"
+        ) from None
     taken = inspect.signature(load).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
         for option in set(options) - set(list(taken)[1:]):

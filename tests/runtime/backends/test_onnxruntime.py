@@ -106,9 +106,22 @@ def test_a_new_backend_is_one_file(
     twin_bundle: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "echo.py").write_text("def load(bundle, **options):\n    return bundle, options\n")
-    monkeypatch.setattr(deployrec.runtime.backends, "__path__", [*deployrec.runtime.backends.__path__, str(tmp_path)])
+    folders = [*deployrec.runtime.backends.__path__, str(tmp_path)]
+    monkeypatch.setattr(deployrec.runtime.backends, "__path__", folders)
+    monkeypatch.setattr(deployrec.runtime.backends.__spec__, "submodule_search_locations", folders)
     assert {"echo", "onnxruntime"} <= set(backends())
     assert load_backend("echo", twin_bundle(), volume=3) == (twin_bundle(), {"volume": 3})
+
+
+def test_a_backend_that_cannot_be_imported_is_one_line(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text("raise ImportError('libcudart.so.99: cannot open\\nmore')\n")
+    folders = [*deployrec.runtime.backends.__path__, str(tmp_path)]
+    monkeypatch.setattr(deployrec.runtime.backends, "__path__", folders)
+    monkeypatch.setattr(deployrec.runtime.backends.__spec__, "submodule_search_locations", folders)
+    with pytest.raises(ConfigError, match=r"expected the backend broken to be imported; got libcudart\.so\.99: cannot"):
+        load_backend("broken", twin_bundle())
 
 
 def test_cuda_is_named_only_where_it_can_load(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +134,7 @@ def test_cuda_is_named_only_where_it_can_load(monkeypatch: pytest.MonkeyPatch) -
 
 def test_cuda_never_rounds_products_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(providers, "why_no_cuda", lambda: "")
-    (name, options), *_ = onnxruntime_providers("cuda")
-    assert (name, options["use_tf32"]) == ("CUDAExecutionProvider", "0")
+    assert onnxruntime_providers("cuda")[0] == ("CUDAExecutionProvider", {"use_tf32": "0"})
 
 
 def test_loading_and_asking_for_cuda_print_nothing(twin_bundle: Callable[..., Bundle]) -> None:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -16,6 +16,7 @@ from deployrec.bundle.bundle import Bundle, seal
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime.backends.onnxruntime.backend import load as load_onnxruntime
 from deployrec.runtime.backends.tensorrt.backend import TensorRtBackend
+from deployrec.runtime.backends.tensorrt.cuda_memory import CudaStream
 
 LARGEST = {"B": 6, "T": 9, "E": 10}
 
@@ -119,10 +120,10 @@ def planned(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> Callable[...,
 
 def backend(bundle: Bundle) -> TensorRtBackend:
     stream = HostStream()
-    return TensorRtBackend(stand_in(stream), stream, bundle)  # type: ignore[arg-type]
+    return TensorRtBackend(stand_in(stream), cast(CudaStream, stream), bundle)
 
 
-def test_answers_are_those_of_onnx_runtime_whatever_the_sizes_before(planned):
+def test_answers_are_those_of_onnx_runtime_whatever_the_sizes_before(planned: Callable[..., Bundle]) -> None:
     bundle = planned()
     tested, reference = backend(bundle), load_onnxruntime(bundle)
     rng = np.random.default_rng(2)
@@ -145,14 +146,14 @@ def test_answers_are_those_of_onnx_runtime_whatever_the_sizes_before(planned):
             np.testing.assert_allclose(left, right, rtol=1e-5)
 
 
-def test_a_call_beyond_the_profile_names_tensor_and_sizes(planned):
+def test_a_call_beyond_the_profile_names_tensor_and_sizes(planned: Callable[..., Bundle]) -> None:
     tested = backend(planned())
     state = {t.name: np.zeros((7, *t.shape), np.float32) for t in tested.manifest.state.tensors}
     with pytest.raises(ConfigError, match=r"expected item_id of at most \[6\] for the step plan; got \[7\]; run"):
         tested.step(np.ones(7, np.int64), np.zeros((7, 1), np.int64), state)
 
 
-def test_ids_are_checked_before_a_run(planned):
+def test_ids_are_checked_before_a_run(planned: Callable[..., Bundle]) -> None:
     tested = backend(planned())
     state = {t.name: np.zeros((1, *t.shape), np.float32) for t in tested.manifest.state.tensors}
     for row in (-1, tested.manifest.num_items + 1):
@@ -162,7 +163,7 @@ def test_ids_are_checked_before_a_run(planned):
             tested.score(np.zeros((1, tested.manifest.dim), np.float32), np.array([[row]]))
 
 
-def test_plans_of_another_bundle_and_refused_plans_are_told_apart(planned):
+def test_plans_of_another_bundle_and_refused_plans_are_told_apart(planned: Callable[..., Bundle]) -> None:
     with pytest.raises(BundleError, match="got a plan of another"):
         backend(planned(name="another"))
     with pytest.raises(ConfigError, match=r"expected TensorRT 11.0 to load .*encode.plan; got no reason;"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from deployrec.errors import StaleStateError
 from deployrec.runtime import Bundle, Outcome, Recommender
 from deployrec.runtime.store_contract import LAYOUT, WINDOWED, StoreContract, assert_equal, made
-from deployrec.runtime.stores import Layout, Store, load_store, stores
+from deployrec.runtime.stores import Layout, Rows, Store, load_store, stores
 from deployrec.runtime.stores.memory import MemoryStore
 
 
@@ -46,15 +46,15 @@ class ListedStore(MemoryStore):
         super().__init__(layout)
         self.items: dict[str, list[str]] = {}
 
-    def write(self, users, rows):  # type: ignore[no-untyped-def]
+    def write(self, users: Sequence[str], rows: Rows) -> None:
         super().write(users, rows)
         for user, read in zip(users, rows.read, strict=False):
             self.items.setdefault(user, []).extend(event.item for event in read)
 
-    def history(self, users):  # type: ignore[no-untyped-def]
+    def history(self, users: Sequence[str]) -> list[list[str] | None]:
         return [self.items.get(user, []) for user in users]
 
-    def forget(self, users):  # type: ignore[no-untyped-def]
+    def forget(self, users: Sequence[str]) -> int:
         for user in users:
             self.items.pop(user, None)
         return super().forget(users)
@@ -101,6 +101,6 @@ def test_the_least_recently_used_go_first() -> None:
     assert_equal(store.read(["f", "g"]), made(LAYOUT, [2, 4]))
 
 
-def _with_versions(rows, versions):  # type: ignore[no-untyped-def]
+def _with_versions(rows: Rows, versions: Sequence[int]) -> Rows:
     rows.records = [record._replace(version=version) for record, version in zip(rows.records, versions, strict=True)]
     return rows

@@ -13,6 +13,7 @@ import pytest
 
 from deployrec.errors import ConfigError, DataError, StaleStateError
 from deployrec.runtime import Bundle, Outcome, Recommender
+from tests.runtime.conftest import stored
 
 KINDS = ["gru", "window", "encode-only"]
 EVENTS = [
@@ -31,14 +32,14 @@ def test_loaded_users_go_on_as_if_never_saved(twin_bundle: Callable[..., Bundle]
     kept.save_states(tmp_path / "states.npz")
     loaded.observe("someone else", "i1")
     loaded.load_states(tmp_path / "states.npz")
-    assert len(loaded.store) == 3
+    assert len(list(loaded.store.users())) == 3
     assert loaded.user("someone else") is None
     assert loaded.user("gone") is None
     for recommender in (kept, loaded):
         assert not recommender.observe("ann", "i3", "b")
         assert sum(recommender.observe_many([("new", "i5"), *(("bob", f"i{row}") for row in range(1, 13))])) == 13
     for user in ("ann", "bob", "zoë\n'", "new"):
-        before, after = kept.user(user), loaded.user(user)
+        before, after = stored(kept, user), stored(loaded, user)
         for name in ("num_events", "last_event_id", "last_time", "seen"):
             assert getattr(before, name) == getattr(after, name)
         np.testing.assert_array_equal(before.user_vector, after.user_vector)
@@ -63,17 +64,17 @@ def test_states_of_another_bundle_are_refused_or_encoded_again(
     new.observe("here", "i1")
     with pytest.raises(StaleStateError, match=old.manifest.bundle_id[:12]):
         new.load_states(tmp_path / "states.npz")
-    assert new.user("here").num_events == 1
+    assert stored(new, "here").num_events == 1
     histories = {"ann": ["i1", "i3"], "bob": ["i2", "unknown"], "zoë\n'": []}
     new.load_states(tmp_path / "states.npz", history=histories.__getitem__)
     assert new.user("here") is None
     assert not new.observe("ann", "i3", "b")
-    assert (new.user("ann").last_event_id, new.user("ann").last_time) == ("b", 2.5)
+    assert (stored(new, "ann").last_event_id, stored(new, "ann").last_time) == ("b", 2.5)
     assert new.unknown_items == 1
-    assert new.user("zoë\n'").num_events == 0
+    assert stored(new, "zoë\n'").num_events == 0
     reference.observe_many([("ann", "i1"), ("ann", "i3"), ("bob", "i2")])
     for user in ("ann", "bob"):
-        np.testing.assert_allclose(new.user(user).user_vector, reference.user(user).user_vector, atol=1e-6)
+        np.testing.assert_allclose(stored(new, user).user_vector, stored(reference, user).user_vector, atol=1e-6)
 
 
 def test_broken_files_are_one_line_and_change_nothing(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_broken_files_are_one_line_and_change_nothing(twin_bundle: Callable[...,
             recommender.load_states(path)
     with pytest.raises(DataError, match="no such file"):
         recommender.load_states(tmp_path / "none.npz")
-    assert recommender.user("ann").num_events == 2
+    assert stored(recommender, "ann").num_events == 2
 
 
 def test_a_flipped_byte_of_any_array_is_refused(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ def test_a_file_store_goes_on_where_it_was_closed(twin_bundle: Callable[..., Bun
     with Recommender.load(twin_bundle(kind="window").path, store=address) as recommender:
         assert recommender.observe("ann", "i3", "b") is Outcome.DUPLICATE
         np.testing.assert_allclose(
-            recommender.user("ann").user_vector, reference.user("ann").user_vector, rtol=0, atol=1e-6
+            stored(recommender, "ann").user_vector, stored(reference, "ann").user_vector, rtol=0, atol=1e-6
         )
     with pytest.raises(StaleStateError):
         Recommender.load(twin_bundle(kind="gru").path, store=address)
@@ -196,7 +197,7 @@ def test_states_that_are_not_finite_or_counts_below_zero_are_refused(
         np.savez(tmp_path / "edited.npz", **edited)
         with pytest.raises(DataError, match="save the states again"):
             recommender.load_states(tmp_path / "edited.npz")
-    assert recommender.user("ann").num_events == 2
+    assert stored(recommender, "ann").num_events == 2
 
 
 def test_a_wrong_history_leaves_all_users(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_a_wrong_history_leaves_all_users(twin_bundle: Callable[..., Bundle], tm
     new.observe("here", "i1")
     with pytest.raises(DataError, match="expected a list of item ids"):
         new.load_states(tmp_path / "states.npz", history=lambda user: "i1" if user == "bob" else ["i1"])
-    assert new.user("here").num_events == 1
+    assert stored(new, "here").num_events == 1
 
 
 def test_a_place_that_close_could_not_write_is_refused_at_once(
