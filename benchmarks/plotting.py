@@ -34,7 +34,7 @@ def plot_kernels(results: dict[str, Any], path: Path) -> Path:
         tick.set_fontweight("bold" if is_title else "normal")
     times.invert_yaxis()
     times.set_xscale("log")
-    times.margins(x=0.15)
+    times.margins(x=0.15, y=0.005)
     errors.set_xscale("log")
     times.set_xlabel("forward + backward, ms")
     errors.set_xlabel("max error / max value, against float64")
