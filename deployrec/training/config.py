@@ -48,7 +48,7 @@ class TrainingConfig:
         "auto",
         f'"sampled" corrects by log q, "uniform" does not; auto: softmax below {SAMPLED_FROM:,} items, sampled above',
     )
-    negatives: int = option(512, "per group of positions, for the sampled losses", at_least=1, at_most=10_000_000)
+    negatives: int = option(512, "per group of positions, for the sampled losses", at_least=1, at_most=65_536)
     negative_power: float = option(
         0.5, '"sampled" draws item i with probability ~ (count_i + 1) ** power', at_least=0, at_most=4
     )
