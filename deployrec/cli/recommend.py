@@ -53,11 +53,15 @@ def recommend(
     catalogue = recommender.catalogue
     if applied:
         known = [row for item_id in items if (row := catalogue.rows.get(item_id))]
-        console.print("after " + ", ".join(escape(catalogue.titles[row]) for row in known[-5:]))
+        console.print("after " + ", ".join(escape(catalogue.titles[row]) for row in known[-5:]), soft_wrap=True)
     else:
-        console.print("no history: the most popular items, scored by the logarithm of their share of all events")
+        console.print(
+            "no history: the most popular items, scored by the logarithm of their share of all events", soft_wrap=True
+        )
     if not found:
-        console.print("nothing is left to recommend: the history holds the whole catalogue (see --include-seen)")
+        console.print(
+            "nothing is left to recommend: the history holds the whole catalogue (see --include-seen)", soft_wrap=True
+        )
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", justify="right")

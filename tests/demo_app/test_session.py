@@ -56,7 +56,7 @@ def test_any_moves_end_where_the_history_leads(
     np.testing.assert_allclose(visit.user[0], user, atol=1e-5)
     for name, tensor in state.items():
         np.testing.assert_allclose(visit.state[name][0], tensor, atol=1e-5)
-    seen = list(dict.fromkeys(reversed(rows[-1])))[:10] if exclude_seen else []
+    seen = list(dict.fromkeys(reversed(rows[-1]))) if exclude_seen else []
     expected, scores = twin.top(rows[-1], seen, 10)
     assert [place.row for place in places] == expected
     np.testing.assert_allclose([place.score for place in places], scores, atol=1e-4)
