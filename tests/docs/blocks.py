@@ -26,9 +26,9 @@ class Block:
 
 
 def documents() -> list[Path]:
-    """The README and every page of the site."""
+    """The README, that of the C++ side, and every page of the site."""
     pages = (page for page in (ROOT / "docs").rglob("*.md") if "build" not in page.relative_to(ROOT).parts)
-    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(pages)]
+    return [ROOT / "README.md", ROOT / "plugins_trt" / "README.md", ROOT / "CONTRIBUTING.md", *sorted(pages)]
 
 
 def blocks(document: Path) -> list[Block]:

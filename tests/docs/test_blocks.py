@@ -15,7 +15,11 @@ from tests.docs.blocks import ROOT, Block, blocks, documents
 
 COMMAND = f"{sys.executable} -m deployrec"
 PAGES = [page for page in documents() if blocks(page)]
-QUICK = {"data.md", "serving.md", "bundles.md", "cpp.md", "benchmarks.md", "CONTRIBUTING.md"}
+QUICK = {
+    "CONTRIBUTING.md",
+    "plugins_trt/README.md",
+    *(f"docs/{page}.md" for page in ("data", "serving", "bundles", "cpp", "benchmarks")),
+}
 """Pages that train nothing; the others take a minute or more."""
 
 
@@ -29,7 +33,13 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(p, marks=[] if p.name in QUICK else pytest.mark.slow, id=p.name) for p in PAGES]
+    "page",
+    [
+        pytest.param(
+            p, marks=[] if str(p.relative_to(ROOT)) in QUICK else pytest.mark.slow, id=str(p.relative_to(ROOT))
+        )
+        for p in PAGES
+    ],
 )
 def test_page(page: Path, bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(bundles / "bundles", tmp_path / "bundles")
