@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from deployrec_kernels.gru.triton import fits_on_chip
 from deployrec_kernels.launch import events, plan
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from tests.kernels.cases import GRU, assert_close, differentiate, loss_weights
 
@@ -71,6 +73,38 @@ def test_torch_gru_is_the_same_recurrence(time: int) -> None:
     weights = loss_weights(GRU, inputs)
     expected = differentiate(GRU.reference, inputs, weights, lengths=lengths)
     assert_close(differentiate(torch_gru, inputs, weights, lengths=lengths), expected, 1e-11)
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("highest", False), ("high", True)])
+def test_torch_gru_rounds_to_tf32_only_where_the_user_allows_it(
+    precision: str, tf32: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuDNN would do so unasked; forward and backward look at the flag as they run."""
+    seen: list[bool] = []
+
+    class Watched(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return grad
+
+    original = torch.gru
+    monkeypatch.setattr(torch, "gru", lambda x, *rest, **options: original(Watched.apply(x), *rest, **options))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        inputs = {name: x.float().requires_grad_() for name, x in GRU.inputs(2, 3, 4).items()}
+        torch_gru(**inputs, lengths=torch.tensor([3, 2]))[0].sum().backward()
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == [tf32, tf32]
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_importing_and_running_needs_no_triton() -> None:
