@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import deployrec
@@ -32,7 +33,7 @@ def lay_out(_app: object, _what: str, _name: str, _object: object, _options: obj
         if any(line.startswith(" ") or "   " in line for line in block.splitlines()):
             shown += ["::", "", *(f"    {line}" for line in block.splitlines()), ""]
         else:
-            shown += [*block.replace("*", r"\*").splitlines(), ""]
+            shown += [*re.sub(r"\*|_(?=\W|$)", r"\\\g<0>", block).splitlines(), ""]
     lines[:] = shown
 
 

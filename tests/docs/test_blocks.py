@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -44,7 +45,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_page(page: Path, bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(bundles / "bundles", tmp_path / "bundles")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "__main__"}
+    module = ModuleType("page")  # a real one, so that a class of the page can be found again
+    monkeypatch.setitem(sys.modules, "page", module)
     for block in blocks(page):
         if block.reason:
             continue
@@ -52,7 +54,7 @@ def test_page(page: Path, bundles: Path, tmp_path: Path, monkeypatch: pytest.Mon
             for command in block.commands:
                 run(on_path(command), tmp_path)
         elif block.language == "python":
-            exec(compile("\n" * block.line + block.text, str(page), "exec"), names)
+            exec(compile("\n" * block.line + block.text, str(page), "exec"), vars(module))
         elif block.language == "cpp":
             compiles(block, tmp_path)
 
