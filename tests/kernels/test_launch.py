@@ -55,8 +55,9 @@ def test_events_copies_only_what_no_single_stride_reaches() -> None:
         (101376, torch.float32, 64),
         (166912, torch.bfloat16, 128),
         (232448, torch.float64, 0),
+        (1 << 30, torch.bfloat16, 128),
     ],
-    ids=["h100 f32", "a100 f32", "rtx4090 f32", "a100 bf16", "f64"],
+    ids=["h100 f32", "a100 f32", "rtx4090 f32", "a100 bf16", "f64", "registers end first"],
 )
 def test_widths_on_chip(shared: int, dtype: torch.dtype, widest: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[fits_on_chip.__module__], "shared_memory", lambda _: shared)
