@@ -117,7 +117,7 @@ def facts_of(frame: pl.DataFrame, id_column: str = "item_id") -> ItemFacts:
 def write_items(items: pl.DataFrame, path: str | Path) -> None:
     """Write `Dataset.items` as UTF-8 CSV, through a temporary file: `path` holds all of it or is untouched.
 
-    Text is always quoted, so that an id like "007" or an empty one stays what it is. `Catalogue.read` reads it.
+    Text is always quoted, so that an id like "007" or an empty one stays what it is. `Catalogue.parse` reads it.
     """
     with atomic_file(path) as file:
         items.write_csv(file, quote_style="non_numeric")

@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import PARITY_CASES, Graph, Manifest
+from deployrec.bundle.manifest import PARITY_CASES, FileDigest, Graph, Manifest
 from deployrec.bundle.nodes import DOMAIN
 from deployrec.bundle.parity import Comparison, ParityCases
 from deployrec.errors import ConfigError
@@ -190,8 +190,11 @@ def _write_graphs(bundle: Bundle, precision: str, folder: Path) -> dict[str, Pat
 
 def _compare(bundle: Bundle, folder: Path) -> list[Comparison]:
     """The graphs in `folder`, run by ONNX Runtime, against the bundle's float64 reference."""
-    cases = ParityCases.load(bundle.file(PARITY_CASES))
-    files = {graph.file: bundle.manifest.files[graph.file] for graph in bundle.manifest.graphs.values()}
+    cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
+    files = {
+        graph.file: FileDigest(sha256_file(folder / graph.file), (folder / graph.file).stat().st_size)
+        for graph in bundle.manifest.graphs.values()
+    }
     return compare_graphs(Bundle(folder, replace(bundle.manifest, files=files)), cases)
 
 

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.catalogue import Catalogue
-from deployrec.bundle.manifest import ITEMS
 from deployrec.errors import ConfigError, DeployrecError, StaleStateError, UnknownItemError
 from deployrec.runtime.backends.base import NOTHING, Backend, load_backend
 from deployrec.runtime.events import (
@@ -78,7 +76,7 @@ class Recommender:
         self.on_unknown_item = on_unknown_item
         self.unknown_items = 0
         self.max_k = min(self.manifest.top_k, self.manifest.num_items)
-        self.catalogue = Catalogue.read(bundle.file(ITEMS), self.manifest.num_items)
+        self.catalogue = bundle.catalogue()
         layout = Layout.of(self.manifest)
         self.store = MemoryStore(layout) if store is None else store
         if self.store.layout != layout:

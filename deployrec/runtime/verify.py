@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.catalogue import Catalogue
-from deployrec.bundle.manifest import ITEMS, PARITY_CASES, Manifest
+from deployrec.bundle.manifest import PARITY_CASES, Manifest
 from deployrec.bundle.parity import Answer, Comparison, ParityCases
 from deployrec.progress import Progress, silent
 from deployrec.runtime.backends.base import Backend, Output, load_backend
@@ -60,8 +59,8 @@ def verify(
     Raises BundleError for a bundle that is not as export wrote it; a failed gate is no error but `passed` False.
     """
     bundle = Bundle.open(path)
-    Catalogue.read(bundle.file(ITEMS), bundle.manifest.num_items)
-    cases = ParityCases.load(bundle.file(PARITY_CASES))
+    bundle.catalogue()
+    cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
     return VerifyReport(
         bundle, compare_graphs(bundle, cases, backend, progress=progress, **options), bundle.stray_files()
     )

@@ -31,7 +31,7 @@ def log(tmp_path: Path) -> Path:
 def test_items_come_back(tmp_path: Path, rows: list[tuple[str, str, int, str]]) -> None:
     path = tmp_path / "items.csv"
     write_items(pl.DataFrame(rows, schema=SCHEMA, orient="row"), path)
-    read = Catalogue.read(path, len(rows))
+    read = Catalogue.parse(path.read_bytes(), path, len(rows))
     assert list(zip(read.item_ids, read.titles, read.popularity, read.columns["genre"], strict=True))[1:] == rows
 
 
