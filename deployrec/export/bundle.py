@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +23,7 @@ from deployrec.export.graphs import write_graphs
 from deployrec.export.onnx_ops import OPSET
 from deployrec.export.parity import ENCODE_CHUNK, choose_histories, compare_torch, reference_cases
 from deployrec.files import atomic_write, canonical_json, check_writable
+from deployrec.folders import place_instead, place_new, recover, staging
 from deployrec.models import SequentialRecommender, identity
 from deployrec.progress import Progress, silent
 from deployrec.runtime.verify import VerifyReport, compare_graphs
@@ -71,7 +70,8 @@ def export_bundle(
     check_target(out, force)
     check_weights(model)
     model, top_k = model.cpu().float().eval(), min(top_k, model.num_items)
-    with _staging(out) as folder, torch.no_grad():
+    target = Path(os.path.realpath(out))  # a link to a bundle goes on pointing at it
+    with _writing(target) as folder, torch.no_grad():
         atomic_write(folder / WEIGHTS, save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
         write_items(dataset.items, folder / ITEMS)
         graphs = write_graphs(model, folder, top_k, progress)
@@ -85,7 +85,7 @@ def export_bundle(
         comparisons += compare_graphs(Bundle.open(folder), cases, progress=progress)
         _certify(comparisons, folder, out)
         seal(folder, document)
-        _move(folder, out)
+        _move(folder, target, force)
     return ExportReport(Bundle.open(out), comparisons)
 
 
@@ -133,8 +133,12 @@ def check_top_k(top_k: int) -> None:
 
 
 def check_target(out: Path, force: bool) -> None:
-    """Raises ConfigError if `out` cannot become a bundle: asked before any long work."""
+    """Raises ConfigError if `out` cannot become a bundle: asked before any long work.
+
+    What a killed export has left is cleared away first, and the bundle that it was to replace stands again.
+    """
     check_writable(out.parent, "--out")
+    recover(Path(os.path.realpath(out)))
     if out.exists() and not force:
         raise ConfigError(f"expected a new folder; got {out}, which exists; pass --force to replace it")
     if out.exists() and not (out / MANIFEST).is_file():
@@ -169,41 +173,27 @@ def _certify(comparisons: list[Comparison], folder: Path, out: Path) -> None:
 
 
 @contextmanager
-def _staging(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` that is gone afterwards whatever happens; one that a killed export left goes too."""
+def _writing(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to write to; raises BundleError, in one line, for whatever the disk refuses."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for left in out.parent.glob(f".{out.name}.export-*"):
-            if not _runs(int(left.name.rpartition("-")[2].partition(".")[0])):
-                shutil.rmtree(left)
-        prefix = f".{out.name}.export-{os.getpid()}."
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=out.parent, ignore_cleanup_errors=True) as name:
-            folder = Path(name) / out.name
-            folder.mkdir()
+        with staging(out) as folder:
             yield folder
     except OSError as error:
         raise BundleError(f"expected to write {out}; got '{error}'; free disk space or pass another --out") from error
 
 
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _move(folder: Path, out: Path) -> None:
-    """Renames the finished bundle to `out`; an older one steps aside first, so that one of the two always stands."""
-    if out.exists():
-        old = folder.with_name("replaced")
-        out.rename(old)
-        folder.rename(out)
-        shutil.rmtree(old)
-    else:
-        folder.rename(out)
+def _move(folder: Path, out: Path, force: bool) -> None:
+    """Moves the finished bundle to `out`; what others have put there meanwhile is replaced only as it was asked."""
+    while True:
+        check_target(out, force)
+        place = place_instead if out.exists() else place_new
+        try:
+            place(folder, out)
+            return
+        except (FileExistsError, FileNotFoundError):
+            if not folder.exists():
+                raise
+            # Another bundle came or went since it was looked for.
 
 
 def _versions() -> dict[str, str]:

@@ -105,7 +105,8 @@ def test_top_k_stops_at_the_catalogue_and_force_replaces(sample: Dataset, tmp_pa
     assert first.manifest.top_k == sample.num_items
     second = export_bundle(model, sample, tmp_path / "out", top_k=5, window=50, force=True).bundle
     assert second.manifest.top_k == 5
-    assert second.manifest.bundle_id == first.manifest.bundle_id
+    assert second.manifest.bundle_id != first.manifest.bundle_id
+    assert second.manifest.state_id == first.manifest.state_id
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

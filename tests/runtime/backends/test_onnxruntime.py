@@ -97,7 +97,7 @@ def test_a_graph_that_is_none_or_another_is_one_line(copy_of: Callable, twin_bun
         load_backend("onnxruntime", Bundle.open(folder))
     (folder / "step.onnx").write_bytes(b"no graph")
     seal(folder, document)
-    with pytest.raises(BundleError, match=r"expected a graph in .*step\.onnx") as error:
+    with pytest.raises(BundleError, match=r"expected the step graph in .*step\.onnx") as error:
         load_backend("onnxruntime", Bundle.open(folder))
     assert "\n" not in str(error.value)
 
