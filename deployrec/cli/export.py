@@ -66,7 +66,8 @@ def write(
     if model is not None:
         discovery.check("models", model)
     with doing(TRAINING):
-        from deployrec.export.bundle import check_target, check_top_k, export_bundle
+        from deployrec.bundle.writing import check_target
+        from deployrec.export.bundle import check_top_k, export_bundle
         from deployrec.models import class_spec, model_class
         from deployrec.training.runs import DataSource, Run, newest_finished
         from deployrec.training.train import train
