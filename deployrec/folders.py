@@ -160,7 +160,7 @@ def _find_renameat2() -> Callable[..., int] | None:
     if not sys.platform.startswith("linux"):
         return None
     try:
-        return ctypes.CDLL(None, use_errno=True).renameat2  # type: ignore[no-any-return]
+        return ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError):  # musl before 1.2, glibc before 2.28
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from deployrec.bundle.manifest import (
     ITEMS,
     MANIFEST,
     SCHEMA_VERSION,
+    SIGNATURE,
     GraphTensor,
     Manifest,
     bundle_id,
@@ -48,14 +49,20 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def open(cls, path: str | Path, check: bool = True) -> Bundle:
+    def open(cls, path: str | Path, check: bool = True, trusted: Sequence[str | Path] | None = None) -> Bundle:
         """Reads the manifest and compares the size and digest of every file, and what the graphs say of themselves
         (`check=False`: the manifest only; each file is compared when it is read).
 
-        Files that the manifest does not name are never read; `stray_files` lists them.
-        Raises BundleError for a missing, truncated or edited file and for a bundle of a newer schema.
+        Files that the manifest does not name are never read; `stray_files` lists them. trusted: public keys (PEM
+        files), one of which must have signed the bundle; without it, the digests prove only that the files are those
+        that the manifest names, whoever wrote it. Raises BundleError for a missing, truncated or edited file, for a
+        bundle of a newer schema, and for one that no trusted key has signed.
         """
         bundle = cls(Path(path), _read_manifest(Path(path)))
+        if trusted is not None:
+            from deployrec.bundle.signing import check_signature
+
+            check_signature(bundle, trusted)
         if check:
             bundle.check_files()
         return bundle
@@ -222,5 +229,6 @@ def _and(names: set[str]) -> str:
 
 
 def _files_in(folder: Path) -> list[str]:
+    known = (MANIFEST, SIGNATURE)
     paths = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) != MANIFEST)
+    return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) not in known)

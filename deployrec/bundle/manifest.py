@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from deployrec.errors import BundleError
-from deployrec.files import sha256_json
+from deployrec.files import canonical_json, sha256_json
 from deployrec.state import StateSpec, StateTensor
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "model.sig"
+"""Beside the manifest, and in nobody's digest; see deployrec.bundle.signing."""
 WEIGHTS = "weights.safetensors"
 ITEMS = "items.csv"
 ITEM_TABLE = "items.bin"
@@ -80,6 +82,11 @@ class Manifest:
     """digest of which item is which row; see `Catalogue.item_rows`"""
     files: dict[str, FileDigest]
     document: dict[str, Any]
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of manifest.json."""
+        return canonical_json(self.document).encode()
 
     @property
     def num_items(self) -> int:
@@ -277,7 +284,14 @@ def _check_state_in_graphs(manifest: Manifest) -> None:
 
 def _digest(name: str, document: Any) -> FileDigest:
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or name != str(path) or name == MANIFEST:
+    if (
+        not name
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or name != str(path)
+        or name in (MANIFEST, SIGNATURE)
+    ):
         raise BundleError(f"expected file names inside the bundle; got '{name}'; export the bundle again")
     if "\0" in name:
         raise BundleError("expected file names inside the bundle; got one with a NUL; export the bundle again")

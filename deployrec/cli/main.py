@@ -21,6 +21,7 @@ from deployrec.cli.export import export
 from deployrec.cli.info import info
 from deployrec.cli.models import models
 from deployrec.cli.recommend import recommend
+from deployrec.cli.sign import sign
 from deployrec.cli.train import train
 from deployrec.cli.verify import verify
 from deployrec.errors import DeployrecError
@@ -50,7 +51,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(build.app, name="build")
-for verb in (train, evaluate, export, verify, info, recommend, models, bench, demo):
+for verb in (train, evaluate, export, verify, sign, info, recommend, models, bench, demo):
     app.command()(verb)
 
 

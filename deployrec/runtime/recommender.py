@@ -95,16 +95,18 @@ class Recommender:
         backend: str = "onnxruntime",
         on_unknown_item: str = "skip",
         store: str | Store = "memory",
+        trusted: Sequence[str | Path] | None = None,
         **options: object,
     ) -> Recommender:
         """Opens a bundle after checking every file's digest.
 
         store: "memory", "memory:MAX_USERS", "file:PATH" (read now, written by `close`), another store's "NAME:WHERE",
-        or an open `Store`; on_unknown_item: "skip" (and count) or "error"; `options` go to the backend (onnxruntime:
-        threads, device). Raises BundleError for an edited bundle, ConfigError for an unknown backend, store or option,
+        or an open `Store`; on_unknown_item: "skip" (and count) or "error"; trusted: public keys, one of which must
+        have signed the bundle; `options` go to the backend (onnxruntime: threads, device). Raises BundleError for an
+        edited bundle or one that no trusted key has signed, ConfigError for an unknown backend, store or option,
         StaleStateError for a store of another bundle.
         """
-        bundle = Bundle.open(path)
+        bundle = Bundle.open(path, trusted=trusted)
         opened = load_store(store, Layout.of(bundle.manifest)) if isinstance(store, str) else store
         return cls(bundle, load_backend(backend, bundle, **options), on_unknown_item, opened)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,13 +53,19 @@ class VerifyReport:
 
 
 def verify(
-    path: str | Path, backend: str = "onnxruntime", *, progress: Progress = silent, **options: object
+    path: str | Path,
+    backend: str = "onnxruntime",
+    *,
+    trusted: Sequence[str | Path] | None = None,
+    progress: Progress = silent,
+    **options: object,
 ) -> VerifyReport:
     """Opens the bundle with all its checks and compares its graphs, run by `backend`, with the stored answers.
 
-    Raises BundleError for a bundle that is not as export wrote it; a failed gate is no error but `passed` False.
+    trusted: public keys, one of which must have signed the bundle. Raises BundleError for a bundle that is not as
+    export wrote it or that none of them has signed; a failed gate is no error but `passed` False.
     """
-    bundle = Bundle.open(path)
+    bundle = Bundle.open(path, trusted=trusted)
     bundle.catalogue()
     cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
     return VerifyReport(
