@@ -27,6 +27,7 @@ from deployrec.cli.verify import verify
 from deployrec.errors import DeployrecError
 from deployrec.extras import missing_extra
 from deployrec.files import first_line
+from deployrec.text import printable
 
 
 class _InterruptedError(Exception):
@@ -98,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _stop(text: str, code: int) -> int:
-    err.print(f"deployrec: {text}", markup=False)
+    err.print(printable(f"deployrec: {text}"), markup=False)
     return code
 
 

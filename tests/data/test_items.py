@@ -111,3 +111,16 @@ def test_other_files_are_refused_in_one_line(log: Path, tmp_path: Path, content:
     assert text in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_control_characters_are_escaped_and_endless_texts_refused(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"item_id": ["a\x1b", "b"], "title": ["\x1b[2JFilm\n", "Zwölf"], "popularity": [2, 1]})
+    write_items(frame, tmp_path / "items.csv")
+    read = Catalogue.parse((tmp_path / "items.csv").read_bytes(), tmp_path, 2)
+    assert read.titles[1:] == ["\\u001b[2JFilm\\u000a", "Zwölf"]
+    assert read.item_ids[1:] == ["a\x1b", "b"]
+    for column in ("title", "item_id"):
+        long = frame.with_columns(pl.Series(column, ["x", "y" * 100_001]))
+        with pytest.raises(DataError, match=f"at most 100,000 characters in '{column}'; got 100,001 for item"):
+            write_items(long, tmp_path / "items.csv")
+    assert len(read.titles) == 3
