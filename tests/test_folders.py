@@ -155,7 +155,7 @@ def test_names_are_taken_literally(tmp_path: Path) -> None:
 def test_a_folder_taken_before_it_was_locked_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process may clear a staging folder away between its making and its lock."""
     opened = os.open
-    calls = []
+    calls: list[Path] = []
 
     def late(path: Path, flags: int, mode: int = 0o777, **where: int) -> int:
         if str(path).endswith(folders.LOCK) and not calls:

@@ -26,7 +26,7 @@ from deployrec.bundle.manifest import (
     manifest_digest,
     state_id,
 )
-from deployrec.errors import BundleError
+from deployrec.errors import BundleError, ConfigError
 from deployrec.files import atomic_write, canonical_json, first_line, open_regular, sha256_file
 
 __all__ = ["Bundle", "Manifest", "bundle_id", "seal"]
@@ -58,6 +58,8 @@ class Bundle:
         that the manifest names, whoever wrote it. Raises BundleError for a missing, truncated or edited file, for a
         bundle of a newer schema, and for one that no trusted key has signed.
         """
+        if not isinstance(path, str | Path):
+            raise ConfigError(f"expected a bundle's folder; got {type(path).__name__}; pass its path")
         bundle = cls(Path(path), _read_manifest(Path(path)))
         if trusted is not None:
             from deployrec.bundle.signing import check_signature

@@ -56,8 +56,8 @@ def check_signature(bundle: Bundle, trusted: Sequence[str | Path]) -> None:
 
     Raises ConfigError for a key that is none.
     """
-    if isinstance(trusted, str | Path):
-        raise ConfigError(f"expected a list of trusted keys; got {trusted}; put it in a list")
+    if not isinstance(trusted, list | tuple) or not all(isinstance(key, str | Path) for key in trusted):
+        raise ConfigError(f"expected a list of trusted keys' paths; got {first_line(ValueError(trusted))}; pass a list")
     verifying = _library("verifying")
     verifiers = []
     for key in trusted:

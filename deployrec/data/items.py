@@ -122,14 +122,14 @@ def write_items(items: pl.DataFrame, path: str | Path) -> None:
     """Write `Dataset.items` as UTF-8 CSV, through a temporary file: `path` holds all of it or is untouched.
 
     Text is always quoted, so that an id like "007" or an empty one stays what it is; control characters of titles and
-    further columns become escapes. `Catalogue.parse` reads it. Raises DataError for a text longer than CSV readers take.
+    further columns become escapes. `Catalogue.parse` reads it. Raises DataError for a text too long for CSV readers.
     """
     for column in items.select(pl.col(pl.String)):
         longest = column.str.len_chars().arg_max()
         if longest is not None and len(column[longest]) > MOST_TEXT:
             raise DataError(
-                f"expected texts of at most {MOST_TEXT:,} characters in '{column.name}'; got {len(column[longest]):,} for "
-                f"item {printable(items[ITEM][longest][:40])!r}; shorten it"
+                f"expected texts of at most {MOST_TEXT:,} characters in '{column.name}'; got {len(column[longest]):,} "
+                f"for item {printable(items[ITEM][longest][:40])!r}; shorten it"
             )
     shown = [pl.col(name).map_elements(printable, pl.String) for name in _with_control_characters(items)]
     with atomic_file(path) as file:

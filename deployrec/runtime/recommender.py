@@ -13,6 +13,7 @@ import numpy as np
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError, DeployrecError, StaleStateError, UnknownItemError
+from deployrec.runtime import forks
 from deployrec.runtime.backends.base import NOTHING, Backend, load_backend
 from deployrec.runtime.events import (
     Event,
@@ -86,6 +87,7 @@ class Recommender:
             )
         self._most_popular = self._titled(*self.catalogue.most_popular(self.max_k))
         self._lock = threading.RLock()
+        forks.watch(self)
         self._updates = Updates(self.manifest, backend, self.store)
 
     @classmethod
@@ -107,6 +109,8 @@ class Recommender:
         StaleStateError for a store of another bundle.
         """
         bundle = Bundle.open(path, trusted=trusted)
+        if not isinstance(store, str) and not hasattr(store, "layout"):
+            raise ConfigError(f"expected a store or its address; got {shown(store)}; pass a text such as 'memory'")
         opened = load_store(store, Layout.of(bundle.manifest)) if isinstance(store, str) else store
         return cls(bundle, load_backend(backend, bundle, **options), on_unknown_item, opened)
 
@@ -115,6 +119,11 @@ class Recommender:
             f"Recommender({self.manifest.model['key']}, {self.manifest.num_items:,} items, "
             f"{type(self.backend).__name__}, {self.store!r})"
         )
+
+    @property
+    def forkable(self) -> bool:
+        """Whether a forked child may go on with it: its backend says so, where it has no threads and no GPU."""
+        return bool(getattr(self.backend, "forkable", False))
 
     def __enter__(self) -> Recommender:
         return self

@@ -169,8 +169,10 @@ def test_keys_that_are_none_are_one_line(bundle: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="expected the public key") as error:
             Bundle.open(bundle, trusted=[key])
         assert "\n" not in str(error.value)
-    with pytest.raises(ConfigError, match="expected a list of trusted keys"):
-        Bundle.open(bundle, trusted=str(public))
+    odd: list[Any] = [str(public), public, 3, [3], {"key": public}]
+    for trusted in odd:
+        with pytest.raises(ConfigError, match="expected a list of trusted keys"):
+            Bundle.open(bundle, trusted=trusted)
 
 
 def test_a_key_with_a_password(bundle: Path, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ class OnnxRuntimeBackend:
     def __init__(self, bundle: Bundle, threads: int, device: str) -> None:
         self.manifest = bundle.manifest
         self.num_items = bundle.manifest.num_items
+        self.forkable = threads == 1 and device == "cpu"
         providers = onnxruntime_providers(device)
         graphs = {name: bundle.graph(name) for name in self.manifest.graphs}
         # One array that all sessions read in place; they keep no reference to it.
