@@ -170,12 +170,12 @@ def bundle_id(document: dict[str, Any]) -> str:
 
 
 def state_id(document: dict[str, Any]) -> str:
-    """Names what a stored state depends on: model and its configuration, state layout, weights, and which item is
-    which row. Bundles that differ elsewhere, such as in titles or popularity, take each other's states."""
+    """Names what a stored state depends on: model and its configuration, state layout, weights, item table, and which
+    item is which row. Bundles that differ elsewhere, such as in titles or popularity, take each other's states."""
     named = ("schema_version", "model", "state", "item_rows")
     window = None if "step" in document["graphs"] else document["encode_chunk"]
-    weights = document["files"][WEIGHTS]["sha256"]
-    return sha256_json({**{name: document[name] for name in named}, "window": window, "weights": weights})
+    files = {file: document["files"][file]["sha256"] for file in (WEIGHTS, ITEM_TABLE)}
+    return sha256_json({**{name: document[name] for name in named}, "window": window, "files": files})
 
 
 def _deciding(document: dict[str, Any]) -> list[str]:

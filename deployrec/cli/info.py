@@ -56,6 +56,7 @@ def _summary(bundle: Bundle) -> Table:
     data, training = manifest.data, manifest.training
     return _table(
         ("bundle", manifest.bundle_id),
+        ("states", manifest.state_id),
         ("created", manifest.created),
         ("model", f"{manifest.model['key']}  {_pairs(manifest.model['config'])}"),
         ("items", f"{manifest.num_items:,}, vectors of {manifest.dim}"),

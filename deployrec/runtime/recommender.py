@@ -82,7 +82,7 @@ class Recommender:
         self.store = MemoryStore(layout) if store is None else store
         if self.store.layout != layout:
             raise StaleStateError(
-                f"expected a store of bundle {layout.bundle_id[:12]}; got one of {self.store.layout.bundle_id[:12]}; "
+                f"expected a store of states {layout.state_id[:12]}; got one of {self.store.layout.state_id[:12]}; "
                 "open a store for this bundle"
             )
         self._most_popular = self._titled(*self.catalogue.most_popular(self.max_k))
@@ -263,7 +263,7 @@ class Recommender:
         each user is encoded again; applied event ids stay known. Raises DataError for a broken file.
         """
         saved, layout = Snapshot.read(path), self.store.layout
-        again = history is not None and saved.bundle_id != layout.bundle_id
+        again = history is not None and saved.state_id != layout.state_id
         rows = saved.events(layout) if again else saved.rows(layout)
         if history is not None and again:
             rows.read = [self._history(history(user)) for user in saved.users]
