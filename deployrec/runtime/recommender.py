@@ -12,9 +12,8 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.catalogue import Catalogue
-from deployrec.bundle.manifest import ITEMS
 from deployrec.errors import ConfigError, DeployrecError, StaleStateError, UnknownItemError
+from deployrec.runtime import forks
 from deployrec.runtime.backends.base import NOTHING, Backend, load_backend
 from deployrec.runtime.events import (
     Event,
@@ -78,16 +77,17 @@ class Recommender:
         self.on_unknown_item = on_unknown_item
         self.unknown_items = 0
         self.max_k = min(self.manifest.top_k, self.manifest.num_items)
-        self.catalogue = Catalogue.read(bundle.file(ITEMS), self.manifest.num_items)
+        self.catalogue = bundle.catalogue()
         layout = Layout.of(self.manifest)
         self.store = MemoryStore(layout) if store is None else store
         if self.store.layout != layout:
             raise StaleStateError(
-                f"expected a store of bundle {layout.bundle_id[:12]}; got one of {self.store.layout.bundle_id[:12]}; "
+                f"expected a store of states {layout.state_id[:12]}; got one of {self.store.layout.state_id[:12]}; "
                 "open a store for this bundle"
             )
         self._most_popular = self._titled(*self.catalogue.most_popular(self.max_k))
         self._lock = threading.RLock()
+        forks.watch(self)
         self._updates = Updates(self.manifest, backend, self.store)
 
     @classmethod
@@ -97,16 +97,20 @@ class Recommender:
         backend: str = "onnxruntime",
         on_unknown_item: str = "skip",
         store: str | Store = "memory",
+        trusted: Sequence[str | Path] | None = None,
         **options: object,
     ) -> Recommender:
         """Opens a bundle after checking every file's digest.
 
         store: "memory", "memory:MAX_USERS", "file:PATH" (read now, written by `close`), another store's "NAME:WHERE",
-        or an open `Store`; on_unknown_item: "skip" (and count) or "error"; `options` go to the backend (onnxruntime:
-        threads, device). Raises BundleError for an edited bundle, ConfigError for an unknown backend, store or option,
+        or an open `Store`; on_unknown_item: "skip" (and count) or "error"; trusted: public keys, one of which must
+        have signed the bundle; `options` go to the backend (onnxruntime: threads, device). Raises BundleError for an
+        edited bundle or one that no trusted key has signed, ConfigError for an unknown backend, store or option,
         StaleStateError for a store of another bundle.
         """
-        bundle = Bundle.open(path)
+        bundle = Bundle.open(path, trusted=trusted)
+        if not isinstance(store, str) and not hasattr(store, "layout"):
+            raise ConfigError(f"expected a store or its address; got {shown(store)}; pass a text such as 'memory'")
         opened = load_store(store, Layout.of(bundle.manifest)) if isinstance(store, str) else store
         return cls(bundle, load_backend(backend, bundle, **options), on_unknown_item, opened)
 
@@ -115,6 +119,11 @@ class Recommender:
             f"Recommender({self.manifest.model['key']}, {self.manifest.num_items:,} items, "
             f"{type(self.backend).__name__}, {self.store!r})"
         )
+
+    @property
+    def forkable(self) -> bool:
+        """Whether a forked child may go on with it: its backend says so, where it has no threads and no GPU."""
+        return bool(getattr(self.backend, "forkable", False))
 
     def __enter__(self) -> Recommender:
         return self
@@ -254,7 +263,7 @@ class Recommender:
         each user is encoded again; applied event ids stay known. Raises DataError for a broken file.
         """
         saved, layout = Snapshot.read(path), self.store.layout
-        again = history is not None and saved.bundle_id != layout.bundle_id
+        again = history is not None and saved.state_id != layout.state_id
         rows = saved.events(layout) if again else saved.rows(layout)
         if history is not None and again:
             rows.read = [self._history(history(user)) for user in saved.users]

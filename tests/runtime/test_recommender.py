@@ -381,3 +381,29 @@ def test_load_refuses_an_edited_bundle(twin_bundle: Callable[..., Bundle], copy_
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     Recommender.load(folder)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"foo": 1},
+        {"bundle": 1},
+        {"name": 1},
+        {"threads": -1},
+        {"threads": True},
+        {"device": 3},
+        {"backend": 3},
+        {"store": 3},
+    ],
+    ids=repr,
+)
+def test_odd_options_of_load_are_one_line(twin_bundle: Callable[..., Bundle], odd: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as error:
+        Recommender.load(twin_bundle().path, **odd)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("path", [3, None, b"bundle"])
+def test_a_path_that_is_none_is_one_line(path: Any) -> None:
+    with pytest.raises(ConfigError, match="expected a bundle's folder"):
+        Recommender.load(path)

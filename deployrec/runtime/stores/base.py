@@ -80,9 +80,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a record of one bundle holds; a store of another layout never serves it."""
+    """What a record holds that bundles of one `state_id` can read; a store of another layout never serves them."""
 
-    bundle_id: str
+    state_id: str
     num_items: int
     dim: int
     window: int
@@ -90,7 +90,7 @@ class Layout:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Layout:
-        return cls(manifest.bundle_id, manifest.num_items, manifest.dim, manifest.window, manifest.state)
+        return cls(manifest.state_id, manifest.num_items, manifest.dim, manifest.window, manifest.state)
 
     def zeros(self, batch: int) -> Rows:
         """Users who are not there: no events, a zero state."""

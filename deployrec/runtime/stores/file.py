@@ -21,7 +21,7 @@ from deployrec.files import atomic_file, check_writable, check_writable_file, fi
 from deployrec.runtime.stores.base import Layout, Record, Rows, Store
 from deployrec.runtime.stores.memory import MemoryStore
 
-TEXTS = ("bundle_id", "users", "last_event_id", "meta")
+TEXTS = ("state_id", "users", "last_event_id", "meta")
 RAGGED = ("seen", "event_hashes")
 
 
@@ -66,7 +66,7 @@ class FileStore(MemoryStore):
 class Snapshot:
     """All records of a store: users in the order of the arrays, ragged fields end to end beside their lengths."""
 
-    bundle_id: str
+    state_id: str
     users: list[str]
     last_event_id: list[str | None]
     meta: dict[str, Any]
@@ -89,14 +89,14 @@ class Snapshot:
             arrays[name] = np.concatenate([np.zeros(0, _dtype(name)), *values])
             arrays[f"num_{name}"] = np.array([len(value) for value in values], np.int64)
         event_ids = [record.last_event_id for record in rows.records]
-        return cls(store.layout.bundle_id, users, event_ids, store.meta(), arrays)
+        return cls(store.layout.state_id, users, event_ids, store.meta(), arrays)
 
     def rows(self, layout: Layout) -> Rows:
         """The records as those of new users; raises StaleStateError for another bundle's."""
-        if self.bundle_id != layout.bundle_id:
+        if self.state_id != layout.state_id:
             raise StaleStateError(
-                f"expected states of bundle {layout.bundle_id[:12]}; got states of bundle {self.bundle_id[:12]}; "
-                "load them with that bundle, or give the users' histories to load_states to encode them again"
+                f"expected states of id {layout.state_id[:12]} (see `deployrec info`); got {self.state_id[:12]}; "
+                "load them with a bundle of that id, or give the users' histories to load_states to encode them again"
             )
         rows = self.events(layout)
         counts, seen = self._whole("num_events", (len(self.users),)).tolist(), self._ragged("seen", layout.num_items)
@@ -138,8 +138,8 @@ class Snapshot:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            bundle_id, users, last_event_id, meta = (json.loads(arrays.pop(name).tobytes()) for name in TEXTS)
-            if not isinstance(bundle_id, str) or not isinstance(meta, dict) or len(last_event_id) != len(users):
+            state_id, users, last_event_id, meta = (json.loads(arrays.pop(name).tobytes()) for name in TEXTS)
+            if not isinstance(state_id, str) or not isinstance(meta, dict) or len(last_event_id) != len(users):
                 raise ValueError("fields that do not match")
             if len(set(users)) != len(users) or not all(isinstance(user, str) for user in users):
                 raise ValueError("users that are not each a text of its own")
@@ -151,7 +151,7 @@ class Snapshot:
         ) as error:
             got = "no such file" if isinstance(error, FileNotFoundError) else f"a broken file ({first_line(error)})"
             raise DataError(f"expected saved states in {path}; got {got}; name a file that save_states wrote") from None
-        return cls(bundle_id, users, last_event_id, meta, arrays)
+        return cls(state_id, users, last_event_id, meta, arrays)
 
     def _ragged(self, name: str, most: int | None = None) -> list[np.ndarray]:
         lengths = self._whole(f"num_{name}", (len(self.users),))

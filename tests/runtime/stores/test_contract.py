@@ -35,7 +35,7 @@ class TestFile(StoreContract):
         assert not (tmp_path / "users.npz").exists()
         store.close()
         assert_equal(self.open(LAYOUT, tmp_path).read(["ann"]), made(LAYOUT, [4]))
-        with pytest.raises(StaleStateError, match="expected states of bundle bbbb"):
+        with pytest.raises(StaleStateError, match="expected states of id bbbb"):
             self.open(WINDOWED, tmp_path)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deployrec.bundle.bundle import seal
 from deployrec.errors import ConfigError, DataError, StaleStateError
 from deployrec.runtime import Bundle, Outcome, Recommender
 from tests.runtime.conftest import stored
@@ -62,7 +63,7 @@ def test_states_of_another_bundle_are_refused_or_encoded_again(
     old.observe_many(EVENTS)
     old.save_states(tmp_path / "states.npz")
     new.observe("here", "i1")
-    with pytest.raises(StaleStateError, match=old.manifest.bundle_id[:12]):
+    with pytest.raises(StaleStateError, match=old.manifest.state_id[:12]):
         new.load_states(tmp_path / "states.npz")
     assert stored(new, "here").num_events == 1
     histories = {"ann": ["i1", "i3"], "bob": ["i2", "unknown"], "zoë\n'": []}
@@ -75,6 +76,27 @@ def test_states_of_another_bundle_are_refused_or_encoded_again(
     reference.observe_many([("ann", "i1"), ("ann", "i3"), ("bob", "i2")])
     for user in ("ann", "bob"):
         np.testing.assert_allclose(stored(new, user).user_vector, stored(reference, user).user_vector, atol=1e-6)
+
+
+def test_states_move_to_a_bundle_that_differs_only_in_what_they_do_not_hang_on(
+    twin_bundle: Callable[..., Bundle], copy_of: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    old = Recommender.load(twin_bundle().path)
+    old.observe_many(EVENTS)
+    old.save_states(tmp_path / "states.npz")
+    folder = copy_of(twin_bundle()).path
+    text = (folder / "items.csv").read_text()
+    (folder / "items.csv").write_text(text.replace("Title 1,", "First,").replace(",drama", ",comedy"))
+    seal(folder, json.loads((folder / "manifest.json").read_text()))
+    new = Recommender.load(folder, store=f"file:{tmp_path / 'states.npz'}")
+    assert new.manifest.bundle_id != old.manifest.bundle_id
+    assert [entry.score for entry in new.recommend("ann")] == [entry.score for entry in old.recommend("ann")]
+    table = bytearray((folder / "items.bin").read_bytes())
+    table[-1] ^= 1
+    (folder / "items.bin").write_bytes(table)
+    seal(folder, json.loads((folder / "manifest.json").read_text()))
+    with pytest.raises(StaleStateError):
+        Recommender.load(folder, store=f"file:{tmp_path / 'states.npz'}")
 
 
 def test_broken_files_are_one_line_and_change_nothing(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
