@@ -68,8 +68,8 @@ class Observation(NamedTuple):
     row: int
     item: str
     event_id: str | None = None
-    event_hash: int = 0
-    """`event_hash(event_id)`, 0 without an id"""
+    event_hash: bytes = b""
+    """`event_hash(event_id)`, empty without an id"""
     time: float | None = None
 
 
@@ -151,9 +151,9 @@ def events_of(value: object) -> list[object]:
     return _listed(value, "events", 'give a list such as [("alice", "1062"), ("bob", "661")]')
 
 
-def event_hash(event_id: str) -> int:
-    """64 bits of the id, never 0, which stands for none."""
-    return int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "little") or 1
+def event_hash(event_id: str) -> bytes:
+    """64 bits of the id."""
+    return hashlib.blake2b(event_id.encode(), digest_size=8).digest()
 
 
 def shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -225,14 +226,14 @@ class Recommender:
         """Copies of everything stored of the user; None for an unknown one."""
         with self._lock:
             rows = self.store.read([id_text(user, "a user id")])
-            record = rows.records[0]
-            if not record.version:
+            if not rows.version[0]:
                 return None
+            time = rows.last_time[0].item()
             return UserRecord(
-                num_events=record.num_events,
-                last_event_id=record.last_event_id,
-                last_time=record.last_time,
-                seen=[self.catalogue.item_ids[row] for row in record.seen],
+                num_events=rows.num_events[0].item(),
+                last_event_id=rows.last_event_id[0],
+                last_time=None if math.isnan(time) else time,
+                seen=[self.catalogue.item_ids[row] for row in np.frombuffer(rows.seen[0], np.int32)],
                 user_vector=rows.user[0].copy(),
                 state={name: tensor[0].copy() for name, tensor in rows.state.items()},
             )
@@ -257,27 +258,26 @@ class Recommender:
         again = history is not None and saved.bundle_id != layout.bundle_id
         rows = saved.events(layout) if again else saved.rows(layout)
         if history is not None and again:
-            rows.read = [self._history(history(user)) for user in saved.users]
+            read = [self._history(history(user)) for user in saved.users]
         with self._lock:
             if again:
-                rows = self._encoded(saved.users, rows)
+                rows = self._encoded(saved.users, rows, read)
             self.store.forget(list(self.store.users()))
             if saved.users:
                 self.store.write(saved.users, rows)
 
-    def _encoded(self, users: list[str], rows: Rows) -> Rows:
-        """The rows once their `read` is encoded; which events were applied stays as it was."""
+    def _encoded(self, users: list[str], rows: Rows, read: list[list[Observation]]) -> Rows:
+        """The rows once the events are encoded; which events were applied stays as it was."""
         aside = MemoryStore(self.store.layout)
         if users:
             aside.write(users, rows)
-        read = {user: events for user, events in zip(users, rows.read, strict=True) if events}
-        Updates(self.manifest, self.backend, aside).many(read, encode=True)
+        known = {user: events for user, events in zip(users, read, strict=True) if events}
+        Updates(self.manifest, self.backend, aside).many(known, encode=True)
         encoded = aside.read(users)
-        encoded.records = [
-            after._replace(version=1, last_time=before.last_time, last_event_id=before.last_event_id)
-            for before, after in zip(rows.records, encoded.records, strict=True)
-        ]
-        encoded.read = rows.read
+        encoded.fixed = encoded.fixed.copy()
+        encoded.version[...], encoded.last_time[...] = 1, rows.last_time
+        encoded.last_event_id = rows.last_event_id
+        encoded.read = [[event.item for event in events] for events in read]
         return encoded
 
     def _read(self, events: list[object]) -> tuple[list[str], list[Observation | None]]:
@@ -305,7 +305,7 @@ class Recommender:
                     'leave it out or choose on_unknown_item="skip"'
                 )
             return None
-        return Observation(row, item, event_id, event_hash(event_id) if event_id else 0, time)
+        return Observation(row, item, event_id, event_hash(event_id) if event_id else b"", time)
 
     def _history(self, items: object) -> list[Observation]:
         """The checked items of a history, without unknown ones."""
@@ -333,10 +333,10 @@ class Recommender:
     def _list(self, user: str, k: int, exclude_seen: bool) -> list[Recommendation]:
         """The k best items of a user as the state stands."""
         rows = self.store.read((user,))
-        record = rows.records[0]
-        if not record.num_events:
+        if not rows.num_events[0]:
             return self._most_popular[:k]
-        exclude = record.seen[None] if exclude_seen and len(record.seen) else NOTHING
+        seen = rows.seen[0]
+        exclude = np.frombuffer(seen, np.int32)[None] if exclude_seen and seen else NOTHING
         items, scores = self.backend.score(rows.user, exclude)
         return self._titled(items[0, :k].tolist(), scores[0, :k].tolist())
 
@@ -345,13 +345,13 @@ class Recommender:
         lists = []
         for start in range(0, len(users), self._updates.batch):
             rows = self.store.read(users[start : start + self._updates.batch])
-            seen = [record.seen if exclude_seen else NOTHING[0] for record in rows.records]
+            seen = [np.frombuffer(own, np.int32) if exclude_seen else NOTHING[0] for own in rows.seen]
             exclude = np.zeros((len(seen), max(1, *map(len, seen))), np.int64)
             for line, own in zip(exclude, seen, strict=True):
                 line[: len(own)] = own
             items, scores = self.backend.score(rows.user, exclude)
-            best = zip(rows.records, items[:, :k].tolist(), scores[:, :k].tolist(), strict=True)
-            lists += [self._titled(*own) if record.num_events else self._most_popular[:k] for record, *own in best]
+            best = zip(rows.num_events.tolist(), items[:, :k].tolist(), scores[:, :k].tolist(), strict=True)
+            lists += [self._titled(*own) if num_events else self._most_popular[:k] for num_events, *own in best]
         return lists
 
     def _titled(self, rows: list[int], scores: list[float]) -> list[Recommendation]:

@@ -11,7 +11,7 @@ from deployrec.bundle.manifest import Manifest
 from deployrec.runtime.backends.base import NOTHING, Backend, Output
 from deployrec.runtime.events import Observation
 from deployrec.runtime.reader import Reader
-from deployrec.runtime.stores.base import ConflictError, Record, Rows, Store
+from deployrec.runtime.stores.base import ConflictError, Rows, Store
 
 BATCH = 256
 """Users of one call to a graph."""
@@ -19,6 +19,8 @@ BATCH_SCORES = 16_000_000
 """Scores that one call may hold in memory: fewer users a call on large catalogues."""
 DEEP = 8
 """More new events of one user than this are encoded at once instead of step by step."""
+REMEMBERED = 8192
+"""Newest event ids by which an event that comes again is known."""
 TRIES = 100
 """Conflicts in a row after which an update gives up."""
 
@@ -31,7 +33,6 @@ class Updates:
         self.store = store
         self.reader = Reader(manifest, backend)
         self.batch = max(1, min(BATCH, BATCH_SCORES // (manifest.num_items + 1)))
-        self.books = _Bookkeeping()
         self.row = np.zeros(1, np.int64)
 
     def one(self, user: str, event: Observation, exclude_seen: bool | None) -> Output | None:
@@ -39,21 +40,21 @@ class Updates:
 
         exclude_seen: whether the top-k is without seen items; None where it is not wanted.
         """
-        users, lost = (user,), None
+        users, events, lost = (user,), ((event,),), None
         for _ in range(TRIES):
             rows = self.store.read(users)
-            record = rows.records[0]
-            if self.books.knows(record, event):
+            if event.event_hash and holds(rows.event_hashes[0], event.event_hash):
                 return None
-            after = self.books.after(record, (event,))
+            after = self._after(rows, events)
             self.row[0] = event.row
-            exclude = None if exclude_seen is None else after.seen[None] if exclude_seen else NOTHING
-            if self.reader.carries(after.num_events):
+            seen = np.frombuffer(after.seen[0], np.int32)[None]
+            exclude = None if exclude_seen is None else seen if exclude_seen else NOTHING
+            if self.reader.carries(after.num_events.item()):
                 found = self.backend.step(self.row, exclude, rows.state)
             else:
                 found = self._encode([self.row], rows, exclude)
             try:
-                self._write(users, rows, [after], ((event,),), found)
+                self._write(users, after, found)
             except ConflictError as error:
                 lost = error
                 continue
@@ -84,7 +85,7 @@ class Updates:
         waiting, lost = list(events), None
         for _ in range(TRIES):
             rows = self.store.read(waiting)
-            fresh = list(map(self.books.fresh, rows.records, map(events.__getitem__, waiting)))
+            fresh = [_fresh(known, events[user]) for user, known in zip(waiting, rows.event_hashes, strict=True)]
             applied.update(zip(waiting, fresh, strict=True))
             live = [place for place, kept in enumerate(fresh) if True in kept]
             if not live:
@@ -95,10 +96,10 @@ class Updates:
                 list(compress(events[user], applied[user])) if False in applied[user] else events[user]
                 for user in waiting
             ]
-            after = list(map(self.books.after, rows.records, read))
+            after = self._after(rows, read)
             found = move(_histories(read), rows)
             try:
-                self._write(waiting, rows, after, read, found)
+                self._write(waiting, after, found)
             except ConflictError as error:
                 waiting, lost = error.users, error
                 continue
@@ -112,7 +113,7 @@ class Updates:
     def _encode(self, histories: list[np.ndarray], rows: Rows, exclude: np.ndarray | None = None) -> Output:
         """Carries each state on, or reads the user's last window from the start where that would not be exact."""
         state, reads = rows.state, list(histories)
-        before = [record.num_events for record in rows.records]
+        before = rows.num_events.tolist()
         anew = [n for n, history in enumerate(histories) if not self.reader.carries(before[n] + len(history))]
         if anew:
             state = {name: tensor.copy() for name, tensor in state.items()}
@@ -123,23 +124,33 @@ class Updates:
             reads[place] = self.reader.manifest.newest(np.concatenate([kept, histories[place]]))
         return self.reader.encode(reads, state, exclude)
 
-    def _write(
-        self,
-        users: Sequence[str],
-        rows: Rows,
-        after: list[Record],
-        read: Sequence[Sequence[Observation]],
-        found: Output,
-    ) -> None:
-        """Writes what `rows` have become once these events are read."""
+    def _after(self, rows: Rows, read: Sequence[Sequence[Observation]]) -> Rows:
+        """What the rows become once these events are read, but for what the graphs answer."""
+        fixed = np.empty(len(rows), rows.fixed.dtype)
+        last = [events[-1] for events in read]
+        fixed["version"] = rows.version + 1
+        fixed["num_events"] = rows.num_events + list(map(len, read))
+        fixed["last_time"] = [np.nan if event.time is None else event.time for event in last]
         if width := self.reader.window:
-            before, rows.window = rows.window, np.empty_like(rows.window)
-            for place, events in enumerate(read):
+            for window, before, events in zip(fixed["window"], rows.window, read, strict=True):
                 new = [event.row for event in events[-width:]]
-                rows.window[place, : width - len(new)] = before[place, len(new) :]
-                rows.window[place, width - len(new) :] = new
-        rows.records, rows.user, rows.state, rows.read = after, found.user, found.state, read
-        self.store.write(users, rows)
+                window[: width - len(new)] = before[len(new) :]
+                window[width - len(new) :] = new
+        return Rows(
+            fixed,
+            list(map(_seen, rows.seen, read)),
+            list(map(_remembered, rows.event_hashes, read)),
+            [event.event_id for event in last],
+            rows.sequences,
+            [[event.item for event in events] for events in read],
+        )
+
+    def _write(self, users: Sequence[str], after: Rows, found: Output) -> None:
+        """Writes the rows with what the graphs have answered."""
+        after.user[...] = found.user
+        for name, tensor in after.state.items():
+            tensor[...] = found.state[name]
+        self.store.write(users, after)
 
 
 def _histories(read: Sequence[Sequence[Observation]]) -> list[np.ndarray]:
@@ -148,67 +159,41 @@ def _histories(read: Sequence[Sequence[Observation]]) -> list[np.ndarray]:
     return [flat[end - len(events) : end] for events, end in zip(read, accumulate(map(len, read)), strict=True)]
 
 
-class _Bookkeeping:
-    """What a record becomes once events are read. Not for two threads at once."""
+def _fresh(known: bytes, events: Sequence[Observation]) -> list[bool]:
+    """Which of the events were not applied before, nor earlier among these."""
+    fresh, met = [], set()
+    for event in events:
+        fresh.append(not event.event_hash or (event.event_hash not in met and not holds(known, event.event_hash)))
+        met.add(event.event_hash)
+    return fresh
 
-    def __init__(self) -> None:
-        # Comparing with an array of no axes takes half the time of comparing with a number.
-        self.row = np.zeros((), np.int32)
-        self.event_hash = np.zeros((), np.uint64)
 
-    def knows(self, record: Record, event: Observation) -> bool:
-        """Whether the event was applied before."""
-        if not event.event_hash:
-            return False
-        self.event_hash[()] = event.event_hash
-        return bool(np.count_nonzero(record.event_hashes == self.event_hash))
+def _remembered(known: bytes, events: Sequence[Observation]) -> bytes:
+    """The newest event hashes once these events are read."""
+    return b"".join((known, *(event.event_hash for event in events)))[-8 * REMEMBERED :]
 
-    def fresh(self, record: Record, events: Sequence[Observation]) -> list[bool]:
-        """Which of the events were not applied before, nor earlier among these."""
-        if len(events) == 1:
-            return [not (events[0].event_hash and self.knows(record, events[0]))]
-        known = set(record.event_hashes.tolist())
-        fresh = []
+
+def _seen(seen: bytes, events: Sequence[Observation]) -> bytes:
+    """Distinct item rows int32, the latest last, once these are seen too."""
+    if len(events) <= DEEP:
         for event in events:
-            fresh.append(not event.event_hash or event.event_hash not in known)
-            known.add(event.event_hash)
-        return fresh
-
-    def after(self, record: Record, events: Sequence[Observation]) -> Record:
-        """The record once these events are read."""
-        version, num_events, _, _, seen, hashes = record
-        last = events[-1]
-        if len(events) > DEEP:
-            newest_first = np.concatenate((seen, np.array([event.row for event in events], np.int32)))[::-1]
-            _, first = np.unique(newest_first, return_index=True)
-            seen = newest_first[np.sort(first)][::-1]
-            new = [event.event_hash for event in events if event.event_hash]
-            hashes = np.concatenate((hashes, np.array(new, np.uint64)))
-        else:
-            for event in events:
-                seen = self.seen(seen, event.row)
-                if event.event_hash:
-                    hashes = _appended(hashes, event.event_hash)
-        return Record(version + 1, num_events + len(events), last.time, last.event_id, seen, hashes)
-
-    def seen(self, rows: np.ndarray, row: int) -> np.ndarray:
-        """Distinct item rows, the latest last, once this one is seen too."""
-        self.row[()] = row
-        again = rows == self.row
-        if not np.count_nonzero(again):
-            return _appended(rows, row)
-        at = int(again.argmax())
-        moved = np.empty_like(rows)
-        moved[:at] = rows[:at]
-        moved[at:-1] = rows[at + 1 :]
-        moved[-1] = row
-        return moved
+            row = event.row.to_bytes(4, "little")
+            at = _find(seen, row)
+            seen = (seen if at < 0 else seen[:at] + seen[at + 4 :]) + row
+        return seen
+    newest_first = np.concatenate((np.frombuffer(seen, np.int32), [event.row for event in events]))[::-1]
+    _, first = np.unique(newest_first, return_index=True)
+    return newest_first[np.sort(first)][::-1].astype(np.int32).tobytes()
 
 
-def _appended(array: np.ndarray, value: int) -> np.ndarray:
-    """`np.append` of one value at a third of its cost."""
-    size = len(array)
-    longer = np.empty(size + 1, array.dtype)
-    longer[:size] = array
-    longer[size] = value
-    return longer
+def holds(known: bytes, event_hash: bytes) -> bool:
+    """Whether the hash is among the known ones."""
+    return _find(known, event_hash) >= 0
+
+
+def _find(values: bytes, value: bytes) -> int:
+    """Where a value lies among values of its size, -1 for nowhere."""
+    at = values.find(value)
+    while at > 0 and at % len(value):
+        at = values.find(value, at + 1)
+    return at

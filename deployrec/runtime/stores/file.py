@@ -6,10 +6,10 @@ The file is an .npz of arrays and JSON texts, read without unpickling.
 from __future__ import annotations
 
 import json
-import math
 import zipfile
 import zlib
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from numpy.typing import DTypeLike
 
 from deployrec.errors import ConfigError, DataError, StaleStateError
 from deployrec.files import atomic_file, check_writable, check_writable_file, first_line
-from deployrec.runtime.stores.base import Layout, Record, Rows, Store
+from deployrec.runtime.stores.base import Layout, Rows, Store
 from deployrec.runtime.stores.memory import MemoryStore
 
-TEXTS = ("bundle_id", "users", "last_event_id", "meta")
-RAGGED = ("seen", "event_hashes")
+TEXTS = ("bundle_id", "users", "last_event_id", "sequences", "meta")
+RAGGED: dict[str, DTypeLike] = {"seen": np.int32, "event_hashes": np.uint64}
 
 
 def load(layout: Layout, address: str) -> FileStore:
@@ -69,6 +69,7 @@ class Snapshot:
     bundle_id: str
     users: list[str]
     last_event_id: list[str | None]
+    sequences: list[dict[str, int]]
     meta: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
@@ -76,20 +77,19 @@ class Snapshot:
     def of(cls, store: Store) -> Snapshot:
         users = list(store.users())
         rows = store.read(users)
-        times = [math.nan if record.last_time is None else record.last_time for record in rows.records]
         arrays = {
-            "num_events": np.array([record.num_events for record in rows.records], np.int64),
-            "last_time": np.array(times, np.float64),
+            "num_events": rows.num_events,
+            "last_time": rows.last_time,
             "user": rows.user,
             "window": rows.window,
             **{f"state.{name}": tensor for name, tensor in rows.state.items()},
         }
         for name in RAGGED:
-            values = [getattr(record, name) for record in rows.records]
-            arrays[name] = np.concatenate([np.zeros(0, _dtype(name)), *values])
-            arrays[f"num_{name}"] = np.array([len(value) for value in values], np.int64)
-        event_ids = [record.last_event_id for record in rows.records]
-        return cls(store.layout.bundle_id, users, event_ids, store.meta(), arrays)
+            values: list[bytes] = getattr(rows, name)
+            arrays[name] = np.frombuffer(b"".join(values), RAGGED[name])
+            arrays[f"num_{name}"] = np.array(list(map(len, values)), np.int64) // arrays[name].itemsize
+        sequences = [dict(marks) for marks in rows.sequences]
+        return cls(store.layout.bundle_id, users, rows.last_event_id, sequences, store.meta(), arrays)
 
     def rows(self, layout: Layout) -> Rows:
         """The records as those of new users; raises StaleStateError for another bundle's."""
@@ -99,24 +99,21 @@ class Snapshot:
                 "load them with that bundle, or give the users' histories to load_states to encode them again"
             )
         rows = self.events(layout)
-        counts, seen = self._whole("num_events", (len(self.users),)).tolist(), self._ragged("seen", layout.num_items)
-        rows.records = [
-            record._replace(num_events=number, seen=items)
-            for record, number, items in zip(rows.records, counts, seen, strict=True)
-        ]
-        rows.window = self._whole("window", rows.window.shape, layout.num_items, np.int32)
-        rows.user = self._finite("user", rows.user.shape)
-        rows.state = {name: self._finite(f"state.{name}", tensor.shape) for name, tensor in rows.state.items()}
+        rows.num_events[...] = self._whole("num_events", (len(self.users),))
+        rows.seen = self._ragged("seen", layout.num_items)
+        rows.window[...] = self._whole("window", rows.window.shape, layout.num_items, np.int32)
+        rows.user[...] = self._finite("user", rows.user.shape)
+        for name, tensor in rows.state.items():
+            tensor[...] = self._finite(f"state.{name}", tensor.shape)
         return rows
 
     def events(self, layout: Layout) -> Rows:
         """New users who know which events were applied, without the states: their histories are to be encoded."""
         rows = layout.zeros(len(self.users))
-        times = self._checked("last_time", (len(self.users),), np.float64).tolist()
-        rows.records = [
-            Record(1, 0, None if math.isnan(time) else time, event_id, event_hashes=hashes)
-            for time, event_id, hashes in zip(times, self.last_event_id, self._ragged("event_hashes"), strict=True)
-        ]
+        rows.version[...] = 1
+        rows.last_time[...] = self._checked("last_time", (len(self.users),), np.float64)
+        rows.last_event_id, rows.event_hashes = list(self.last_event_id), self._ragged("event_hashes")
+        rows.sequences = list(self.sequences)
         return rows
 
     def write(self, path: str | Path) -> None:
@@ -138,9 +135,13 @@ class Snapshot:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            bundle_id, users, last_event_id, meta = (json.loads(arrays.pop(name).tobytes()) for name in TEXTS)
+            bundle_id, users, last_event_id, sequences, meta = (
+                json.loads(arrays.pop(name).tobytes()) for name in TEXTS
+            )
             if not isinstance(bundle_id, str) or not isinstance(meta, dict) or len(last_event_id) != len(users):
                 raise ValueError("fields that do not match")
+            if len(sequences) != len(users) or not all(map(_are_sequences, sequences)):
+                raise ValueError("sequences that are no whole numbers by source")
             if len(set(users)) != len(users) or not all(isinstance(user, str) for user in users):
                 raise ValueError("users that are not each a text of its own")
             if not all(event is None or isinstance(event, str) for event in last_event_id):
@@ -151,13 +152,16 @@ class Snapshot:
         ) as error:
             got = "no such file" if isinstance(error, FileNotFoundError) else f"a broken file ({first_line(error)})"
             raise DataError(f"expected saved states in {path}; got {got}; name a file that save_states wrote") from None
-        return cls(bundle_id, users, last_event_id, meta, arrays)
+        return cls(bundle_id, users, last_event_id, sequences, meta, arrays)
 
-    def _ragged(self, name: str, most: int | None = None) -> list[np.ndarray]:
-        lengths = self._whole(f"num_{name}", (len(self.users),))
-        shape, dtype = (sum(lengths.tolist()),), _dtype(name)
+    def _ragged(self, name: str, most: int | None = None) -> list[bytes]:
+        lengths = self._whole(f"num_{name}", (len(self.users),)).tolist()
+        shape, dtype = (sum(lengths),), RAGGED[name]
         values = self._checked(name, shape, dtype) if most is None else self._whole(name, shape, most, dtype)
-        return np.split(values, np.cumsum(lengths)[:-1]) if len(lengths) else []
+        raw, size = values.tobytes(), values.itemsize
+        return [
+            raw[size * (end - length) : size * end] for length, end in zip(lengths, accumulate(lengths), strict=True)
+        ]
 
     def _whole(
         self, name: str, shape: tuple[int, ...], most: int = 2**63 - 1, dtype: DTypeLike = np.int64
@@ -181,5 +185,5 @@ class Snapshot:
         return got
 
 
-def _dtype(name: str) -> DTypeLike:
-    return np.int32 if name == "seen" else np.uint64
+def _are_sequences(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(mark) is int and 0 <= mark < 2**63 for mark in value.values())
