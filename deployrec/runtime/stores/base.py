@@ -45,8 +45,8 @@ Packed = bytes
 class Rows:
     """The records of B users, column by column: what has one size for all users in one array, the rest in lists of B.
 
-    What `Store.read` returned may be the store's own memory, valid until its next write: put others in its place, never
-    write into it. A write copies the fixed part and keeps the entries of the lists, none of which ever changes.
+    What `Store.read` returned may be the store's own memory, valid until its next call: never write into it. A write
+    copies the fixed part and keeps the entries of the lists, none of which ever changes.
     """
 
     fixed: np.ndarray

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import mmap
+import sys
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,24 +18,22 @@ AT_A_TIME = 64
 """Of so many users one is looked out at a time when the least recently used are asked for."""
 UNUSED = np.iinfo(np.int64).max
 
-Tail = tuple[int, str, bytes, bytes, str | None, Mapping[str, int]]
-"""What is kept of a user beside the fixed part: version, user, and the lists of `Rows`. A plain tuple of plain values:
-the garbage collector stops looking at it."""
+Tail = tuple[int, str, bytes, bytes, str | None, tuple[tuple[str, int], ...]]
+"""What is kept of a user beside the fixed part: version, user, and the lists of `Rows`, of the sequences their items.
+Tuples of plain values, which the garbage collector stops looking at: a million dictionaries would keep it busy."""
 
 
 class Block:
     """Places for some users: fixed [n] of `layout.dtype`, the same bytes as `memory`, and what a `Tail` holds."""
 
-    __slots__ = ("fixed", "memory", "tails", "taken", "used")
+    __slots__ = ("fixed", "memory", "tails", "taken")
 
     def __init__(self, dtype: np.dtype, users: int) -> None:
-        raw = np.zeros(users * dtype.itemsize, np.uint8)
-        self.fixed = raw.view(dtype)
-        self.memory = raw.data
+        self.memory = _pages(users * dtype.itemsize)
+        self.fixed = np.frombuffer(self.memory, dtype)
         # An array of objects, unlike a list, is nothing that the garbage collector walks through.
         self.tails = np.empty(users, object)
         self.taken = bytearray(users)
-        self.used = np.full(users, UNUSED)
 
 
 class Blocks:
@@ -45,18 +46,18 @@ class Blocks:
         self.shift = min(BLOCK_USERS, max(1, BLOCK_BYTES // self.bytes)).bit_length() - 1
         self.mask = (1 << self.shift) - 1
         self._nothing = bytes(self.bytes)
-        self._blocks: list[Block | None] = []
+        self.blocks: list[Any] = []  # of Block, None where one was freed
         self._roomy: dict[int, None] = {}  # numbers of blocks with room, the one to fill first last
         self._freed: list[int] = []  # numbers without a block
         self._tick = 0
+        self._used = np.full(0, UNUSED)  # each slot's last tick, where `ordered`
         self._oldest: list[tuple[int, int]] = []  # tick and slot, the least recently used last
 
     def __len__(self) -> int:
-        return sum(block is not None for block in self._blocks)
+        return sum(block is not None for block in self.blocks)
 
     def of(self, slot: int) -> Block:
-        block = self._blocks[slot >> self.shift]
-        assert block is not None
+        block: Block = self.blocks[slot >> self.shift]
         return block
 
     def room(self, number: int) -> list[int]:
@@ -85,11 +86,10 @@ class Blocks:
 
     def put(self, slots: Sequence[int], fixed: memoryview, tails: Sequence[Tail]) -> None:
         """Fills slots with records, whose fixed parts lie end to end."""
-        size, shift, mask, blocks = self.bytes, self.shift, self.mask, self._blocks
+        size, shift, mask, blocks = self.bytes, self.shift, self.mask, self.blocks
         start = 0
         for slot, tail in zip(slots, tails, strict=True):
             block, place = blocks[slot >> shift], slot & mask
-            assert block is not None
             block.memory[place * size : (place + 1) * size] = fixed[start : start + size]
             block.tails[place] = tail
             block.taken[place] = 1
@@ -102,16 +102,18 @@ class Blocks:
         size = self.bytes
         for slot in slots:
             number, place = slot >> self.shift, slot & self.mask
-            block = self._blocks[number]
+            block = self.blocks[number]
             if block is None:
                 continue
             block.memory[place * size : (place + 1) * size] = self._nothing
-            block.tails[place], block.taken[place], block.used[place] = None, 0, UNUSED
+            block.tails[place], block.taken[place] = None, 0
+            if self.ordered:
+                self._used[slot] = UNUSED
             if any(block.taken):
                 self._roomy[number] = None
             else:
                 self._roomy.pop(number, None)
-                self._blocks[number] = None
+                self.blocks[number] = None
                 self._freed.append(number)
 
     def touch(self, slots: Sequence[int]) -> None:
@@ -119,7 +121,7 @@ class Blocks:
         for slot in slots:
             if slot >= 0:
                 self._tick += 1
-                self.of(slot).used[slot & self.mask] = self._tick
+                self._used[slot] = self._tick
 
     def oldest(self, number: int) -> list[int]:
         """So many slots, the least recently used first."""
@@ -128,31 +130,42 @@ class Blocks:
             if not self._oldest:
                 self._look_out(number - len(found), set(found))
             tick, slot = self._oldest.pop()
-            block = self._blocks[slot >> self.shift]
-            if block is not None and block.used[slot & self.mask] == tick:
+            if self._used[slot] == tick:
                 found.append(slot)
         return found
 
     def _look_out(self, least: int, found: set[int]) -> None:
         """Notes the least recently used slots; whichever is used meanwhile is passed over later."""
-        present = [(number, block.used) for number, block in enumerate(self._blocks) if block is not None]
-        ticks = np.concatenate([used for _, used in present])
-        used = int(np.count_nonzero(ticks != UNUSED))
-        number = min(used, max(least + len(found), used // AT_A_TIME))
-        first = np.argpartition(ticks, number - 1)[:number]
-        first = first[np.argsort(-ticks[first])]
-        bases = np.array([block_number << self.shift for block_number, _ in present])
-        slots = bases[first >> self.shift] + (first & self.mask)
+        number = least + len(found)
+        # Every 64th slot tells about where the oldest end: a sort of all would take its time.
+        sample = np.sort(self._used[::AT_A_TIME])
+        slots = np.flatnonzero(self._used <= min(sample[len(sample) // AT_A_TIME], UNUSED - 1))
+        if len(slots) < number:
+            slots = np.argsort(self._used, kind="stable")[:number]
+        slots = slots[np.argsort(-self._used[slots])]
         self._oldest = [
-            (tick, slot) for tick, slot in zip(ticks[first].tolist(), slots.tolist(), strict=True) if slot not in found
+            (tick, slot)
+            for tick, slot in zip(self._used[slots].tolist(), slots.tolist(), strict=True)
+            if slot not in found
         ]
 
     def _add(self, block: Block) -> int:
         if self._freed:
             number = self._freed.pop()
-            self._blocks[number] = block
+            self.blocks[number] = block
         else:
-            number = len(self._blocks)
-            self._blocks.append(block)
+            number = len(self.blocks)
+            self.blocks.append(block)
+        if self.ordered and (number + 1) << self.shift > len(self._used):
+            self._used = np.concatenate([self._used, np.full(max(len(self._used), 1 << self.shift), UNUSED)])
         self._roomy[number] = None
         return number
+
+
+def _pages(size: int) -> memoryview:
+    """Zeros of the operating system's, which get back to it with their last reference whatever lies around them."""
+    private = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+    try:
+        return memoryview(mmap.mmap(-1, size, **private))
+    except OSError as error:
+        raise MemoryError(f"expected {size:,} bytes for users' records; got {error.strerror}") from None

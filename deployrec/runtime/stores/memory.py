@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from deployrec.errors import ConfigError
-from deployrec.runtime.stores.base import ConflictError, Layout, Rows
+from deployrec.runtime.stores.base import NO_SEQUENCES, ConflictError, Layout, Rows
 from deployrec.runtime.stores.blocks import Blocks, Tail
 
-SHARDS = 1024
+GATHERED_AT_ONCE = 1024
+"""Up to so many users are gathered in memory that is kept."""
+NO_TAIL: Tail = (0, "", b"", b"", None, ())
+SHARDS = 64
 """Dictionaries of users: one that grows is copied, and for a million users that takes its time."""
 
 
@@ -37,6 +40,7 @@ class MemoryStore:
         self._nobody = memoryview(layout.zeros(1).fixed.tobytes())
         self._slots: list[dict[str, int]] = [{} for _ in range(SHARDS)]
         self._blocks = Blocks(layout, ordered=max_users is not None)
+        self._room = layout.zeros(0).fixed
         self._unfinished: Callable[[], None] | None = None
         self._meta = "{}"
 
@@ -52,31 +56,53 @@ class MemoryStore:
         return len(self._blocks) * (self.layout.bytes << self._blocks.shift)
 
     def read(self, users: Sequence[str]) -> Rows:
-        self._finish()
-        slots, blocks = self._slots_of(users), self._blocks
+        if self._unfinished is not None:
+            self._finish()
+        blocks = self._blocks
+        mask, size = blocks.mask, blocks.bytes
+        if len(users) == 1 and (slot := self._slot_of(users[0])) >= 0:
+            if self.max_users:
+                blocks.touch((slot,))
+            block, place = blocks.blocks[slot >> blocks.shift], slot & mask
+            _, _, seen, hashes, event_id, sequences = block.tails[place]
+            marks = dict(sequences) if sequences else NO_SEQUENCES
+            return Rows(block.fixed[place : place + 1], [seen], [hashes], [event_id], [marks])
+        slots = self._slots_of(users)
         if self.max_users:
             blocks.touch(slots)
-        mask, size = blocks.mask, blocks.bytes
-        if len(slots) == 1 and slots[0] >= 0:
-            block, place = blocks.of(slots[0]), slots[0] & mask
-            _, _, seen, hashes, event_id, sequences = block.tails[place]
-            return Rows(block.fixed[place : place + 1], [seen], [hashes], [event_id], [sequences])
-        rows = self.layout.zeros(len(users))
-        parts = [self._nobody] * len(users)
-        for number, slot in enumerate(slots):
+        gathered = self._gathered(len(slots))
+        fixed, shift, held = gathered.view(np.uint8).data, blocks.shift, blocks.blocks
+        tails, start = [], 0
+        for slot in slots:
             if slot >= 0:
-                block, place = blocks.of(slot), slot & mask
-                parts[number] = block.memory[place * size : (place + 1) * size]
-                _, _, *lists = block.tails[place]
-                rows.seen[number], rows.event_hashes[number], rows.last_event_id[number], rows.sequences[number] = lists
-        rows.fixed = np.frombuffer(b"".join(parts), self.layout.dtype)
-        return rows
+                block, place = held[slot >> shift], slot & mask
+                fixed[start : start + size] = block.memory[place * size : (place + 1) * size]
+                tails.append(block.tails[place])
+            else:
+                fixed[start : start + size] = self._nobody
+                tails.append(NO_TAIL)
+            start += size
+        _, _, seen, hashes, event_ids, items = zip(*tails, strict=True) if tails else [()] * 6
+        sequences = [dict(own) if own else NO_SEQUENCES for own in items]
+        return Rows(gathered, list(seen), list(hashes), list(event_ids), sequences)
 
     def write(self, users: Sequence[str], rows: Rows) -> None:
-        self._finish()
-        slots, blocks = self._slots_of(users), self._blocks
+        if self._unfinished is not None:
+            self._finish()
+        blocks = self._blocks
+        if len(users) == 1 and (slot := self._slot_of(users[0])) >= 0:
+            version = rows.fixed["version"].item()
+            if version != blocks.blocks[slot >> blocks.shift].tails[slot & blocks.mask][0] + 1:
+                raise ConflictError(users)
+            marks = tuple(rows.sequences[0].items()) if rows.sequences[0] else ()
+            tail = (version, users[0], rows.seen[0], rows.event_hashes[0], rows.last_event_id[0], marks)
+            self._unfinished = partial(blocks.put, (slot,), memoryview(rows.fixed.tobytes()), (tail,))
+            self._finish()
+            return
+        slots = self._slots_of(users)
         versions: list[int] = rows.version.tolist()
-        held = [0 if slot < 0 else blocks.of(slot).tails[slot & blocks.mask][0] for slot in slots]
+        shift, mask = blocks.shift, blocks.mask
+        held = [0 if slot < 0 else blocks.blocks[slot >> shift].tails[slot & mask][0] for slot in slots]
         if [version - 1 for version in versions] != held:
             kept = [n for n, version in enumerate(versions) if version == held[n] + 1]
             won = [users[place] for place in kept]
@@ -84,7 +110,8 @@ class MemoryStore:
                 self.write(won, rows.take(kept))
             raise ConflictError(sorted(set(users) - set(won)))
         fixed = np.ascontiguousarray(rows.fixed).view(np.uint8).data
-        lists = (rows.seen, rows.event_hashes, rows.last_event_id, rows.sequences)
+        items = [tuple(marks.items()) if marks else () for marks in rows.sequences]
+        lists = (rows.seen, rows.event_hashes, rows.last_event_id, items)
         tails: list[Tail] = list(zip(versions, users, *lists, strict=True))
         if -1 in slots:
             new = [number for number, slot in enumerate(slots) if slot < 0]
@@ -118,6 +145,17 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing outlives the process: there is nothing to do."""
+
+    def _gathered(self, users: int) -> np.ndarray:
+        """Memory for what a read of so many users gathers: taking new pages each time would cost as much again."""
+        if users > GATHERED_AT_ONCE:
+            return np.empty(users, self.layout.dtype)
+        if users > len(self._room):
+            self._room = np.empty(users, self.layout.dtype)
+        return self._room[:users]
+
+    def _slot_of(self, user: str) -> int:
+        return self._slots[hash(user) % SHARDS].get(user, -1)
 
     def _slots_of(self, users: Sequence[str]) -> list[int]:
         """Where each user's record lies, -1 for a user who is not there."""
