@@ -118,7 +118,7 @@ def after(rows: Rows, read: Sequence[Sequence[Observation]], window: int, fixed:
         hashes,
         list(event_ids),
         list(map(_marked, rows.sequences, read)) if marked else rows.sequences,
-        [[item] for item in items] if one_each else [[event.item for event in events] for events in read],
+        list(zip(items, strict=True)) if one_each else [[event.item for event in events] for events in read],
     )
 
 

@@ -54,13 +54,18 @@ class Reader:
         assert best is not None
         return moved, best
 
+    def one_each(
+        self, rows: np.ndarray, state: State, exclude: np.ndarray | None = None, k: int = 0
+    ) -> tuple[Moved, TopK | None]:
+        """One event of each user, rows [B]; with the k best items but for exclude [B, E], or, of k = 0, without."""
+        return self.backend.step(rows, exclude, k, state) if k else (self.backend.advance(rows, state), None)
+
     def _waves(
         self, histories: Sequence[np.ndarray], state: State | None, exclude: np.ndarray | None, k: int
     ) -> tuple[Moved, TopK | None]:
         state = self.manifest.state.zeros(len(histories)) if state is None else state
         if max(map(len, histories)) == 1:
-            rows = np.concatenate(histories)
-            return self.backend.step(rows, exclude, k, state) if k else (self.backend.advance(rows, state), None)
+            return self.one_each(np.concatenate(histories), state, exclude, k)
         order = _longest_first(histories)
         answer = _Answer(self.manifest, state, order)
         items, lengths = _padded([histories[place] for place in order])

@@ -222,10 +222,7 @@ class Recommender:
         """
         wanted = None if recommend is None else self._wanted(recommend, exclude_seen)
         users, read = self._read(events_of(events))
-        known: dict[str, list[Observation]] = {}
-        for user, event in zip(users, read, strict=True):
-            if event is not None:
-                known.setdefault(user, []).append(event)
+        known = _by_user(users, read)
         applied, lists = self._updates.many(list(known), list(known.values()), wanted)
         self.unknown_items += read.count(None)
         outcomes = _outcomes(users, read, dict(zip(known, applied, strict=True)))
@@ -346,12 +343,13 @@ class Recommender:
 
     def _read(self, events: list[object]) -> tuple[list[str], list[Observation | None]]:
         """The users and the checked events, None for an unknown item to skip."""
-        users, read = [], []
+        users, read, observation = [], [], self._observation
         for place, value in enumerate(events):
             try:
                 user, *event = event_fields(value)
-                users.append(id_text(user, "a user id"))
-                read.append(self._observation(*event))
+                # What id_text answers for most ids, without its call.
+                users.append(user if type(user) is str and user and user.isascii() else id_text(user, "a user id"))
+                read.append(observation(*event))
             except DeployrecError as error:
                 raise type(error)(f"events[{place}]: {error}") from None
         return users, read
@@ -365,9 +363,8 @@ class Recommender:
         if row is None:
             item = id_text(item, "an item id")
             row = self.catalogue.rows.get(item)
-        hashed = b""
         if event_id is None or (isinstance(event_id, str) and not event_id):
-            event_id = None
+            event_id, hashed = None, b""
         else:
             event_id = id_text(event_id, "an event id")
             hashed = event_hash(event_id)
@@ -418,6 +415,19 @@ class Recommender:
         entries = zip(map(ids.__getitem__, rows), map(titles.__getitem__, rows), scores, strict=False)
         # What Recommendation(...) ends in, without its call.
         return list(map(tuple.__new__, repeat(Recommendation), entries))
+
+
+def _by_user(users: Sequence[str], read: Sequence[Observation | None]) -> dict[str, Sequence[Observation]]:
+    """Each user's known events in their order."""
+    if None not in read:
+        single = dict(zip(users, zip(cast(Sequence[Observation], read), strict=True), strict=True))
+        if len(single) == len(users):
+            return cast(dict[str, Sequence[Observation]], single)
+    known: dict[str, Any] = {}
+    for user, event in zip(users, read, strict=True):
+        if event is not None:
+            known.setdefault(user, []).append(event)
+    return known
 
 
 def _outcomes(

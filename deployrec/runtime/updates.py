@@ -121,7 +121,10 @@ class Updates:
                     rows, chunk = rows.take(live), [chunk[number] for number in live]
                 if not live:
                     continue
-                read = [own[n] if all(flags[n]) else list(compress(own[n], flags[n])) for n in live]
+                if several:
+                    read = [own[n] if all(flags[n]) else list(compress(own[n], flags[n])) for n in live]
+                else:
+                    read = own if len(live) == len(own) else [own[n] for n in live]
                 after = books.after(rows, read, self.reader.window, fixed[len(moved) : len(moved) + len(live)])
                 best = move(read, rows, after, wanted)
                 if best is not None:
@@ -177,12 +180,15 @@ class Updates:
         self, read: Sequence[Sequence[Observation]], rows: Rows, after: Rows, wanted: Wanted | None
     ) -> TopK | None:
         """Moves users on event by event; the last event of each brings what is wanted."""
-        histories = _histories(read)
-        if wanted is None:
-            _put(after, self.reader.steps(histories, rows.state))
-            return None
-        exclude = _excluded(after.seen, wanted)
-        moved, best = self.reader.steps_and_lists(histories, rows.state, exclude, wanted.k)
+        exclude, k = (None, 0) if wanted is None else (_excluded(after.seen, wanted), wanted.k)
+        best: TopK | None = None
+        if max(map(len, read)) == 1:
+            items = np.array([events[0][0] for events in read], np.int64)
+            moved, best = self.reader.one_each(items, rows.state, exclude, k)
+        elif exclude is None:
+            moved = self.reader.steps(_histories(read), rows.state)
+        else:
+            moved, best = self.reader.steps_and_lists(_histories(read), rows.state, exclude, k)
         _put(after, moved)
         return best
 
