@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -122,52 +123,66 @@ def test_a_wrong_event_anywhere_leaves_all_users(recommender: Recommender) -> No
     )
 
 
-def test_whatever_a_signal_raises_wherever_it_comes_a_call_is_whole(recommender: Recommender) -> None:
-    """The handler raises at ever later lines of the call, as a signal could at any of them."""
-    places = 0
+def interrupted(call: Callable[[], object], at: int) -> bool:
+    """Whether the call was broken off at this line of it, as by a signal handler that raises."""
+    lines = 0
 
-    def interrupted(at: int) -> bool:
-        """Whether the call ended before the line came."""
-        lines = 0
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        # Of the lock around the call, a signal comes before a line or after, never at its end.
+        if "deployrec" not in frame.f_code.co_filename or frame.f_code.co_name == "call":
+            return None
+        if event == "line":
+            lines += 1
+            if lines == at:
+                raise GoneError
+        return trace
 
-        def trace(frame: FrameType, event: str, _: object) -> Any:
-            nonlocal lines
-            # Of the lock around the call, a signal comes before a line or after, never at its end.
-            if "deployrec" not in frame.f_code.co_filename or frame.f_code.co_name == "call":
-                return None
-            if event == "line":
-                lines += 1
-                if lines == at:
-                    raise GoneError
-            return trace
+    sys.settrace(trace)
+    try:
+        call()
+    except GoneError:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
 
-        sys.settrace(trace)
-        try:
-            recommender.observe_many(
-                [(user, "i5", f"signal {at}") for user in USERS[:3]] + [(f"new {at}", "i6", f"signal {at}")]
-            )
-            return True
-        except GoneError:
-            return False
-        finally:
-            sys.settrace(None)
 
-    at = 0
-    while True:
+@pytest.mark.parametrize("several", [True, False])
+def test_whatever_a_signal_raises_wherever_it_comes_a_call_is_whole(recommender: Recommender, several: bool) -> None:
+    at, going = 0, True
+    while going:
         at += 1 if at < 60 else 7
-        before = all_of(recommender)
-        ended = interrupted(at)
+        before, name = all_of(recommender), f"signal {at}"
+        named = [*USERS[:3], f"new {at}"] if several else [USERS[at % 2]]
+        events = [(user, "i5", name) for user in named]
+        call = partial(recommender.observe_many, events) if several else partial(recommender.observe, *events[0])
+        going = interrupted(call, at)
         after = all_of(recommender)
         changed = {user for user in after if after[user] != before.get(user)}
-        assert changed in (set(), {*USERS[:3], f"new {at}"})
+        assert changed in (set(), set(named))
         for user in changed:
             assert after[user][0] == before.get(user, (0,))[0] + 1
-            assert after[user][1] == f"signal {at}"
+            assert after[user][1] == name
         assert recommender.observe(f"after {at}", "i1") is Outcome.APPLIED
-        places += 1
-        if ended:
-            break
-    assert places > 50
+    assert at > 60
+
+
+def test_a_full_store_is_whole_wherever_a_signal_comes(twin_bundle: Callable[..., Bundle]) -> None:
+    recommender = Recommender.load(twin_bundle().path, store="memory:5")
+    recommender.observe_many([(user, "i1") for user in range(5)])
+    at, going = 0, True
+    while going:
+        at += 1
+        new = [f"new {at} {number}" for number in range(3)]
+        going = interrupted(partial(recommender.observe_many, [(user, "i2") for user in new]), at)
+        found = all_of(recommender)
+        assert len(found) <= 8
+        assert len(found.keys() & set(new)) in (0, 3)
+        assert {record[0] for record in found.values()} == {1}
+        recommender.observe(f"after {at}", "i3")
+        assert len(list(recommender.store.users())) == 5
+    assert at > 60
 
 
 def test_a_call_from_a_signal_handler_within_another_is_refused(

@@ -45,6 +45,7 @@ class MemoryStore:
         self._meta = "{}"
 
     def __len__(self) -> int:
+        self._finish()
         return sum(map(len, self._slots))
 
     def __repr__(self) -> str:
@@ -130,6 +131,7 @@ class MemoryStore:
         return len(slots)
 
     def users(self) -> Iterator[str]:
+        self._finish()
         for slots in self._slots:
             yield from list(slots)
 
