@@ -95,7 +95,7 @@ class MemoryStore:
             version = rows.fixed["version"].item()
             if version != blocks.blocks[slot >> blocks.shift].tails[slot & blocks.mask][0] + 1:
                 raise ConflictError(users)
-            marks = tuple(rows.sequences[0].items()) if rows.sequences[0] else ()
+            marks = () if rows.sequences[0] is NO_SEQUENCES else tuple(rows.sequences[0].items())
             tail = (version, users[0], rows.seen[0], rows.event_hashes[0], rows.last_event_id[0], marks)
             self._unfinished = partial(blocks.put, (slot,), memoryview(rows.fixed.tobytes()), (tail,))
             self._finish()
@@ -111,7 +111,7 @@ class MemoryStore:
                 self.write(won, rows.take(kept))
             raise ConflictError(sorted(set(users) - set(won)))
         fixed = np.ascontiguousarray(rows.fixed).view(np.uint8).data
-        items = [tuple(marks.items()) if marks else () for marks in rows.sequences]
+        items = [() if marks is NO_SEQUENCES else tuple(marks.items()) for marks in rows.sequences]
         lists = (rows.seen, rows.event_hashes, rows.last_event_id, items)
         tails: list[Tail] = list(zip(versions, users, *lists, strict=True))
         if -1 in slots:
