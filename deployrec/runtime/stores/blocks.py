@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class Blocks:
         self._freed: list[int] = []  # numbers without a block
         self._tick = 0
         self._used = np.full(0, UNUSED)  # each slot's last tick, where `ordered`
-        self._oldest: list[tuple[int, int]] = []  # tick and slot, the least recently used last
+        self._oldest: Iterator[tuple[np.int64, np.int64]] = iter(())  # slots and ticks, the least recently used first
 
     def __len__(self) -> int:
         return sum(block is not None for block in self.blocks)
@@ -127,27 +127,24 @@ class Blocks:
         """So many slots, the least recently used first."""
         found: list[int] = []
         while len(found) < number:
-            if not self._oldest:
-                self._look_out(number - len(found), set(found))
-            tick, slot = self._oldest.pop()
-            if self._used[slot] == tick:
-                found.append(slot)
+            slot, tick = next(self._oldest, (-1, 0))
+            if slot < 0:
+                self._look_out(number, found)
+            elif self._used[slot] == tick:
+                found.append(int(slot))
         return found
 
-    def _look_out(self, least: int, found: set[int]) -> None:
-        """Notes the least recently used slots; whichever is used meanwhile is passed over later."""
-        number = least + len(found)
+    def _look_out(self, number: int, found: Sequence[int]) -> None:
+        """Notes the least recently used slots but those found; whichever is used meanwhile is passed over later."""
         # Every 64th slot tells about where the oldest end: a sort of all would take its time.
         sample = np.sort(self._used[::AT_A_TIME])
         slots = np.flatnonzero(self._used <= min(sample[len(sample) // AT_A_TIME], UNUSED - 1))
         if len(slots) < number:
             slots = np.argsort(self._used, kind="stable")[:number]
-        slots = slots[np.argsort(-self._used[slots])]
-        self._oldest = [
-            (tick, slot)
-            for tick, slot in zip(self._used[slots].tolist(), slots.tolist(), strict=True)
-            if slot not in found
-        ]
+        slots = np.setdiff1d(slots, found)
+        slots = slots[np.argsort(self._used[slots])]
+        # Walked through as arrays, for lists of so many would keep the garbage collector busy.
+        self._oldest = zip(slots, self._used[slots], strict=True)
 
     def _add(self, block: Block) -> int:
         if self._freed:
