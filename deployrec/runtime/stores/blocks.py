@@ -134,14 +134,15 @@ class Blocks:
                 found.append(int(slot))
         return found
 
-    def _look_out(self, number: int, found: Sequence[int]) -> None:
+    def _look_out(self, number: int, found: list[int]) -> None:
         """Notes the least recently used slots but those found; whichever is used meanwhile is passed over later."""
         # Every 64th slot tells about where the oldest end: a sort of all would take its time.
         sample = np.sort(self._used[::AT_A_TIME])
-        slots = np.flatnonzero(self._used <= min(sample[len(sample) // AT_A_TIME], UNUSED - 1))
-        if len(slots) < number:
-            slots = np.argsort(self._used, kind="stable")[:number]
-        slots = np.setdiff1d(slots, found)
+        old = self._used <= min(sample[len(sample) // AT_A_TIME], UNUSED - 1)
+        if np.count_nonzero(old) < number:
+            old = self._used <= np.sort(self._used)[number - 1]
+        old[found] = False
+        slots = np.flatnonzero(old)
         slots = slots[np.argsort(self._used[slots])]
         # Walked through as arrays, for lists of so many would keep the garbage collector busy.
         self._oldest = zip(slots, self._used[slots], strict=True)
