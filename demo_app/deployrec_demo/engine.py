@@ -55,7 +55,8 @@ class Engine:
         """A whole history of at least one event from the start, in chunks; the newest window where that is all."""
         read = self.manifest.newest(np.array(rows, np.int64))
         with self.lock:
-            return _own(self.reader.encode([read], exclude=exclude))
+            moved = self.reader.encode([read])
+            return _own(Output(*self.backend.score(moved.user, exclude), moved.user, moved.state))
 
     def best(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Top-k items and scores [K] for a user vector [1, D]."""

@@ -85,7 +85,7 @@ def test_a_small_catalogue_answers_with_what_is_left(
 def test_the_default_is_no_more_than_the_bundle_gives(bundle_of: Callable[[str], Path], narrow_bundle: Path) -> None:
     assert len(run("recommend", bundle_of("glintru")).output.splitlines()) == 2 + 10
     assert len(run("recommend", narrow_bundle, "--history", "i1").output.splitlines()) == 2 + 4
-    assert isinstance(run("recommend", narrow_bundle, "--k", 5).exception, ConfigError)
+    assert isinstance(run("recommend", narrow_bundle, "--history", "i1", "--k", 5).exception, ConfigError)
     assert isinstance(run("recommend", narrow_bundle, "--k", 0).exception, ConfigError)
     assert isinstance(run("recommend", narrow_bundle, "--k", -3).exception, ConfigError)
 
