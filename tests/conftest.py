@@ -48,7 +48,7 @@ def bundle_of(sample: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Call
     def bundle(key: str) -> Path:
         if key not in made:
             made[key] = tmp_path_factory.mktemp("bundles") / key
-            export_bundle(random_model(key, sample), sample, made[key], top_k=20, window=50)
+            export_bundle(random_model(key, sample), sample, made[key], window=50)
         return made[key]
 
     return bundle

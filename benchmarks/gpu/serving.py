@@ -16,7 +16,7 @@ from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError
 from deployrec.runtime.backends.base import Backend, load_backend
 
-ITEMS, HISTORY = 3416, 200
+ITEMS, HISTORY, K = 3416, 200, 10
 
 
 def main(out: Path) -> None:
@@ -44,9 +44,9 @@ def main(out: Path) -> None:
 def calls(backend: Backend, bundle: Bundle, batch: int) -> dict[str, Callable[[], object]]:
     """A step, and a whole history, of `batch` users."""
     items = np.random.default_rng(0).integers(1, ITEMS + 1, (batch, HISTORY))
-    exclude, lengths = np.zeros((batch, 1), np.int64), np.full(batch, HISTORY)
+    lengths = np.full(batch, HISTORY)
     state = {t.name: np.zeros((batch, *t.shape), np.float32) for t in bundle.manifest.state.tensors}
     return {
-        "step": lambda: backend.step(items[:, 0].copy(), exclude, state),
-        f"encode {HISTORY}": lambda: backend.encode(items, lengths, exclude, state),
+        "step": lambda: backend.step(items[:, 0].copy(), None, K, state),
+        f"encode {HISTORY}": lambda: backend.score(backend.encode(items, lengths, state).user, None, K),
     }

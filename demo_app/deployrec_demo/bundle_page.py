@@ -52,7 +52,7 @@ def _summary(engine: Engine, certificate: list[dict[str, Any]]) -> None:
         ["training", escape(training)],
         [
             "requests",
-            f"up to {manifest.top_k} items, without those the user has seen; "
+            "any number of items, without those the user has seen; "
             f"histories in chunks of {manifest.encode_chunk} events",
         ],
         ["versions", escape(_pairs(manifest.versions))],

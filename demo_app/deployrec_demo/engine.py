@@ -5,18 +5,30 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import PARITY_CASES
 from deployrec.bundle.parity import ParityCases
-from deployrec.runtime.backends.base import Output, load_backend
+from deployrec.runtime.backends.base import Moved, TopK, load_backend
 from deployrec.runtime.reader import Reader
 from deployrec_demo.shelf import Shelf
 
 State = dict[str, np.ndarray]
 """State tensors [1, ...] of one user, by name."""
+SHOWN = 100
+"""Items of a list, which the page can leaf through."""
+
+
+class Output(NamedTuple):
+    """A user after an event: the best items and their scores [1, K], user vector [1, D], state tensors [1, ...]."""
+
+    topk_items: np.ndarray
+    topk_scores: np.ndarray
+    user: np.ndarray
+    state: State
 
 
 class Engine:
@@ -28,6 +40,7 @@ class Engine:
         self.backend = load_backend("onnxruntime", bundle, threads=1)
         self.reader = Reader(self.manifest, self.backend)
         self.window = self.manifest.window
+        self.k = min(SHOWN, self.manifest.num_items)
         self.catalogue = bundle.catalogue()
         self.shelf = Shelf.of(self.catalogue)
         self.cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
@@ -49,19 +62,19 @@ class Engine:
     def step(self, row: int, exclude: np.ndarray, state: State) -> Output:
         """One event; exclude [1, E]."""
         with self.lock:
-            return _own(self.backend.step(np.array([row]), exclude, state))
+            return _own(*self.backend.step(np.array([row]), exclude, self.k, state))
 
     def encode(self, rows: Sequence[int], exclude: np.ndarray) -> Output:
         """A whole history of at least one event from the start, in chunks; the newest window where that is all."""
         read = self.manifest.newest(np.array(rows, np.int64))
         with self.lock:
             moved = self.reader.encode([read])
-            return _own(Output(*self.backend.score(moved.user, exclude), moved.user, moved.state))
+            return _own(moved, self.backend.score(moved.user, exclude, self.k))
 
     def best(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Top-k items and scores [K] for a user vector [1, D]."""
         with self.lock:
-            items, scores = self.backend.score(user, exclude)
+            items, scores = self.backend.score(user, exclude, self.k)
             return items[0].copy(), scores[0].copy()
 
     def real_histories(self) -> list[np.ndarray]:
@@ -71,6 +84,6 @@ class Engine:
         return [self.cases.history(case) for case in whole if lengths[case] > 1]
 
 
-def _own(found: Output) -> Output:
-    state = {name: tensor.copy() for name, tensor in found.state.items()}
-    return Output(found.topk_items.copy(), found.topk_scores.copy(), found.user.copy(), state)
+def _own(moved: Moved, best: TopK) -> Output:
+    state = {name: tensor.copy() for name, tensor in moved.state.items()}
+    return Output(best.items.copy(), best.scores.copy(), moved.user.copy(), state)

@@ -74,7 +74,7 @@ def excluded(engine: Engine, rows: tuple[int, ...], exclude_seen: bool) -> np.nd
 def ranked(engine: Engine, visit: Visit, exclude_seen: bool) -> list[tuple[int, float]]:
     """Item rows and scores, as many as the bundle gives; the most popular items for a user without events."""
     if visit.user is None:
-        rows, scores = engine.catalogue.most_popular(min(engine.manifest.top_k, engine.manifest.num_items))
+        rows, scores = engine.catalogue.most_popular(engine.k)
         return list(zip(rows, scores, strict=True))
     items, found = engine.best(visit.user, excluded(engine, visit.rows, exclude_seen))
     return [(row, score) for row, score in zip(items.tolist(), found.tolist(), strict=True) if row]

@@ -11,7 +11,8 @@ import numpy as np
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import WEIGHTS
-from deployrec.runtime.backends.base import NOTHING, Output
+from deployrec.runtime.backends.base import NOTHING
+from deployrec_demo.engine import SHOWN, Output
 
 LOADING = "loading torch ..."
 
@@ -28,7 +29,7 @@ class TorchTwin:
 
         manifest = bundle.manifest
         self.torch, self.recommend = torch, recommend
-        self.manifest, self.top_k = manifest, manifest.top_k
+        self.manifest, self.k = manifest, min(SHOWN, manifest.num_items)
         self.model = build_model(spec_of(manifest.model), manifest.num_items, manifest.model["config"])
         self.model.load_state_dict(load_file(bundle.file(WEIGHTS)))
         self.model.eval()
@@ -54,7 +55,7 @@ class TorchTwin:
         torch.set_num_threads(1)
         with torch.inference_mode():
             user, state = call(*inputs)
-            items, scores = self.recommend(self.model, user, torch.from_numpy(exclude), self.top_k)
+            items, scores = self.recommend(self.model, user, torch.from_numpy(exclude), self.k)
         return Output(items.numpy(), scores.numpy(), user.numpy(), {name: t.numpy() for name, t in state.items()})
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployrec.bundle.parity import TIE_FACTOR, Answer, topk_figure
-from deployrec.runtime.backends.base import Output
-from deployrec_demo.engine import Engine
+from deployrec_demo.engine import Engine, Output
 from deployrec_demo.session import Visit, excluded
 from deployrec_demo.timing import median_seconds
 from deployrec_demo.torch_twin import TorchTwin

@@ -31,19 +31,16 @@ SPREAD = 0.02
 RANDOM = {"preset": "none", "weights": "random"}
 
 
-def random_bundle(
-    model: str | ModelClass, num_items: int, folder: Path, *, seed: int = 0, top_k: int = 100, **options: Any
-) -> Bundle:
+def random_bundle(model: str | ModelClass, num_items: int, folder: Path, *, seed: int = 0, **options: Any) -> Bundle:
     """A bundle of a freshly initialised model in the new `folder`, without a parity certificate."""
     torch.manual_seed(seed)
     built = build_model(model, num_items, options).eval()
     folder.mkdir(parents=True)
     save_file(built.state_dict(), folder / WEIGHTS)
     _write_catalogue(num_items, folder)
-    top_k = min(top_k, num_items)
-    graphs = write_graphs(built, folder, top_k)
+    graphs = write_graphs(built, folder)
     data = {"name": "none", "digest": "", "num_users": 0, "num_items": num_items, "num_events": 0}
-    seal(folder, describe(built, graphs, top_k, data, RANDOM))
+    seal(folder, describe(built, graphs, data, RANDOM))
     return Bundle.open(folder)
 
 

@@ -17,13 +17,15 @@ from deployrec.benchmark.replay import Sessions
 from deployrec.benchmark.report import ENCODE, STEP
 from deployrec.benchmark.timing import timed
 from deployrec.bundle.manifest import Manifest
-from deployrec.export.graphs import EncodeGraph, StepGraph
+from deployrec.export.graphs import EncodeGraph, ScoreGraph, StepGraph
 from deployrec.models import SequentialRecommender
 from deployrec.runtime.backends.base import Backend
 from deployrec.runtime.reader import Reader
 
 ACTIVATIONS = 32
 """Numbers per event and model channel that an encode holds at its peak, about."""
+K = 10
+"""Items of every list."""
 
 
 class Contender(Protocol):
@@ -74,11 +76,13 @@ class GraphContender:
 
     def _step(self, session: Sessions, reader: Reader) -> Callable[[], object]:
         state = {name: tensor.copy() for name, tensor in reader.encode(list(session.history)).state.items()}
-        return lambda: self.runner.step(session.item, session.exclude, state)
+        k = most(self.manifest)
+        return lambda: self.runner.step(session.item, session.exclude, k, state)
 
     def _encode(self, rows: np.ndarray, exclude: np.ndarray) -> Callable[[], object]:
         lengths, start = np.full(len(rows), rows.shape[1]), self.manifest.state.zeros(len(rows))
-        return lambda: self.runner.encode(rows, lengths, exclude, start)
+        k = most(self.manifest)
+        return lambda: self.runner.score(self.runner.encode(rows, lengths, start).user, exclude, k)
 
 
 class TorchContender:
@@ -90,11 +94,13 @@ class TorchContender:
         self.num_items = manifest.num_items
         self.device = model.embedding.weight.device
         self.window = manifest.window
-        self.step_graph: Callable[..., tuple[Tensor, ...]] = StepGraph(model, manifest.top_k)
-        self.encode_graph: Callable[..., tuple[Tensor, ...]] = EncodeGraph(model, manifest.top_k)
+        self.k = most(manifest)
+        self.step_graph: Callable[..., tuple[Tensor, ...]] = StepGraph(model)
+        self.encode_graph: Callable[..., tuple[Tensor, ...]] = EncodeGraph(model)
+        self.score_graph: Callable[..., tuple[Tensor, ...]] = ScoreGraph(model)
         if backend == "torch.compile":
-            self.step_graph, self.encode_graph = (
-                torch.compile(graph, dynamic=True) for graph in (self.step_graph, self.encode_graph)
+            self.step_graph, self.encode_graph, self.score_graph = (
+                torch.compile(graph, dynamic=True) for graph in (self.step_graph, self.encode_graph, self.score_graph)
             )
 
     def bytes(self, point: Point) -> int:
@@ -118,16 +124,26 @@ class TorchContender:
             with torch.inference_mode(), torch_threads(point.threads):
                 _, state = self.model.encode_last(self._tensor(session.history), lengths)
             item, past = self._tensor(session.item), [state[t.name] for t in spec.tensors]
-            return lambda: self._finish(self.step_graph(item, exclude, past))
+            return lambda: self._finish(self.step_graph(item, exclude, self.k, past))
         items = self._tensor(read_again(session, self.mode, self.manifest))
         lengths = torch.full((point.batch,), items.shape[1], device=self.device)
-        return lambda: self._finish(self.encode_graph(items, lengths, exclude, start))
+
+        def encode() -> None:
+            user, *_ = self.encode_graph(items, lengths, start)
+            self._finish((*self.score_graph(user, exclude, self.k), user))
+
+        return encode
 
     def _finish(self, answer: tuple[Tensor, ...]) -> None:
         answer[0].cpu()
 
     def _tensor(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(rows).to(self.device)
+
+
+def most(manifest: Manifest) -> int:
+    """Items of a list: K, or all there are."""
+    return min(K, manifest.num_items)
 
 
 def read_again(session: Sessions, mode: str, manifest: Manifest) -> np.ndarray:

@@ -112,7 +112,7 @@ class _Run:
         for number in self.config.catalogue:
             entries = []
             for entry in self.entries:
-                if entry.bundle.manifest.top_k > number or entry.subject.num_items == number:
+                if entry.subject.num_items == number:
                     continue
                 self.before(f"{entry.subject.label} over {number:,} items", advance=0)
                 folder = self.scratch / f"{entry.subject.label}-{number}"

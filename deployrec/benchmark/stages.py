@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 
 from deployrec.benchmark.config import BenchmarkConfig
+from deployrec.benchmark.contenders import most
 from deployrec.benchmark.lineup import Entry
 from deployrec.benchmark.replay import Replay
 from deployrec.benchmark.report import Stage
-from deployrec.runtime.backends.base import NOTHING, load_backend
+from deployrec.runtime.backends.base import load_backend
 from deployrec.runtime.backends.onnxruntime.backend import OnnxRuntimeBackend
 from deployrec.runtime.recommender import Recommender
 
@@ -36,7 +37,6 @@ def stages_of(entry: Entry, replay: Replay, config: BenchmarkConfig) -> list[Sta
     backend = load_backend(BACKEND, bundle, threads=config.base_threads)
     opened = time.perf_counter() - begin
     assert isinstance(backend, OnnxRuntimeBackend)
-    assert backend.bound_step is not None
     window = manifest.window
     point = config.base(manifest.num_items)
     point = type(point)(1, min(point.history, window - 1) if window else point.history, point.catalogue, point.threads)
@@ -46,30 +46,30 @@ def stages_of(entry: Entry, replay: Replay, config: BenchmarkConfig) -> list[Sta
     ids = recommender.catalogue.item_ids
     for user, session in enumerate(sessions):
         recommender.encode_history(user, [ids[row] for row in session.history[0]])
-    store, bound = recommender.store, backend.bound_step
+    store, k = recommender.store, most(manifest)
 
     def step(user: int) -> Callable[[], object]:
         session, state = sessions[user], store.read([str(user)]).state
-        return lambda: backend.step(session.item, session.exclude, state)
+        return lambda: backend.step(session.item, session.exclude, k, state)
 
     def move(user: int) -> None:
         rows = store.read([str(user)])
-        for buffer, name in bound.past:
+        bound = backend.bound["step"].binding(1, sessions[user].exclude.shape[1], k)
+        for name, buffer in bound.past:
             buffer[...] = rows.state[name]
         after = rows.take([0])
         after.version[...] += 1
         for name, tensor in after.state.items():
-            tensor[...] = bound.answer.state[name]
+            tensor[...] = bound.moved.state[name]
         store.write([str(user)], after)
 
-    score = backend.bound_score
     times: dict[str, list[float]] = {name: [] for name in ("request", "graph", "score", "state", "warm")}
     for user in range(USERS):
         item = ids[sessions[user].item[0]]
         times["warm"].append(_seconds(step(user)))
         excluded = sessions[user].exclude.shape[1]
-        times["graph"].append(_seconds(partial(bound.session.run_with_iobinding, bound.binding(excluded).binding)))
-        times["score"].append(_seconds(partial(score.session.run_with_iobinding, score.binding(excluded).binding)))
+        times["graph"].append(_seconds(backend.bound["step"].binding(1, excluded, k).run))
+        times["score"].append(_seconds(backend.bound["score"].binding(1, excluded, k).run))
         times["state"].append(_seconds(partial(move, user)))
         times["request"].append(_seconds(partial(recommender.observe_and_recommend, user, item)))
     median = {name: float(np.median(values[WARM_UP:])) for name, values in times.items()}
@@ -94,7 +94,7 @@ def stages_of(entry: Entry, replay: Replay, config: BenchmarkConfig) -> list[Sta
 
 
 def _zero_step(backend: OnnxRuntimeBackend) -> None:
-    backend.step(np.ones(1, np.int64), NOTHING, backend.manifest.state.zeros(1))
+    backend.step(np.ones(1, np.int64), None, 1, backend.manifest.state.zeros(1))
 
 
 def _seconds(call: Callable[[], object]) -> float:

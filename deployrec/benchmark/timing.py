@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.runtime.backends.base import NOTHING, load_backend
+from deployrec.runtime.backends.base import load_backend
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,18 @@ def measure(call: Callable[[], object], calls: int = 500, warmup: int = 50) -> L
     return Latency.of(timed(call, calls))
 
 
-def step_latency(bundle: Bundle, history: int = 0, threads: int = 1, calls: int = 500, seed: int = 0) -> Latency:
-    """One event of one user after `history` others: step, scores of all items and top-k, on ONNX Runtime."""
+def step_latency(
+    bundle: Bundle, history: int = 0, threads: int = 1, calls: int = 500, seed: int = 0, k: int = 10
+) -> Latency:
+    """One event of one user after `history` others: step, scores of all items and the k best, on ONNX Runtime."""
     backend = load_backend("onnxruntime", bundle, threads=threads)
     manifest = bundle.manifest
     draw = np.random.default_rng(seed)
     state = manifest.state.zeros(1)
 
     def step() -> None:
-        found = backend.step(draw.integers(1, manifest.num_items + 1, 1), NOTHING, state)
-        for name, tensor in found.state.items():
+        moved, _ = backend.step(draw.integers(1, manifest.num_items + 1, 1), None, min(k, manifest.num_items), state)
+        for name, tensor in moved.state.items():
             state[name][...] = tensor
 
     for _ in range(history):

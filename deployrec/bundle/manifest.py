@@ -16,7 +16,7 @@ from deployrec.errors import BundleError
 from deployrec.files import canonical_json, sha256_json
 from deployrec.state import StateSpec, StateTensor
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"
 """Beside the manifest, and in nobody's digest; see deployrec.bundle.signing."""
@@ -25,7 +25,7 @@ ITEMS = "items.csv"
 ITEM_TABLE = "items.bin"
 PARITY = "parity.json"
 PARITY_CASES = "parity_cases.npz"
-GRAPHS = ("step", "encode", "score")
+GRAPHS = ("step", "advance", "encode", "score")
 
 MOST_ITEMS = 2**31 - 2
 """Records hold item rows as int32."""
@@ -37,7 +37,7 @@ MOST_STATE = 2**26
 
 @dataclass(frozen=True)
 class GraphTensor:
-    """One input or output of a graph; symbolic axes are names ("B", "T", "E")."""
+    """One input or output of a graph; symbolic axes are names ("B", "T", "E", "K")."""
 
     name: str
     dtype: str
@@ -72,7 +72,6 @@ class Manifest:
     state: StateSpec
     graphs: dict[str, Graph]
     opset: int
-    top_k: int
     encode_chunk: int
     """events of one encode call; longer histories go in chunks"""
     data: dict[str, Any]
@@ -113,7 +112,7 @@ class Manifest:
             raise BundleError(
                 f"expected a bundle of schema {SCHEMA_VERSION}; got schema {version}; upgrade deployrec to read it"
             )
-        if version < 1:
+        if version < SCHEMA_VERSION:
             raise BundleError(f"expected a bundle of schema {SCHEMA_VERSION}; got schema {version}; export it again")
         digest = _field(document, "digest", str)
         if digest != manifest_digest(document):
@@ -136,7 +135,6 @@ class Manifest:
             state=_state(_field(document, "state", dict)),
             graphs={name: _graph(name, entry) for name, entry in _field(document, "graphs", dict).items()},
             opset=_whole(document, "opset", MOST_SIZE),
-            top_k=_whole(document, "top_k", MOST_SIZE),
             encode_chunk=_whole(document, "encode_chunk", MOST_SIZE),
             data=data,
             training=training,
@@ -145,7 +143,8 @@ class Manifest:
             files=files,
             document=document,
         )
-        for graph in ("encode", "score"):
+        needed = ("step", "advance") if not {"step", "advance"}.isdisjoint(manifest.graphs) else ()
+        for graph in (*needed, "encode", "score"):
             if graph not in manifest.graphs:
                 raise BundleError(f"expected a graph '{graph}' in {MANIFEST}; got none; export the bundle again")
         for file in _deciding(document):

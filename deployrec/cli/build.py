@@ -30,6 +30,7 @@ def engine(
     max_history: Annotated[
         int | None, typer.Option(help="Most events of one encode call; default: the bundle's.")
     ] = None,
+    max_k: Annotated[int, typer.Option(help="Most items of one list; at most 3839.")] = 256,
     plugin: Annotated[
         Path | None, typer.Option(help="libdeployrec_plugin.so; default: $DEPLOYREC_PLUGIN_LIBRARY.")
     ] = None,
@@ -46,7 +47,9 @@ def engine(
         from deployrec.export.engine import build_engines
 
     with doing(f"building the plans of {bundle}"), leaving(f"{bundle} is as it was"):
-        report = build_engines(bundle, precision=precision, max_batch=max_batch, max_history=max_history, plugin=plugin)
+        report = build_engines(
+            bundle, precision=precision, max_batch=max_batch, max_history=max_history, max_k=max_k, plugin=plugin
+        )
     print_report(report, plugin)
 
 

@@ -34,7 +34,6 @@ def export(
         Path | None, typer.Option(help="A file of items, if the run's has moved or there was none.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
-    top_k: Annotated[int, typer.Option(help="Most items that one request can get.")] = 100,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is already there.")] = False,
 ) -> None:
     """Export a trained model as a bundle whose graphs provably agree with the training code.
@@ -43,12 +42,12 @@ def export(
 
       deployrec export --model glintru
 
-      deployrec export --run runs/recblr/20260101-120000 --out bundles/films --top-k 50
+      deployrec export --run runs/recblr/20260101-120000 --out bundles/films
     """
     usage.refuse_beside(ctx, "run", "runs", why="a named run is looked for nowhere else")
     if model is None and run is None:
         raise ConfigError("expected --model or --run; got neither; name the model whose newest run is exported")
-    write(model, run=run, out=out, data=data, items=items, runs=runs, top_k=top_k, force=force)
+    write(model, run=run, out=out, data=data, items=items, runs=runs, force=force)
 
 
 def write(
@@ -59,7 +58,6 @@ def write(
     data: str | None = None,
     items: Path | None = None,
     runs: Path = Path("runs"),
-    top_k: int = 100,
     force: bool = False,
 ) -> None:
     """Exports `run`, or the newest finished run of `model`, or one trained for it now, and prints what came of it."""
@@ -67,7 +65,7 @@ def write(
         discovery.check("models", model)
     with doing(TRAINING):
         from deployrec.bundle.writing import check_target
-        from deployrec.export.bundle import check_top_k, export_bundle
+        from deployrec.export.bundle import export_bundle
         from deployrec.models import class_spec, model_class
         from deployrec.training.runs import DataSource, Run, newest_finished
         from deployrec.training.train import train
@@ -79,7 +77,6 @@ def write(
             "leave out --model, or name another run"
         )
     out = out or Path("bundles") / model_class(spec).key
-    check_top_k(top_k)
     check_target(out, force)
     chosen = named or newest_finished(runs, spec, note=say)
     with leaving(f"nothing was written to {out}"):
@@ -104,7 +101,6 @@ def write(
                 chosen.model(),
                 dataset,
                 out,
-                top_k=top_k,
                 window=chosen.training.window,
                 training={
                     "preset": chosen.preset,
@@ -122,6 +118,7 @@ def write(
 def print_report(report: ExportReport) -> None:
     """The certificate in one line, the files, a step's latency on this machine, and what to do next."""
     from deployrec.benchmark import step_latency
+    from deployrec.export.bundle import CERTIFIED_K
     from deployrec.export.parity import LONGEST
 
     bundle = report.bundle
@@ -130,7 +127,7 @@ def print_report(report: ExportReport) -> None:
     console.print(
         f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {cases} histories of up to {LONGEST:,} "
         f"events; largest error {worst['user']:.1e} (user vector), {worst['state']:.1e} (state); "
-        f"top-{bundle.manifest.top_k} agrees.",
+        f"top-{min(CERTIFIED_K, bundle.manifest.num_items)} agrees.",
         soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False)

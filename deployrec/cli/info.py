@@ -62,7 +62,7 @@ def _summary(bundle: Bundle) -> Table:
         ("items", f"{manifest.num_items:,}, vectors of {manifest.dim}"),
         (
             "requests",
-            f"up to {manifest.top_k} items, without those the user has seen; "
+            "any number of items, without those the user has seen; "
             f"histories in chunks of {manifest.encode_chunk} events; opset {manifest.opset}",
         ),
         ("data", _pairs(data)),

@@ -27,7 +27,8 @@ from deployrec.progress import Progress, silent
 from deployrec.runtime.verify import VerifyReport, compare_graphs
 
 MAX_EXCLUDE = 512
-MOST_TOP_K = 3839  # TensorRT's TopK takes fewer than 3,840
+CERTIFIED_K = 100
+"""Items of the lists that the certificate compares."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,6 @@ def export_bundle(
     dataset: Dataset,
     out: str | Path,
     *,
-    top_k: int = 100,
     window: int = 200,
     training: dict[str, Any] | None = None,
     force: bool = False,
@@ -55,30 +55,28 @@ def export_bundle(
 ) -> ExportReport:
     """Exports `model`, trained on `dataset`, to the folder `out`.
 
-    top_k: items a request can get at most (fewer where the catalogue is smaller); window: events of a training window,
-    an edge that the certificate covers; training: what the manifest says about the training run; progress
-    hears of every graph and every history.
-    Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `top_k` or `window` out of
-    range, a model of another catalogue than the data set's or with weights that are not finite; ParityError if a gate
-    fails (the report is then OUT.parity-failed.json); BundleError if the disk refuses. Nothing else is left.
+    window: events of a training window, an edge that the certificate covers; training: what the manifest says about
+    the training run; progress hears of every graph and every history.
+    Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `window` out of range, a model
+    of another catalogue than the data set's or with weights that are not finite; ParityError if a gate fails (the
+    report is then OUT.parity-failed.json); BundleError if the disk refuses. Nothing else is left.
     """
     out = Path(out)
     _check_fit(model, dataset, window)
-    check_top_k(top_k)
     check_target(out, force)
     check_weights(model)
-    model, top_k = model.cpu().float().eval(), min(top_k, model.num_items)
+    model, k = model.cpu().float().eval(), min(CERTIFIED_K, model.num_items)
     with writing(out, force) as folder, torch.no_grad():
         atomic_write(folder / WEIGHTS, save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
         write_items(dataset.items, folder / ITEMS)
-        graphs = write_graphs(model, folder, top_k, progress)
+        graphs = write_graphs(model, folder, progress)
         histories = choose_histories(dataset, _edges(window))
         progress(0, 0, f"answering {len(histories)} histories in float64")
-        cases = reference_cases(model, histories, top_k, MAX_EXCLUDE)
+        cases = reference_cases(model, histories, k, MAX_EXCLUDE)
         cases.save(folder / PARITY_CASES)
-        document = describe(model, graphs, top_k, data=dataset.summary(), training=training or {})
+        document = describe(model, graphs, data=dataset.summary(), training=training or {})
         seal(folder, document)
-        comparisons = compare_torch(model, cases, top_k, progress)
+        comparisons = compare_torch(model, cases, k, progress)
         comparisons += compare_graphs(Bundle.open(folder), cases, progress=progress)
         _certify(comparisons, folder, out)
         seal(folder, document)
@@ -88,7 +86,6 @@ def export_bundle(
 def describe(
     model: SequentialRecommender,
     graphs: Mapping[str, Graph],
-    top_k: int,
     data: dict[str, Any],
     training: dict[str, Any],
 ) -> dict[str, Any]:
@@ -99,7 +96,6 @@ def describe(
         "state": model.state_spec.to_dict(),
         "graphs": {name: asdict(graph) for name, graph in graphs.items()},
         "opset": OPSET,
-        "top_k": top_k,
         "encode_chunk": ENCODE_CHUNK,
         "data": data,
         "training": training,
@@ -120,12 +116,6 @@ def _check_fit(model: object, dataset: object, window: object) -> None:
         )
     if not (isinstance(window, int) and window >= 1):
         raise ConfigError(f"expected window as a whole number of at least 1; got {window!r}; pass the training's")
-
-
-def check_top_k(top_k: int) -> None:
-    """Raises ConfigError for a number of items that no request can get."""
-    if not (isinstance(top_k, int) and 1 <= top_k <= MOST_TOP_K):
-        raise ConfigError(f"expected top_k from 1 to {MOST_TOP_K}; got {top_k!r}; ask for fewer items")
 
 
 def check_weights(model: SequentialRecommender) -> None:

@@ -27,8 +27,11 @@ FOLDER = "engine"
 RECORD = f"{FOLDER}/build.json"
 PRECISIONS = ("fp32", "fp16")
 # Sizes that the builder tunes for, where the profile allows them.
-TYPICAL = {"B": 32, "T": 200, "E": 64}
+TYPICAL = {"B": 32, "T": 200, "E": 64, "K": 10}
 LARGEST_BATCH = 256
+LARGEST_K = 256
+MOST_K = 3839
+"""TensorRT's TopK takes fewer than 3,840."""
 LARGEST_EXCLUDE = (512, 16_384)
 """Seen items that a request may exclude: the whole catalogue, but this many at least and at most."""
 
@@ -43,15 +46,20 @@ class EngineReport:
 
 
 def plan_file(graph: str) -> str:
-    """Name in the bundle of the plan of "step", "encode" or "score"."""
+    """Name in the bundle of the plan of "step", "advance", "encode" or "score"."""
     return f"{FOLDER}/{graph}.plan"
 
 
-def profile(manifest: Manifest, max_batch: int, max_history: int | None = None) -> dict[str, tuple[int, int, int]]:
+def profile(
+    manifest: Manifest, max_batch: int, max_history: int | None = None, max_k: int = LARGEST_K
+) -> dict[str, tuple[int, int, int]]:
     """Smallest, typical and largest size of each dynamic axis; every graph's profile comes from this one table."""
     least, most = LARGEST_EXCLUDE
     exclude = min(max(manifest.num_items, least), most)
-    largest = {"B": max_batch, "T": max_history or manifest.encode_chunk, "E": exclude}
+    if max_k > MOST_K:
+        raise ConfigError(f"expected max_k from 1 to {MOST_K:,}, the most of TensorRT's TopK; got {max_k:,}; lower it")
+    lists = min(max_k, manifest.num_items)
+    largest = {"B": max_batch, "T": max_history or manifest.encode_chunk, "E": exclude, "K": lists}
     for axis, size in largest.items():
         if size < 1:
             raise ConfigError(f"expected sizes of at least 1; got {size} for axis {axis}; raise it")
@@ -64,19 +72,20 @@ def build_engines(
     precision: str = "fp32",
     max_batch: int = LARGEST_BATCH,
     max_history: int | None = None,
+    max_k: int = LARGEST_K,
     plugin: str | Path | None = None,
 ) -> EngineReport:
     """Builds a plan of every graph of the bundle at `path` and seals them into it, in place of older ones.
 
     precision: "fp16" runs the products with weights in half precision; max_history: events of one encode call (default:
-    the bundle's encode_chunk); plugin: path of libdeployrec_plugin.so. A plan runs on the kind of GPU and the TensorRT
-    version it was built with. Raises ConfigError where TensorRT, a GPU or the plugin library is missing, or a graph
-    cannot be built; the bundle is then as before.
+    the bundle's encode_chunk); max_k: items of the longest list; plugin: path of libdeployrec_plugin.so. A plan runs on
+    the kind of GPU and the TensorRT version it was built with. Raises ConfigError where TensorRT, a GPU or the plugin
+    library is missing, a size is out of range, or a graph cannot be built; the bundle is then as before.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"expected a precision of {' or '.join(PRECISIONS)}; got '{precision}'; name one of them")
     bundle = Bundle.open(path)
-    sizes = profile(bundle.manifest, max_batch, max_history)
+    sizes = profile(bundle.manifest, max_batch, max_history, max_k)
     strays = bundle.stray_files()
     trt = import_tensorrt()
     library = load_plugins(trt, plugin)
@@ -146,7 +155,10 @@ class PlanBuilder:
         dynamic = self.builder.create_optimization_profile()
         for tensor in signature.inputs:
             shapes = [tuple(sizes[a][i] if isinstance(a, str) else a for a in tensor.shape) for i in range(3)]
-            dynamic.set_shape(tensor.name, *shapes)
+            if tensor.name == "k":  # it decides a shape, so the profile holds its values
+                dynamic.set_shape_input(tensor.name, *([size] for size in sizes["K"]))
+            else:
+                dynamic.set_shape(tensor.name, *shapes)
         config.add_optimization_profile(dynamic)
         plan = self.builder.build_serialized_network(network, config)
         if plan is None:

@@ -1,4 +1,4 @@
-"""A trained model as ONNX graphs: step, encode and score, which share one external item table."""
+"""A trained model as ONNX graphs: step, advance, encode and score, which share one external item table."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from torch.export import Dim
 
 from deployrec.bundle.manifest import ITEM_TABLE, Graph, GraphTensor
 from deployrec.errors import ConfigError
+from deployrec.export.fewer_nodes import drop_unused
 from deployrec.export.onnx_bodies import add_bodies
 from deployrec.export.onnx_ops import OPSET, translations
 from deployrec.files import first_line
@@ -24,90 +26,116 @@ from deployrec.progress import Progress, silent
 from deployrec.state import StateSpec
 
 
-def write_graphs(
-    model: SequentialRecommender, folder: Path, top_k: int, progress: Progress = silent
-) -> dict[str, Graph]:
+def write_graphs(model: SequentialRecommender, folder: Path, progress: Progress = silent) -> dict[str, Graph]:
     """Writes every graph the model has into `folder`, beside the item table they share; returns their signatures.
 
-    The model is expected in float32 on the CPU. One with an empty state spec gets no step graph.
+    The model is expected in float32 on the CPU. One with an empty state spec gets neither step nor advance.
     """
     model.eval()
-    kinds: dict[str, type[nn.Module]] = {"step": StepGraph, "encode": EncodeGraph, "score": ScoreGraph}
-    if not model.state_spec.tensors:
-        del kinds["step"]
+    kinds: dict[str, type[nn.Module]] = {"encode": EncodeGraph, "score": ScoreGraph}
+    if model.state_spec.tensors:
+        kinds = {"step": StepGraph, "advance": AdvanceGraph, **kinds}
     table = model.embedding.weight.detach().numpy()
     table.tofile(folder / ITEM_TABLE)
     signatures = {}
     for number, (name, kind) in enumerate(kinds.items()):
         progress(number, len(kinds), f"writing the {name} graph")
-        signatures[name] = signature(model, name, top_k)
-        graph = to_onnx(kind(model, top_k), signatures[name])
+        signatures[name] = signature(model, name)
+        graph = to_onnx(kind(model), signatures[name])
         _share_table(graph, table)
         _describe(graph, model.state_spec)
         onnx.save_model(graph, str(folder / signatures[name].file))
     return signatures
 
 
-def signature(model: SequentialRecommender, graph: str, top_k: int) -> Graph:
-    """File, inputs and outputs of the "step", "encode" or "score" graph; a named axis is dynamic."""
+def signature(model: SequentialRecommender, graph: str) -> Graph:
+    """File, inputs and outputs of one of the graphs; a named axis is dynamic, and K is what the input k says."""
     user = GraphTensor("user", "float32", ("B", model.config.dim))
-    exclude = GraphTensor("exclude_items", "int64", ("B", "E"))
-    best = (GraphTensor("topk_items", "int64", ("B", top_k)), GraphTensor("topk_scores", "float32", ("B", top_k)))
+    request = (GraphTensor("exclude_items", "int64", ("B", "E")), GraphTensor("k", "int64", (1,)))
+    best = (GraphTensor("topk_items", "int64", ("B", "K")), GraphTensor("topk_scores", "float32", ("B", "K")))
     past = tuple(GraphTensor(t.past, t.dtype, ("B", *t.shape)) for t in model.state_spec.tensors)
     present = tuple(GraphTensor(t.present, t.dtype, ("B", *t.shape)) for t in model.state_spec.tensors)
-    if graph == "score":
-        return Graph("score.onnx", (user, exclude), best)
-    events: tuple[GraphTensor, ...] = (GraphTensor("item_id", "int64", ("B",)),)
-    if graph == "encode":
-        events = (GraphTensor("item_ids", "int64", ("B", "T")), GraphTensor("lengths", "int64", ("B",)))
-    return Graph(f"{graph}.onnx", (*events, exclude, *past), (*best, user, *present))
+    event = GraphTensor("item_id", "int64", ("B",))
+    stretch = (GraphTensor("item_ids", "int64", ("B", "T")), GraphTensor("lengths", "int64", ("B",)))
+    sides = {
+        "step": ((event, *request, *past), (*best, user, *present)),
+        "advance": ((event, *past), (user, *present)),
+        "encode": ((*stretch, *past), (user, *present)),
+        "score": ((user, *request), best),
+    }
+    return Graph(f"{graph}.onnx", *sides[graph])
 
 
 class StepGraph(nn.Module):
-    """One event a row: `item_id` [B] and past state -> the recommendation and present state."""
+    """One event a row: `item_id` [B] and past state -> the k best items, user vector and present state."""
 
-    def __init__(self, model: SequentialRecommender, top_k: int) -> None:
+    def __init__(self, model: SequentialRecommender) -> None:
         super().__init__()
-        self.model, self.top_k = model, top_k
+        self.model = model
 
-    def forward(self, item_id: Tensor, exclude_items: Tensor, past: list[Tensor]) -> tuple[Tensor, ...]:
+    def forward(
+        self, item_id: Tensor, exclude_items: Tensor, k: Tensor | int, past: list[Tensor]
+    ) -> tuple[Tensor, ...]:
         user, present = self.model.step(item_id, _named(self.model.state_spec, past))
-        return *recommend(self.model, user, exclude_items, self.top_k), user, *_ordered(self.model.state_spec, present)
+        return *recommend(self.model, user, exclude_items, k), user, *_ordered(self.model.state_spec, present)
+
+
+class AdvanceGraph(nn.Module):
+    """One event a row: `item_id` [B] and past state -> user vector and present state, without scores."""
+
+    def __init__(self, model: SequentialRecommender) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, item_id: Tensor, past: list[Tensor]) -> tuple[Tensor, ...]:
+        user, present = self.model.step(item_id, _named(self.model.state_spec, past))
+        return user, *_ordered(self.model.state_spec, present)
 
 
 class EncodeGraph(nn.Module):
-    """A stretch of history a row: `item_ids` [B, T], `lengths` [B] and past state -> the same outputs as a step."""
+    """A stretch of history a row: `item_ids` [B, T], `lengths` [B] and past state -> what `AdvanceGraph` gives."""
 
-    def __init__(self, model: SequentialRecommender, top_k: int) -> None:
+    def __init__(self, model: SequentialRecommender) -> None:
         super().__init__()
-        self.model, self.top_k = model, top_k
+        self.model = model
 
-    def forward(
-        self, item_ids: Tensor, lengths: Tensor, exclude_items: Tensor, past: Sequence[Tensor] = ()
-    ) -> tuple[Tensor, ...]:
+    def forward(self, item_ids: Tensor, lengths: Tensor, past: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
         user, present = self.model.encode_last(item_ids, lengths, _named(self.model.state_spec, past))
-        return *recommend(self.model, user, exclude_items, self.top_k), user, *_ordered(self.model.state_spec, present)
+        return user, *_ordered(self.model.state_spec, present)
 
 
 class ScoreGraph(nn.Module):
-    """A stored user vector [B, D] -> the recommendation, without a new event."""
+    """A stored user vector [B, D] -> the k best items, without a new event."""
 
-    def __init__(self, model: SequentialRecommender, top_k: int) -> None:
+    def __init__(self, model: SequentialRecommender) -> None:
         super().__init__()
-        self.model, self.top_k = model, top_k
+        self.model = model
 
-    def forward(self, user: Tensor, exclude_items: Tensor) -> tuple[Tensor, ...]:
-        return recommend(self.model, user, exclude_items, self.top_k)
+    def forward(self, user: Tensor, exclude_items: Tensor, k: Tensor | int) -> tuple[Tensor, ...]:
+        return recommend(self.model, user, exclude_items, k)
 
 
-def recommend(model: SequentialRecommender, user: Tensor, exclude_items: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-    """The `top_k` best items [B, K] int64 and their scores for user vectors [B, D], without `exclude_items` [B, E].
+def recommend(
+    model: SequentialRecommender, user: Tensor, exclude_items: Tensor, k: Tensor | int
+) -> tuple[Tensor, Tensor]:
+    """The k best items [B, k] int64 and their scores for user vectors [B, D], without `exclude_items` [B, E].
 
-    Excluded items are padded with 0. A slot that no item is left for holds item 0 with score -inf.
+    k: from 1 to num_items, or int64 [1]. Excluded items are padded with 0. A slot that no item is left for holds item 0
+    with score -inf.
     """
     scores = model.score(user).scatter(1, exclude_items, -torch.inf)
-    values, items = torch.topk(scores, top_k, dim=1)
+    values, items = torch.topk(scores, _number(k, model.num_items), dim=1)
     return torch.where(values == -torch.inf, 0, items), values
+
+
+def _number(k: Tensor | int, most: int) -> int:
+    """k as a number, for the exporter one that a tensor holds."""
+    if isinstance(k, int):
+        return k
+    number: Any = k.item()
+    torch._check(number >= 1)
+    torch._check(number <= most)
+    return cast(int, number)
 
 
 def to_onnx(module: nn.Module, signature: Graph) -> onnx.ModelProto:
@@ -143,6 +171,7 @@ def to_onnx(module: nn.Module, signature: Graph) -> onnx.ModelProto:
         del node.metadata_props[:]  # the exporter's stack traces, with paths of the machine that exported
     add_bodies(model)
     _name_axes(model, signature)
+    _take_k(model)
     return model
 
 
@@ -189,6 +218,18 @@ def _describe(model: onnx.ModelProto, spec: StateSpec) -> None:
     """Writes the state's input and output pairs into the graph's metadata, where a session can read them."""
     pairs = {t.past: t.present for t in spec.tensors if any(i.name == t.past for i in model.graph.input)}
     onnx.helper.set_model_props(model, {"deployrec.state": json.dumps(pairs)})
+
+
+def _take_k(model: onnx.ModelProto) -> None:
+    """Lets TopK read the input k as it is: the exporter makes a number of it and a tensor again."""
+    made = {node.output[0]: node for node in model.graph.node}
+    for node in model.graph.node:
+        name = node.input[1] if node.op_type == "TopK" else ""
+        while name in made:
+            name = made[name].input[0]
+        if name == "k":
+            node.input[1] = name
+    drop_unused(model.graph)
 
 
 def _name_axes(model: onnx.ModelProto, signature: Graph) -> None:

@@ -11,8 +11,8 @@ from operator import add
 
 import numpy as np
 
+from deployrec.runtime.backends.base import Moved
 from deployrec.runtime.events import Observation
-from deployrec.runtime.seam import Moved
 from deployrec.runtime.stores.base import Layout, Rows
 
 REMEMBERED = 8192

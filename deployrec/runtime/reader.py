@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deployrec.bundle.manifest import Manifest
-from deployrec.runtime.backends.base import Backend, State
-from deployrec.runtime.seam import Moved, TopK, moving
+from deployrec.runtime.backends.base import Backend, Moved, State, TopK
 
 
 class Reader:
@@ -19,7 +18,7 @@ class Reader:
 
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
         self.manifest = manifest
-        self.backend = moving(backend, manifest.top_k)
+        self.backend = backend
         self.window = manifest.window
         self.has_step = "step" in manifest.graphs
 

@@ -402,7 +402,7 @@ class Recommender:
         if not isinstance(exclude_seen, (bool, np.bool)):
             raise ConfigError(f"expected exclude_seen to be True or False; got {shown(exclude_seen)}; give one of them")
         if k is None:
-            k = min(USUAL_K, getattr(self._updates.backend, "top_k", USUAL_K))  # the seam's, where graphs have a bound
+            k = USUAL_K
         if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
             raise ConfigError(f"expected k as a whole number of at least 1; got {shown(k)}; give an int")
         return Wanted(min(int(k), self.manifest.num_items), bool(exclude_seen))

@@ -12,10 +12,9 @@ import numpy as np
 
 from deployrec.bundle.manifest import Manifest
 from deployrec.runtime import books
-from deployrec.runtime.backends.base import NOTHING, Backend
+from deployrec.runtime.backends.base import NOTHING, Backend, Moved, TopK
 from deployrec.runtime.events import Observation
 from deployrec.runtime.reader import Reader
-from deployrec.runtime.seam import Moved, TopK
 from deployrec.runtime.stores.base import STATE, ConflictError, Rows, Store
 
 BATCH = 256
@@ -48,7 +47,7 @@ class Updates:
     def __init__(self, manifest: Manifest, backend: Backend, store: Store) -> None:
         self.store = store
         self.reader = Reader(manifest, backend)
-        self.backend = self.reader.backend
+        self.backend = backend
         self.batch = max(1, min(BATCH, BATCH_SCORES // (manifest.num_items + 1)))
         self._row = np.zeros(1, np.int64)
         self._one = books.OneRecord(store.layout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import PARITY_CASES, Manifest
 from deployrec.bundle.parity import Answer, Comparison, ParityCases
 from deployrec.progress import Progress, silent
-from deployrec.runtime.backends.base import Backend, Output, load_backend
+from deployrec.runtime.backends.base import Backend, Moved, State, TopK, load_backend
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,11 +84,11 @@ def compare_graphs(
 ) -> list[Comparison]:
     """Every way in which the runtime reaches a user's state, held against the reference of each case.
 
-    Alone: encode at once, encode in chunks, step by step, encode then step, and score of the reference's user vector;
-    together: all cases as one ragged batch of encode and of steps. A model that is exact up to W events reads the
-    newest W of a history, and so does its reference.
+    Alone: encode at once, encode in chunks, step by step with and without lists, encode then step, and score of the
+    reference's user vector; together: all cases as one ragged batch of encode and of steps. A model that is exact up to
+    W events reads the newest W of a history, and so does its reference.
     """
-    graphs = _Graphs(bundle.manifest, load_backend(backend, bundle, **options), backend)
+    graphs = _Graphs(bundle.manifest, load_backend(backend, bundle, **options), backend, cases.topk_items.shape[1])
     rows: list[Comparison] = []
     for case in range(len(cases)):
         progress(case, len(cases) + 1, f"comparing the graphs on {cases.label(case)}")
@@ -96,11 +97,21 @@ def compare_graphs(
     return rows + graphs.together(cases)
 
 
+class _Found(NamedTuple):
+    """What users get: user [B, D], state tensors [B, ...], the best items and their scores [B, K]."""
+
+    user: np.ndarray
+    state: dict[str, np.ndarray]
+    topk_items: np.ndarray
+    topk_scores: np.ndarray
+
+
 class _Graphs:
-    def __init__(self, manifest: Manifest, backend: Backend, name: str) -> None:
+    def __init__(self, manifest: Manifest, backend: Backend, name: str, k: int) -> None:
         self.manifest = manifest
         self.backend = backend
         self.name = name
+        self.k = k
         self.window = manifest.window
 
     def alone(self, cases: ParityCases, case: int) -> list[Comparison]:
@@ -113,6 +124,7 @@ class _Graphs:
             answers["encode in chunks"] = self._chunks(history, exclude, start)
         if "step" in self.manifest.graphs:
             answers["step"] = self._steps(history, exclude, whole._replace(state=start))
+            answers["step without lists"] = self._advances(history, exclude, whole._replace(state=start))
             for split in sorted({1, length // 2, length - 1}):
                 if 0 < split < length:
                     begun = self._encode(history[:split], exclude, start)
@@ -130,14 +142,14 @@ class _Graphs:
         for line, rows in zip(items, histories, strict=True):
             line[: len(rows)] = rows
         start = self._start(len(cases))
-        answers = {"encode in a batch": _copy(self.backend.encode(items, lengths, cases.exclude, start))}
+        answers = {"encode in a batch": self._scored(self.backend.encode(items, lengths, start), cases.exclude)}
         if "step" in self.manifest.graphs:
-            stepped = _copy(answers["encode in a batch"]._replace(state=start))
+            stepped = _own(*_halves(answers["encode in a batch"]._replace(state=start)))
             for position in range(int(lengths.max())):
                 active = np.flatnonzero(lengths > position)
                 past = {name: tensor[active] for name, tensor in stepped.state.items()}
-                found = self.backend.step(items[active, position], cases.exclude[active], past)
-                for target, value in zip(_arrays(stepped), _arrays(found), strict=True):
+                moved, best = self.backend.step(items[active, position], cases.exclude[active], self.k, past)
+                for target, value in zip(_arrays(stepped), _arrays(_own(moved, best)), strict=True):
                     target[active] = value
             answers["step in a batch"] = stepped
         return [
@@ -154,24 +166,34 @@ class _Graphs:
         tensors = self.manifest.state.tensors
         return {tensor.name: np.zeros((batch, *tensor.shape), np.float32) for tensor in tensors}
 
-    def _encode(self, rows: np.ndarray, exclude: np.ndarray, state: dict[str, np.ndarray]) -> Output:
+    def _encode(self, rows: np.ndarray, exclude: np.ndarray, state: State) -> _Found:
         items = rows[None] if len(rows) else np.zeros((1, 1), np.int64)
-        return _copy(self.backend.encode(items, np.array([len(rows)]), exclude, state))
+        return self._scored(self.backend.encode(items, np.array([len(rows)]), state), exclude)
 
-    def _chunks(self, rows: np.ndarray, exclude: np.ndarray, state: dict[str, np.ndarray]) -> Output:
+    def _scored(self, moved: Moved, exclude: np.ndarray) -> _Found:
+        return _own(moved, self.backend.score(moved.user, exclude, self.k))
+
+    def _chunks(self, rows: np.ndarray, exclude: np.ndarray, state: State) -> _Found:
         for start in range(0, len(rows), self.manifest.encode_chunk):
             found = self._encode(rows[start : start + self.manifest.encode_chunk], exclude, state)
             state = found.state
         return found
 
-    def _steps(self, rows: np.ndarray, exclude: np.ndarray, found: Output) -> Output:
+    def _steps(self, rows: np.ndarray, exclude: np.ndarray, found: _Found) -> _Found:
+        moved, best = _halves(found)
         for row in rows:
-            found = self.backend.step(np.array([row]), exclude, found.state)
-        return _copy(found)
+            moved, best = self.backend.step(np.array([row]), exclude, self.k, moved.state)
+        return _own(moved, best)
+
+    def _advances(self, rows: np.ndarray, exclude: np.ndarray, found: _Found) -> _Found:
+        moved, _ = _halves(found)
+        for row in rows:
+            moved = self.backend.advance(np.array([row]), moved.state)
+        return self._scored(moved, exclude)
 
     def _score(self, cases: ParityCases, case: int) -> list[Comparison]:
         user, exclude = cases.user[case : case + 1].astype(np.float32), cases.exclude[case : case + 1]
-        items, scores = self.backend.score(user, exclude)
+        items, scores = self.backend.score(user, exclude, self.k)
         answer = replace(cases.reference(case), topk_items=items[0], topk_scores=scores[0])
         rows = cases.compare(f"{self.name} score", case, answer)
         return [row for row in rows if row.quantity in ("top-k", "scores")]
@@ -181,18 +203,23 @@ def _part(split: int, length: int) -> str:
     return {1: "one event", length - 1: "all but one"}.get(split, "half")
 
 
-def _answer(output: Output, index: int) -> Answer:
-    state = {name: tensor[index] for name, tensor in output.state.items()}
-    return Answer(output.user[index], state, output.topk_items[index], output.topk_scores[index])
+def _answer(found: _Found, index: int) -> Answer:
+    state = {name: tensor[index] for name, tensor in found.state.items()}
+    return Answer(found.user[index], state, found.topk_items[index], found.topk_scores[index])
 
 
-def _copy(output: Output) -> Output:
-    state = {name: tensor.copy() for name, tensor in output.state.items()}
-    return Output(output.topk_items.copy(), output.topk_scores.copy(), output.user.copy(), state)
+def _own(moved: Moved, best: TopK) -> _Found:
+    """Copies: a backend's next call may overwrite its answers."""
+    state = {name: tensor.copy() for name, tensor in moved.state.items()}
+    return _Found(moved.user.copy(), state, best.items.copy(), best.scores.copy())
 
 
-def _arrays(output: Output) -> list[np.ndarray]:
-    return [output.topk_items, output.topk_scores, output.user, *output.state.values()]
+def _halves(found: _Found) -> tuple[Moved, TopK]:
+    return Moved(found.user, found.state), TopK(found.topk_items, found.topk_scores)
+
+
+def _arrays(found: _Found) -> list[np.ndarray]:
+    return [found.topk_items, found.topk_scores, found.user, *found.state.values()]
 
 
 def _strain(row: Comparison) -> float:

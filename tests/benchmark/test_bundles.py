@@ -23,12 +23,12 @@ def answers(bundle: Bundle) -> tuple[Answer, Answer]:
     """(ONNX Runtime's, torch's) top-k and user vector after one step of a batch of two."""
     items, exclude = np.array([3, 7]), np.array([[1, 0], [2, 9]])
     state = {t.name: np.zeros((2, *t.shape), np.float32) for t in bundle.manifest.state.tensors}
-    found = load_backend("onnxruntime", bundle).step(items, exclude, state)
-    graph = StepGraph(torch_model(bundle), bundle.manifest.top_k)
+    moved, found = load_backend("onnxruntime", bundle).step(items, exclude, 20, state)
+    graph = StepGraph(torch_model(bundle))
     with torch.inference_mode():
         past = [torch.from_numpy(tensor) for tensor in state.values()]
-        best, scores, user, *_ = graph(torch.from_numpy(items), torch.from_numpy(exclude), past)
-    return (found.topk_items, found.topk_scores, found.user), (best.numpy(), scores.numpy(), user.numpy())
+        best, scores, user, *_ = graph(torch.from_numpy(items), torch.from_numpy(exclude), 20, past)
+    return (found.items, found.scores, moved.user), (best.numpy(), scores.numpy(), user.numpy())
 
 
 @pytest.mark.parametrize("num_items", [21, 480, 5000])

@@ -16,7 +16,7 @@ from deployrec.benchmark.contenders import GraphContender, TorchContender
 from deployrec.benchmark.replay import Replay, Sessions
 from deployrec.bundle.bundle import Bundle
 from deployrec.data import Dataset
-from deployrec.runtime.backends.base import Output, State, load_backend
+from deployrec.runtime.backends.base import Moved, State, TopK, load_backend
 
 WINDOW = 200
 
@@ -28,16 +28,29 @@ class Spy:
         self.backend = load_backend("onnxruntime", bundle)
         self.calls: list[SimpleNamespace] = []
 
-    def step(self, items: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
-        self.calls.append(SimpleNamespace(kind="step", items=items, state=state))
-        return self.backend.step(items, exclude, state)
+    def step(self, rows: np.ndarray, exclude: np.ndarray | None, k: int, state: State) -> tuple[Moved, TopK]:
+        self.calls.append(SimpleNamespace(kind="step", items=rows, state=state))
+        return self.backend.step(rows, exclude, k, state)
 
-    def encode(self, items: np.ndarray, lengths: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
-        self.calls.append(SimpleNamespace(kind="encode", items=items, state=state))
-        return self.backend.encode(items, lengths, exclude, state)
+    def encode(self, rows: np.ndarray, lengths: np.ndarray, state: State) -> Moved:
+        self.calls.append(SimpleNamespace(kind="encode", items=rows, state=state))
+        return self.backend.encode(rows, lengths, state)
 
-    def score(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        raise NotImplementedError("no timed call scores alone")
+    def score(self, user: np.ndarray, exclude: np.ndarray | None, k: int) -> TopK:
+        self.calls.append(SimpleNamespace(kind="score", exclude=exclude))
+        return self.backend.score(user, exclude, k)
+
+    def advance(self, rows: np.ndarray, state: State) -> Moved:
+        raise NotImplementedError("every timed call gives lists")
+
+    def last(self) -> SimpleNamespace:
+        """The last call; the last two where they are an encode and the list after it."""
+        *_, before, last = self.calls
+        if last.kind != "score":
+            assert last.kind == "step"
+            return last
+        assert before.kind == "encode"
+        return SimpleNamespace(**{**vars(before), "exclude": last.exclude})
 
 
 def last_call(bundle: Bundle, sample: Dataset, mode: str, history: int) -> tuple[SimpleNamespace, Sessions]:
@@ -45,8 +58,7 @@ def last_call(bundle: Bundle, sample: Dataset, mode: str, history: int) -> tuple
     session = Replay(sample, 0).sessions(point)
     times = GraphContender("m", mode, "spy", bundle.manifest, spy).prepare(point, [session])(3)
     assert len(times) == 3
-    assert len({call.kind for call in spy.calls[-3:]}) == 1
-    return spy.calls[-1], session
+    return spy.last(), session
 
 
 @pytest.mark.parametrize("history", [1, 199, 600])
@@ -59,7 +71,7 @@ def test_a_recurrent_step_reads_one_event_from_the_state_after_the_history(
     assert np.array_equal(call.items, session.item)
     start = {name: np.zeros_like(tensor) for name, tensor in call.state.items()}
     lengths = np.full(2, history)
-    found = load_backend("onnxruntime", bundle).encode(session.history, lengths, session.exclude, start)
+    found = load_backend("onnxruntime", bundle).encode(session.history, lengths, start)
     for name, tensor in call.state.items():
         np.testing.assert_allclose(tensor, found.state[name], atol=1e-4)
 
@@ -102,15 +114,15 @@ def test_torch_answers_as_the_graphs_do(
     session = Replay(sample, 0).sessions(point)
     spy = Spy(bundle)
     GraphContender("m", mode, "spy", bundle.manifest, spy).prepare(point, [session])(1)
-    last = spy.calls[-1]
+    last = spy.last()
     if last.kind == "step":
-        expected = spy.backend.step(last.items, session.exclude, last.state)
+        moved, best = spy.backend.step(last.items, session.exclude, 10, last.state)
     else:
-        lengths = np.full(2, last.items.shape[1])
-        expected = spy.backend.encode(last.items, lengths, session.exclude, last.state)
+        moved = spy.backend.encode(last.items, np.full(2, last.items.shape[1]), last.state)
+        best = spy.backend.score(moved.user, session.exclude, 10)
     contender = TorchContender("m", mode, "torch", torch_model(bundle), bundle.manifest)
     found: list[tuple[Tensor, ...]] = []
     monkeypatch.setattr(contender, "_finish", found.append)
     contender.prepare(point, [session])(1)
-    np.testing.assert_allclose(found[0][2], expected.user, atol=1e-5)
-    np.testing.assert_allclose(found[0][1], expected.topk_scores, atol=1e-4)
+    np.testing.assert_allclose(found[0][2], moved.user, atol=1e-5)
+    np.testing.assert_allclose(found[0][1], best.scores, atol=1e-4)

@@ -24,6 +24,7 @@ PAST, PRESENT = ("past.0.h", "float32", ("B", DIM)), ("present.0.h", "float32", 
 USER = ("user", "float32", ("B", DIM))
 SIGNATURES: dict[str, tuple[list[Any], list[Any]]] = {
     "step": ([("item_id", "int64", ("B",)), PAST], [USER, PRESENT]),
+    "advance": ([("item_id", "int64", ("B",)), PAST], [USER, PRESENT]),
     "encode": ([("item_ids", "int64", ("B", "T")), PAST], [USER, PRESENT]),
     "score": ([USER], [("topk_scores", "float32", ("B", "N"))]),
 }
@@ -40,13 +41,13 @@ DOCUMENT: dict[str, Any] = {
         for name, (inputs, outputs) in SIGNATURES.items()
     },
     "opset": 20,
-    "top_k": 3,
     "encode_chunk": 256,
     "data": {"name": "sample", "digest": "0", "num_users": 1, "num_items": NUM_ITEMS, "num_events": 3},
     "training": {"preset": "quick", "seed": 1, "metrics": {"hr@10": 0.25}},
     "versions": {"torch": "2.13"},
 }
-FILES = ["encode.onnx", "engine/a.plan", "items.bin", "items.csv", "score.onnx", "step.onnx", "weights.safetensors"]
+GRAPHS = [f"{name}.onnx" for name in SIGNATURES]
+FILES = sorted([*GRAPHS, "engine/a.plan", "items.bin", "items.csv", "weights.safetensors"])
 
 
 def graph(name: str, nodes: Sequence[onnx.NodeProto] = (), **changes: Any) -> onnx.ModelProto:
@@ -137,6 +138,19 @@ def test_missing_and_truncated_files_are_refused(folder: Path, name: str) -> Non
 def test_a_newer_schema_asks_for_a_newer_deployrec(folder: Path) -> None:
     rewrite(folder, schema_version=99)
     with pytest.raises(BundleError, match="got schema 99; upgrade deployrec"):
+        Bundle.open(folder)
+
+
+def test_an_older_schema_is_exported_again(folder: Path) -> None:
+    rewrite(folder, schema_version=1)
+    with pytest.raises(BundleError, match="expected a bundle of schema 2; got schema 1; export it again"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("graph", ["step", "advance"])
+def test_step_and_advance_come_together(folder: Path, graph: str) -> None:
+    rewrite(folder, graphs={name: entry for name, entry in DOCUMENT["graphs"].items() if name != graph})
+    with pytest.raises(BundleError, match=f"expected a graph '{graph}' in manifest.json; got none"):
         Bundle.open(folder)
 
 

@@ -169,9 +169,7 @@ export --run run --runs elsewhere
 export --run run --out bundle
 export --run run --out good.csv --force
 export --run run --out good.csv/bundle
-export --run run --top-k 0
-export --run run --top-k 4000
-export --run run --top-k many
+export --run run --top-k 20
 export --run run --data good.csv
 export --model recblr --runs nowhere --data good.csv
 export --model recblr --runs nowhere --items good.csv

@@ -30,7 +30,7 @@ def test_a_broken_run_is_skipped_and_the_next_one_exported(
     (runs / "recblr" / "99991231-000000").mkdir()
     (runs / "recblr" / "99991231-000000" / "run.json").write_text("{")
     out = tmp_path / "my bundle"
-    ended = deployrec("export", "--model", "recblr", "--runs", runs, "--out", out, "--top-k", 20)
+    ended = deployrec("export", "--model", "recblr", "--runs", runs, "--out", out)
     assert ended.code == 0, ended
     assert f"note: skipped {runs}/recblr/99991231-000000: expected a run folder" in ended.out
     assert f"Exporting {finished_run}" in ended.out

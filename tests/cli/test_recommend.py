@@ -82,29 +82,21 @@ def test_a_small_catalogue_answers_with_what_is_left(
     assert len(again.output.splitlines()) == 2 + 3
 
 
-def test_the_default_is_no_more_than_the_bundle_gives(bundle_of: Callable[[str], Path], narrow_bundle: Path) -> None:
-    assert len(run("recommend", bundle_of("glintru")).output.splitlines()) == 2 + 10
-    assert len(run("recommend", narrow_bundle, "--history", "i1").output.splitlines()) == 2 + 4
-    assert isinstance(run("recommend", narrow_bundle, "--history", "i1", "--k", 5).exception, ConfigError)
-    assert isinstance(run("recommend", narrow_bundle, "--k", 0).exception, ConfigError)
-    assert isinstance(run("recommend", narrow_bundle, "--k", -3).exception, ConfigError)
+def test_ten_items_or_as_many_as_are_asked_for(bundle_of: Callable[[str], Path]) -> None:
+    bundle = bundle_of("glintru")
+    assert len(run("recommend", bundle).output.splitlines()) == 2 + 10
+    assert len(run("recommend", bundle, "--k", 250).output.splitlines()) == 2 + 250
+    assert isinstance(run("recommend", bundle, "--k", 0).exception, ConfigError)
+    assert isinstance(run("recommend", bundle, "--k", -3).exception, ConfigError)
 
 
 @pytest.fixture(scope="module")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _random(tmp_path_factory, 6, 100)
-
-
-@pytest.fixture(scope="module")
-def narrow_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _random(tmp_path_factory, 30, 4)
-
-
-def _random(tmp_path_factory: pytest.TempPathFactory, num_items: int, top_k: int) -> Path:
     from deployrec.benchmark.bundles import random_bundle
 
+    num_items = 6
     folder = tmp_path_factory.mktemp("random") / "bundle"
-    random_bundle("gru4rec", num_items, folder, top_k=top_k)
+    random_bundle("gru4rec", num_items, folder)
     items = ["item_id,title,popularity", *(f"i{row},Item {row},{row}" for row in range(1, num_items + 1))]
     (folder / "items.csv").write_text("\n".join(items) + "\n")
     seal(folder, json.loads((folder / "manifest.json").read_text()))

@@ -13,16 +13,18 @@ from deployrec_demo.graph_picture import SCORING, dot, read_picture
 
 
 @pytest.mark.parametrize("key", ["recblr", "glintru"])
-@pytest.mark.parametrize("graph", ["step", "encode", "score"])
+@pytest.mark.parametrize("graph", ["step", "advance", "encode", "score"])
 def test_pictures_of_real_graphs(bundle_of: Callable[[str], Path], key: str, graph: str) -> None:
     path = bundle_of(key) / f"{graph}.onnx"
     picture, model = read_picture(path), onnx.load(str(path), load_external_data=False).graph
     assert sum(sum(box.operators.values()) for box in picture.boxes.values()) == len(model.node) == picture.nodes
-    assert SCORING in {group for group, _ in picture.boxes}
+    scored = graph in ("step", "score")
+    assert (SCORING in {group for group, _ in picture.boxes}) == scored
     state = {value.name for value in (*model.input, *model.output) if value.name.startswith(("past.", "present."))}
     joined = {end for link in picture.links for end in link if isinstance(end, str)}
     assert state <= joined
-    assert {"topk_items", "topk_scores", "exclude_items"} <= joined
+    if scored:
+        assert {"topk_items", "topk_scores", "exclude_items", "k"} <= joined
     assert all(source != target for source, target in picture.links)
     for name in sorted(state) if key == "recblr" else ():  # whose weights lie in numbered layers as its state does
         layer = f"layer {name.split('.')[1]}"

@@ -189,7 +189,7 @@ def test_the_bundle_page_shows_the_certificate_and_reruns_it(
     assert all(tensor["name"] in shown for tensor in manifest["state"]["tensors"])
     comparisons = json.loads((bundle_of("recblr") / "parity.json").read_text())["comparisons"]
     assert f"{len(comparisons):,}" in shown
-    for graph in ("step", "encode", "score"):
+    for graph in ("step", "advance", "encode", "score"):
         app.segmented_control(key="graph").set_value(graph).run()
         assert not app.exception
         assert f"{graph}.onnx" in text(app)

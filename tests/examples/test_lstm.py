@@ -53,7 +53,7 @@ def test_from_a_log_to_a_verified_bundle_that_recommends(log: DataSource, tmp_pa
     assert found is not None
     assert found.path == run.path
     model, dataset = Run.load(run.path).model(), log.load()
-    report = export_bundle(model, dataset, tmp_path / "lstm", top_k=5, window=12)
+    report = export_bundle(model, dataset, tmp_path / "lstm", window=12)
     assert {row.comparison for row in report.comparisons} >= {"torch step", "onnxruntime step", "onnxruntime encode"}
     assert report.bundle.manifest.model["class"] == SPEC
     assert [t.name for t in report.bundle.manifest.state.tensors] == ["0.hidden", "0.cell"]

@@ -93,20 +93,14 @@ def test_an_existing_folder_needs_force_and_a_bundle(
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("top_k", [0, 3840])
-def test_top_k_out_of_range_is_refused(sample: Dataset, tmp_path: Path, top_k: int) -> None:
-    with pytest.raises(ConfigError, match="expected top_k from 1 to 3839"):
-        export_bundle(random_model("recblr", sample), sample, tmp_path / "out", top_k=top_k)
-
-
-def test_top_k_stops_at_the_catalogue_and_force_replaces(sample: Dataset, tmp_path: Path) -> None:
-    model = random_model("recblr", sample)
-    first = export_bundle(model, sample, tmp_path / "out", top_k=3000, window=50).bundle
-    assert first.manifest.top_k == sample.num_items
-    second = export_bundle(model, sample, tmp_path / "out", top_k=5, window=50, force=True).bundle
-    assert second.manifest.top_k == 5
+def test_force_replaces(sample: Dataset, tmp_path: Path) -> None:
+    model = random_model("gru4rec", sample)
+    first = export_bundle(model, sample, tmp_path / "out", window=50).bundle
+    with torch.no_grad():
+        model.embedding.weight[1] += 1
+    second = export_bundle(model, sample, tmp_path / "out", window=50, force=True).bundle
     assert second.manifest.bundle_id != first.manifest.bundle_id
-    assert second.manifest.state_id == first.manifest.state_id
+    assert Bundle.open(tmp_path / "out").manifest.bundle_id == second.manifest.bundle_id
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

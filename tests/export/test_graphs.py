@@ -1,4 +1,4 @@
-"""The three graphs of a bundle: their operators, axes, shared item table and what is not in them."""
+"""The graphs of a bundle: their operators, axes, shared item table and what is not in them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def graph(bundle: Path, name: str) -> onnx.ModelProto:
 @pytest.mark.parametrize("key", KEYS)
 def test_only_encode_has_recurrence_nodes(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = bundle_of(key)
-    for name in ("step", "score"):
+    for name in ("step", "advance", "score"):
         assert {node.domain for node in graph(bundle, name).graph.node} == {""}
         assert not graph(bundle, name).functions
     found = [node.op_type for node in graph(bundle, "encode").graph.node if node.domain]
@@ -52,7 +52,7 @@ def test_signatures_are_those_of_the_manifest(bundle_of: Callable[[str], Path], 
 def test_all_graphs_read_one_item_table(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = bundle_of(key)
     table = (bundle / "items.bin").read_bytes()
-    for name in ("step", "encode", "score"):
+    for name in ("step", "advance", "encode", "score"):
         external = [i for i in graph(bundle, name).graph.initializer if i.data_location == onnx.TensorProto.EXTERNAL]
         assert [{e.key: e.value for e in i.external_data} for i in external] == [
             {"location": "items.bin", "offset": "0", "length": str(len(table))}
@@ -83,7 +83,7 @@ def test_exhausted_slots_hold_item_zero_and_minus_infinity(bundle_of: Callable[[
     user = np.ones((1, bundle.manifest.dim), np.float32)
     left = [3, 7]
     exclude = np.array([[i for i in range(bundle.manifest.num_items + 1) if i not in left]])
-    items, scores = session.run(None, {"user": user, "exclude_items": exclude})
+    items, scores = session.run(None, {"user": user, "exclude_items": exclude, "k": np.array([9])})
     assert sorted(items[0, :2]) == left
     assert np.isfinite(scores[0, :2]).all()
     assert (items[0, 2:] == 0).all()

@@ -15,12 +15,14 @@ from tests.models.test_testing import EncodeOnly, Least
 from tests.support import random_model
 
 
-@pytest.mark.parametrize(("kind", "graphs"), [(Least, {"step", "encode", "score"}), (EncodeOnly, {"encode", "score"})])
+@pytest.mark.parametrize(
+    ("kind", "graphs"), [(Least, {"step", "advance", "encode", "score"}), (EncodeOnly, {"encode", "score"})]
+)
 def test_the_least_a_model_can_have(
     kind: type[SequentialRecommender], graphs: set[str], sample: Dataset, tmp_path: Path
 ) -> None:
     """Steps alone, and a model without a state, which reads the newest events of a history each time."""
-    report = export_bundle(random_model(kind, sample), sample, tmp_path / "bundle", top_k=10)
+    report = export_bundle(random_model(kind, sample), sample, tmp_path / "bundle")
     assert set(report.bundle.manifest.graphs) == graphs
     assert verify(tmp_path / "bundle").passed
     recommender = Recommender.load(tmp_path / "bundle")

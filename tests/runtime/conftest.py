@@ -22,6 +22,8 @@ from deployrec.state import StateSpec, StateTensor
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
 WINDOW = 6
 CHUNK = 8
+CERTIFIED = 12
+"""Items of the lists in a twin's certificate."""
 
 
 @dataclass
@@ -31,7 +33,6 @@ class Twin:
     kind: str = "gru"
     num_items: int = 30
     dim: int = 4
-    top_k: int = 12
     seed: int = 0
     weights: dict[str, np.ndarray] = field(init=False)
 
@@ -96,7 +97,7 @@ class Twin:
         (folder / "items.csv").write_text("\n".join(["item_id,title,popularity,genre", *lines]) + "\n")
         (folder / "parity.json").write_text("{}\n")
         self.cases().save(folder / "parity_cases.npz")
-        names = ["encode", "score"] if self.kind == "encode-only" else ["step", "encode", "score"]
+        names = ["encode", "score"] if self.kind == "encode-only" else ["step", "advance", "encode", "score"]
         graphs = {}
         for name in names:
             model = getattr(GraphBuilder(self), name)()
@@ -113,7 +114,6 @@ class Twin:
             "state": self.spec.to_dict(),
             "graphs": graphs,
             "opset": 20,
-            "top_k": min(self.top_k, self.num_items),
             "encode_chunk": WINDOW if self.kind == "encode-only" else CHUNK,
             "data": {"name": "twin", "digest": "0", "num_users": 1, "num_items": self.num_items, "num_events": 1},
             "training": {"preset": "none", "seed": self.seed, "metrics": {"hr@10": 0.5}},
@@ -126,7 +126,7 @@ class Twin:
         rng = np.random.default_rng(1)
         lengths = [0, 1, 2, 5, 6, 9] if self.kind != "gru" else [0, 1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 40]
         histories = [rng.integers(1, self.num_items + 1, length).tolist() for length in lengths]
-        k = min(self.top_k, self.num_items)
+        k = min(CERTIFIED, self.num_items)
         exclude = np.zeros((len(histories), 3), np.int64)
         for case, rows in enumerate(histories):
             exclude[case, : len(rows[-3:])] = rows[-3:]
@@ -145,7 +145,7 @@ class Twin:
 
 
 class GraphBuilder:
-    """The three graphs of a twin with the bundle's inputs and outputs; the item table lies in items.bin."""
+    """The graphs of a twin with the bundle's inputs and outputs; the item table lies in items.bin."""
 
     def __init__(self, twin: Twin) -> None:
         self.twin = twin
@@ -162,7 +162,6 @@ class GraphBuilder:
             for name, value in {
                 **{name: value for name, value in twin.weights.items() if name != "table"},
                 "mask": mask,
-                "k": np.array([min(twin.top_k, twin.num_items)]),
                 "minus_inf": np.array(-np.inf, np.float32),
                 "zero": np.array(0, np.int64),
                 "one": np.array(1, np.int64),
@@ -221,7 +220,7 @@ class GraphBuilder:
         self.add("Equal", "topk_scores minus_inf", "exhausted")
         self.add("Where", "exhausted zero best", "topk_items")
 
-    def step(self) -> onnx.ModelProto:
+    def advance(self, lists: bool = False) -> onnx.ModelProto:
         self.add("Identity", "item_id", "id")
         for tensor in self.spec.tensors:
             self.add("Identity", tensor.past, f"in.{tensor.name}")
@@ -229,8 +228,12 @@ class GraphBuilder:
         self.add("Identity", "new_user", "user")
         for tensor in self.spec.tensors:
             self.add("Identity", f"out.{tensor.name}", tensor.present)
-        self.topk("user")
-        return self.model([value("item_id", INT, "B")], state=True)
+        if lists:
+            self.topk("user")
+        return self.model([value("item_id", INT, "B")], state=True, lists=lists)
+
+    def step(self) -> onnx.ModelProto:
+        return self.advance(lists=True)
 
     def encode(self) -> onnx.ModelProto:
         d = self.twin.dim
@@ -270,20 +273,20 @@ class GraphBuilder:
         ends = [t.present if self.spec.tensors else f"end.{t.name}" for t in hidden]
         inputs = " ".join([*(f"start.{t.name}" for t in hidden), "user_start", "zero", "item_ids"])
         self.add("Scan", inputs, " ".join([*ends, "user", "t_end"]), body=body, num_scan_inputs=1, scan_input_axes=[1])
-        self.topk("user")
-        return self.model([value("item_ids", INT, "B", "T"), value("lengths", INT, "B")], state=True)
+        return self.model([value("item_ids", INT, "B", "T"), value("lengths", INT, "B")], state=True, lists=False)
 
     def score(self) -> onnx.ModelProto:
         self.topk("user")
-        return self.model([value("user", FLOAT, "B", self.twin.dim)], state=False)
+        return self.model([value("user", FLOAT, "B", self.twin.dim)], state=False, lists=True)
 
     def constant(self, name: str, content: np.ndarray) -> None:
         self.initializers.append(numpy_helper.from_array(content, name))
 
-    def model(self, inputs: list[onnx.ValueInfoProto], state: bool) -> onnx.ModelProto:
-        k = min(self.twin.top_k, self.twin.num_items)
-        inputs = [*inputs, value("exclude_items", INT, "B", "E")]
-        outputs = [value("topk_items", INT, "B", k), value("topk_scores", FLOAT, "B", k)]
+    def model(self, inputs: list[onnx.ValueInfoProto], state: bool, lists: bool) -> onnx.ModelProto:
+        outputs = []
+        if lists:
+            inputs = [*inputs, value("exclude_items", INT, "B", "E"), value("k", INT, 1)]
+            outputs = [value("topk_items", INT, "B", "K"), value("topk_scores", FLOAT, "B", "K")]
         if state:
             outputs.append(value("user", FLOAT, "B", self.twin.dim))
             inputs += [value(t.past, FLOAT, "B", *t.shape) for t in self.spec.tensors]

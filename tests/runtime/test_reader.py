@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployrec.runtime import Bundle
-from deployrec.runtime.backends.base import load_backend
+from deployrec.runtime.backends.base import Moved, load_backend
 from deployrec.runtime.reader import Reader
-from deployrec.runtime.seam import Moved
 
 HISTORIES = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=30), min_size=1, max_size=5)
 

@@ -365,7 +365,7 @@ def test_threads_wait_for_each_other(
 ) -> None:
     recommender = recommender_of()
     inside, most = 0, 0
-    for name in ("step", "encode", "score"):
+    for name in ("advance", "step", "encode", "score"):
         call = getattr(recommender.backend, name)
 
         def slow(*arguments: object, call: Callable = call) -> object:

@@ -108,7 +108,7 @@ def test_a_run_that_fails_leaves_its_users_as_they_were(
 
         return run
 
-    for name in ("step", "encode"):
+    for name in ("advance", "encode"):
         monkeypatch.setattr(mine.backend, name, fail(getattr(mine.backend, name)))
     with pytest.raises(RuntimeError):
         mine.observe_many([("ann", f"i{row}", f"e{row}") for row in range(1, 20)] + [("bob", "i3"), ("bob", "i4")])

@@ -23,11 +23,16 @@ State = Mapping[str, np.ndarray]
 """State tensors by name, float32 with a batch axis in front."""
 
 
-class Output(NamedTuple):
-    """What step and encode answer: topk_items [B, K] int64, topk_scores [B, K], user [B, D], state tensors [B, ...]."""
+class TopK(NamedTuple):
+    """The best items, the best first: items [B, K] int64, scores [B, K] float32; 0 and -inf where no more are left."""
 
-    topk_items: np.ndarray
-    topk_scores: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+
+
+class Moved(NamedTuple):
+    """Users after events: user [B, D] float32; state tensors [B, ...] by name."""
+
     user: np.ndarray
     state: dict[str, np.ndarray]
 
@@ -36,19 +41,23 @@ class Backend(Protocol):
     """Runs a bundle's graphs. The arrays of an answer may be overwritten by the next call: copy what is to stay.
 
     Items are int64 rows of the item table. exclude [B, E], int32 or int64, holds any number E >= 1 of them padded with
-    0; it is None where nobody wants a top-k: the answer's then means nothing. A row outside 0..num_items raises
-    UnknownItemError before anything runs. Not safe for calls from two threads at once. `forkable`, where a
-    backend has it, is true if it runs on in a forked child: it has no threads of its own and no GPU.
+    0; None: nothing is left out. A row outside 0..num_items raises UnknownItemError and a k outside 1..num_items
+    ConfigError before anything runs. Not safe for calls from two threads at once. `forkable`, where a backend has it,
+    is true if it runs on in a forked child: it has no threads of its own and no GPU.
     """
 
-    def step(self, rows: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
-        """One event of each user: rows [B]. Only for bundles with a step graph."""
+    def advance(self, rows: np.ndarray, state: State) -> Moved:
+        """One event of each user: rows [B]. Only for bundles with a step graph, as `step`."""
 
-    def encode(self, rows: np.ndarray, lengths: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
-        """Stretches of events: rows [B, T] padded with 0 on the right, lengths [B]."""
+    def step(self, rows: np.ndarray, exclude: np.ndarray | None, k: int, state: State) -> tuple[Moved, TopK]:
+        """`advance`, and the k best items then but for exclude."""
 
-    def score(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """topk_items and topk_scores [B, K] for user vectors [B, D]."""
+    def encode(self, rows: np.ndarray, lengths: np.ndarray, state: State) -> Moved:
+        """Stretches of events: rows [B, T] padded with 0 on the right, lengths [B]; a row of length 0 keeps its state,
+        and its user vector means nothing."""
+
+    def score(self, user: np.ndarray, exclude: np.ndarray | None, k: int) -> TopK:
+        """The k best items but for exclude, for user vectors [B, D]."""
 
 
 def check_rows(num_items: int, *arrays: np.ndarray) -> None:
@@ -62,6 +71,12 @@ def check_rows(num_items: int, *arrays: np.ndarray) -> None:
             raise UnknownItemError(
                 f"expected item rows from 0 to {num_items}; got {wrong}; take rows from this bundle's items.csv"
             )
+
+
+def check_k(num_items: int, k: int) -> None:
+    """Raises ConfigError for a number of items that no list can have."""
+    if not 1 <= k <= num_items:
+        raise ConfigError(f"expected k from 1 to {num_items}; got {k}; ask for as many items as there are at most")
 
 
 def load_backend(name: str, bundle: Bundle, /, **options: object) -> Backend:

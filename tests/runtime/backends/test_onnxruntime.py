@@ -19,7 +19,7 @@ import deployrec.runtime.backends
 from deployrec.bundle.bundle import seal
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime import Bundle
-from deployrec.runtime.backends.base import Backend, Output, backends, load_backend
+from deployrec.runtime.backends.base import Backend, Moved, TopK, backends, load_backend
 from deployrec.runtime.backends.onnxruntime import providers
 from deployrec.runtime.backends.onnxruntime.providers import onnxruntime_providers, why_no_cuda
 
@@ -31,31 +31,45 @@ def backend(twin_bundle: Callable[..., Bundle]) -> Backend:
     return load_backend("onnxruntime", twin_bundle())
 
 
-@given(seed=st.integers(0, 1000), batch=st.integers(2, 5), widths=st.lists(st.integers(1, 10), min_size=1, max_size=4))
-def test_one_row_on_bound_buffers_answers_as_in_a_batch(
-    backend: Backend, twin_bundle: Callable[..., Bundle], seed: int, batch: int, widths: list[int]
+@given(
+    seed=st.integers(0, 1000),
+    sizes=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 99), st.integers(1, 30)), min_size=1, max_size=4),
+)
+def test_calls_of_all_sizes_answer_as_the_graphs_alone_do(
+    backend: Backend, twin_bundle: Callable[..., Bundle], seed: int, sizes: list[tuple[int, int, int]]
 ) -> None:
-    draw = np.random.default_rng(seed)
-    state = random_state(twin_bundle(), batch, seed)
-    for width in widths:
+    """Whatever was bound before; each graph alone is a session of its own."""
+    bundle, draw = twin_bundle(), np.random.default_rng(seed)
+    for batch, width, k in sizes:
+        state = random_state(bundle, batch, seed)
         items, exclude = draw.integers(1, 31, batch), draw.integers(0, 31, (batch, width))
-        together = backend.step(items, exclude, state)
-        scored = backend.score(together.user, exclude)
-        for row in range(batch):
-            one = slice(row, row + 1)
-            alone = backend.step(items[one], exclude[one], {name: tensor[one] for name, tensor in state.items()})
-            for got, expected in zip(flat(alone), flat(together), strict=True):
-                np.testing.assert_allclose(got, expected[one], atol=1e-5)
-            found = backend.score(together.user[one], exclude[one])
-            np.testing.assert_array_equal(found[0], scored[0][one])
-            np.testing.assert_array_equal(found[0], together.topk_items[one])
+        request = {"exclude_items": exclude, "k": np.array([k])}
+        past = {f"past.{name}": tensor for name, tensor in state.items()}
+        expected = alone(bundle, "step", {"item_id": items, **request, **past})
+        moved, best = backend.step(items, exclude.astype(np.int32), k, state)
+        assert_same(expected, moved, best)
+        user = moved.user.copy()
+        assert_same(expected, backend.advance(items, state), backend.score(user, exclude, k))
+        free = alone(bundle, "score", {"user": user, "exclude_items": NOTHING.repeat(batch, 0), "k": np.array([k])})
+        np.testing.assert_array_equal(backend.score(user, None, k).items, free["topk_items"])
 
 
-def test_excluded_items_of_one_call_do_not_reach_the_next(backend: Backend, twin_bundle: Callable[..., Bundle]) -> None:
+def test_excluded_items_of_one_call_do_not_reach_the_next(backend: Backend) -> None:
     user = np.ones((1, 4), np.float32)
-    free = backend.score(user, NOTHING)[0].copy()
-    assert not np.isin(backend.score(user, free[:, :9])[0], free[:, :9]).any()
-    np.testing.assert_array_equal(backend.score(user, NOTHING)[0], free)
+    free = backend.score(user, None, 9).items.copy()
+    assert not np.isin(backend.score(user, free, 9).items, free).any()
+    np.testing.assert_array_equal(backend.score(user, NOTHING, 9).items, free)
+
+
+@pytest.mark.parametrize("k", [0, -1, 31])
+def test_a_k_beyond_the_catalogue_never_runs(backend: Backend, twin_bundle: Callable[..., Bundle], k: int) -> None:
+    state = random_state(twin_bundle(), 1, 0)
+    for call in (
+        lambda: backend.step(np.array([1]), None, k, state),
+        lambda: backend.score(np.ones((1, 4), np.float32), None, k),
+    ):
+        with pytest.raises(ConfigError, match=f"expected k from 1 to 30; got {k};"):
+            call()
 
 
 @pytest.mark.parametrize("wrong", [-1, 31, 2**40])
@@ -64,13 +78,13 @@ def test_rows_outside_the_table_never_run(backend: Backend, twin_bundle: Callabl
     one = {name: tensor[:1] for name, tensor in state.items()}
     good, bad = np.array([1, 2]), np.array([1, wrong])
     calls = [
-        lambda: backend.step(np.array([wrong]), NOTHING, one),
-        lambda: backend.step(np.array([1]), np.array([[wrong]]), one),
-        lambda: backend.step(bad, np.zeros((2, 1), np.int64), state),
-        lambda: backend.step(good, bad[:, None], state),
-        lambda: backend.encode(bad[None], np.array([2]), NOTHING, one),
-        lambda: backend.encode(good[None], np.array([2]), bad[None], one),
-        lambda: backend.score(user, bad[:, None]),
+        lambda: backend.step(np.array([wrong]), None, 3, one),
+        lambda: backend.step(np.array([1]), np.array([[wrong]]), 3, one),
+        lambda: backend.step(bad, np.zeros((2, 1), np.int64), 3, state),
+        lambda: backend.step(good, bad[:, None], 3, state),
+        lambda: backend.advance(bad, state),
+        lambda: backend.encode(bad[None], np.array([2]), one),
+        lambda: backend.score(user, bad[:, None], 3),
     ]
     for call in calls:
         with pytest.raises(UnknownItemError, match=f"from 0 to 30; got {wrong};"):
@@ -80,7 +94,7 @@ def test_rows_outside_the_table_never_run(backend: Backend, twin_bundle: Callabl
 def test_a_row_without_events_keeps_its_state(backend: Backend, twin_bundle: Callable[..., Bundle]) -> None:
     state = random_state(twin_bundle(), 3, 0)
     items = np.array([[5, 6], [7, 8], [9, 0]])
-    found = backend.encode(items, np.array([2, 0, 1]), np.zeros((3, 1), np.int64), state)
+    found = backend.encode(items, np.array([2, 0, 1]), state)
     for name, tensor in state.items():
         np.testing.assert_array_equal(found.state[name][1], tensor[1])
         assert not np.array_equal(found.state[name][0], tensor[0])
@@ -154,5 +168,17 @@ def random_state(bundle: Bundle, batch: int, seed: int) -> dict[str, np.ndarray]
     return {tensor.name: draw.normal(size=(batch, *tensor.shape)).astype(np.float32) for tensor in tensors}
 
 
-def flat(output: Output) -> list[np.ndarray]:
-    return [output.topk_items, output.topk_scores, output.user, *output.state.values()]
+def alone(bundle: Bundle, graph: str, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What a graph says by itself, by the names of its outputs."""
+    session = onnxruntime.InferenceSession(bundle.file(f"{graph}.onnx"))
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, feed), strict=True))
+
+
+def assert_same(expected: dict[str, np.ndarray], moved: Moved, best: TopK) -> None:
+    np.testing.assert_array_equal(best.items, expected["topk_items"])
+    np.testing.assert_allclose(best.scores, expected["topk_scores"], atol=1e-5)
+    np.testing.assert_allclose(moved.user, expected["user"], atol=1e-5)
+    assert {f"present.{name}" for name in moved.state} == {name for name in expected if name.startswith("present.")}
+    for name, tensor in moved.state.items():
+        np.testing.assert_allclose(tensor, expected[f"present.{name}"], atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from deployrec.runtime.backends.onnxruntime.backend import load as load_onnxrunt
 from deployrec.runtime.backends.tensorrt.backend import TensorRtBackend
 from deployrec.runtime.backends.tensorrt.cuda_memory import CudaStream
 
-LARGEST = {"B": 6, "T": 9, "E": 10}
+LARGEST = {"B": 6, "T": 9, "E": 10, "K": 8}
 
 
 class HostStream:
@@ -68,11 +69,21 @@ class Engine:
         self.shapes[name] = tuple(shape)
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        batch = next(iter(self.shapes.values()))[0]
-        return tuple(batch if isinstance(a, str) else a for a in self.outputs[name].shape)
+        sizes = {"B": next(shape[0] for name, shape in self.shapes.items() if name != "k")}
+        if "k" in self.inputs:
+            sizes["K"] = self.host("k")[0]
+        return tuple(sizes[a] if isinstance(a, str) else a for a in self.outputs[name].shape)
+
+    def get_tensor_profile_values(self, profile: int, name: str) -> list[list[int]]:
+        assert name == "k"
+        return [[1], [2], [LARGEST["K"]]]
 
     def set_tensor_address(self, name: str, address: int) -> None:
         self.addresses[name] = address
+
+    def host(self, name: str) -> np.ndarray:
+        """An input that decides a shape: it lies in the host's own memory."""
+        return np.ctypeslib.as_array((ctypes.c_int64 * 1).from_address(self.addresses[name]))
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == HostStream.handle
@@ -82,6 +93,8 @@ class Engine:
         return True
 
     def read(self, name: str, kind: str, shape: tuple[int, ...]) -> np.ndarray:
+        if name == "k":
+            return self.host(name)
         dtype = np.int64 if kind == "tensor(int64)" else np.float32
         memory = self.stream.memory[self.addresses[name]]
         return np.frombuffer(memory, dtype, int(np.prod(shape))).reshape(shape)
@@ -128,29 +141,36 @@ def test_answers_are_those_of_onnx_runtime_whatever_the_sizes_before(planned: Ca
     tested, reference = backend(bundle), load_onnxruntime(bundle)
     rng = np.random.default_rng(2)
     tensors = bundle.manifest.state.tensors
-    for batch, time, width in ((2, 4, 3), (6, 9, 10), (1, 1, 1), (3, 2, 5)):
+    for batch, time, width in ((2, 4, 3), (6, 9, 8), (1, 1, 1), (3, 2, 5)):
         state = {t.name: rng.normal(size=(batch, *t.shape)).astype(np.float32) for t in tensors}
         items = rng.integers(1, bundle.manifest.num_items + 1, (batch, time))
         lengths = rng.integers(1, time + 1, batch)
         exclude = rng.integers(0, bundle.manifest.num_items + 1, (batch, width))
-        pairs = [
-            (b.step(items[:, 0], exclude, state), b.encode(items, lengths, exclude, state)) for b in (tested, reference)
-        ]
-        for got, expected in zip(*pairs, strict=True):
-            for left, right in zip(got[:3], expected[:3], strict=True):
-                np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
-            for name in expected.state:
-                np.testing.assert_allclose(got.state[name], expected.state[name], rtol=1e-5, atol=1e-6)
         user = rng.normal(size=(batch, bundle.manifest.dim)).astype(np.float32)
-        for left, right in zip(tested.score(user, exclude), reference.score(user, exclude), strict=True):
-            np.testing.assert_allclose(left, right, rtol=1e-5)
+        for excluded, k in ((exclude, width), (None, 8)):
+            (got, best), (expected, wanted) = (b.step(items[:, 0], excluded, k, state) for b in (tested, reference))
+            assert best.items.shape == (batch, k)
+            moves = [(b.advance(items[:, 0], state), b.encode(items, lengths, state)) for b in (tested, reference)]
+            for left, right in ((got, expected), *zip(*moves, strict=True)):
+                np.testing.assert_allclose(left.user, right.user, rtol=1e-5, atol=1e-6)
+                for name in right.state:
+                    np.testing.assert_allclose(left.state[name], right.state[name], rtol=1e-5, atol=1e-6)
+            scored = [b.score(user, excluded, k) for b in (tested, reference)]
+            for found, reference_list in ((best, wanted), scored):
+                np.testing.assert_array_equal(found.items, reference_list.items)
+                np.testing.assert_allclose(found.scores, reference_list.scores, rtol=1e-5, atol=1e-6)
 
 
 def test_a_call_beyond_the_profile_names_tensor_and_sizes(planned: Callable[..., Bundle]) -> None:
     tested = backend(planned())
     state = {t.name: np.zeros((7, *t.shape), np.float32) for t in tested.manifest.state.tensors}
     with pytest.raises(ConfigError, match=r"expected item_id of at most \[6\] for the step plan; got \[7\]; run"):
-        tested.step(np.ones(7, np.int64), np.zeros((7, 1), np.int64), state)
+        tested.step(np.ones(7, np.int64), None, 1, state)
+    one = {name: tensor[:1] for name, tensor in state.items()}
+    user = np.zeros((1, tested.manifest.dim), np.float32)
+    for call in (lambda: tested.step(np.ones(1, np.int64), None, 9, one), lambda: tested.score(user, None, 9)):
+        with pytest.raises(ConfigError, match=r"expected k of at most 8 for the (step|score) plan; got 9; .*--max-k"):
+            call()
 
 
 def test_ids_are_checked_before_a_run(planned: Callable[..., Bundle]) -> None:
@@ -158,9 +178,9 @@ def test_ids_are_checked_before_a_run(planned: Callable[..., Bundle]) -> None:
     state = {t.name: np.zeros((1, *t.shape), np.float32) for t in tested.manifest.state.tensors}
     for row in (-1, tested.manifest.num_items + 1):
         with pytest.raises(UnknownItemError, match=f"got {row};"):
-            tested.step(np.array([row]), np.zeros((1, 1), np.int64), state)
+            tested.step(np.array([row]), None, 1, state)
         with pytest.raises(UnknownItemError, match=f"got {row};"):
-            tested.score(np.zeros((1, tested.manifest.dim), np.float32), np.array([[row]]))
+            tested.score(np.zeros((1, tested.manifest.dim), np.float32), np.array([[row]]), 1)
 
 
 def test_plans_of_another_bundle_and_refused_plans_are_told_apart(planned: Callable[..., Bundle]) -> None:

@@ -1,10 +1,8 @@
-"""Runs a bundle's graphs through ONNX Runtime, with buffers bound once for requests of one user."""
+"""Runs a bundle's graphs through ONNX Runtime, on buffers bound once for each size of request."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -13,17 +11,14 @@ from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import Manifest
 from deployrec.errors import BundleError, ConfigError
 from deployrec.files import first_line
-from deployrec.runtime.backends.base import NOTHING, Output, State, check_rows
+from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows
+from deployrec.runtime.backends.onnxruntime.bound import BoundGraph
 from deployrec.runtime.backends.onnxruntime.providers import Provider, onnxruntime_providers
 
-OUTPUTS = ("topk_items", "topk_scores", "user")
-NO_ITEMS, NO_SCORES = np.zeros((0, 0), np.int64), np.zeros((0, 0), np.float32)
-NARROWEST = 64
-"""Room for excluded items in the first binding of a graph; each further one has four times as much."""
 MOST_THREADS = 1024
 LARGE_TABLE = 32 * 2**20
 """Bytes of an item table from which on the sessions read it in place: packing weights for the CPU would hold a
-copy in each of the three sessions (775 MB for a million items of 64) and is slower for one user at that size."""
+copy in each of the sessions that score (775 MB for a million items of 64) and is slower for one user at that size."""
 
 
 def load(bundle: Bundle, threads: int = 1, device: str = "cpu") -> OnnxRuntimeBackend:
@@ -38,7 +33,7 @@ def load(bundle: Bundle, threads: int = 1, device: str = "cpu") -> OnnxRuntimeBa
 
 
 class OnnxRuntimeBackend:
-    """See `Backend`. A call with one row runs on bound buffers: its answer lives until the next such call."""
+    """See `Backend`. The answers of `advance`, `step` and `score` live until the next call of the same."""
 
     def __init__(self, bundle: Bundle, threads: int, device: str) -> None:
         self.manifest = bundle.manifest
@@ -61,112 +56,34 @@ class OnnxRuntimeBackend:
                     options.add_initializer(initializer, self.table)
             path = bundle.file(bundle.manifest.graphs[name].file)
             self.sessions[name] = _session(content, path, options, providers)
-        step = self.sessions.get("step")
-        self.bound_step = BoundGraph(step, self.manifest) if step else None
-        self.bound_score = BoundGraph(self.sessions["score"], self.manifest)
+        self.bound = {name: BoundGraph(session) for name, session in self.sessions.items() if name != "encode"}
+        self._encode = self.sessions["encode"]
+        self._past = [(tensor.past, tensor.name) for tensor in self.manifest.state.tensors]
+        self._present = [tensor.name for tensor in self.manifest.state.tensors]
+        self._encoded = ["user", *(tensor.present for tensor in self.manifest.state.tensors)]
 
-    def step(self, rows: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
-        check_rows(self.num_items, rows, *(() if exclude is None else (exclude,)))
-        if self.bound_step and len(rows) == 1:
-            return self.bound_step.run(rows, exclude, state)
-        return self._run("step", {"item_id": rows}, exclude, state)
+    def advance(self, rows: np.ndarray, state: State) -> Moved:
+        check_rows(self.num_items, rows)
+        return self.bound["advance"].binding(len(rows)).advance(rows, state)
 
-    def encode(self, rows: np.ndarray, lengths: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
-        check_rows(self.num_items, rows, *(() if exclude is None else (exclude,)))
-        return self._run("encode", {"item_ids": rows, "lengths": lengths}, exclude, state)
+    def step(self, rows: np.ndarray, exclude: np.ndarray | None, k: int, state: State) -> tuple[Moved, TopK]:
+        exclude = NOTHING if exclude is None else exclude
+        check_rows(self.num_items, rows, exclude)
+        check_k(self.num_items, k)
+        return self.bound["step"].binding(len(rows), exclude.shape[1], k).step(rows, exclude, state)
 
-    def score(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, rows: np.ndarray, lengths: np.ndarray, state: State) -> Moved:
+        check_rows(self.num_items, rows)
+        feed = {"item_ids": rows, "lengths": lengths}
+        feed.update((past, state[name]) for past, name in self._past)
+        user, *present = self._encode.run(self._encoded, feed)
+        return Moved(user, dict(zip(self._present, present, strict=True)))
+
+    def score(self, user: np.ndarray, exclude: np.ndarray | None, k: int) -> TopK:
+        exclude = NOTHING if exclude is None else exclude
         check_rows(self.num_items, exclude)
-        if len(user) == 1:
-            found = self.bound_score.run(user, exclude, {})
-            return found.topk_items, found.topk_scores
-        feed = {"user": user, "exclude_items": exclude.astype(np.int64, copy=False)}
-        items, scores = self.sessions["score"].run(OUTPUTS[:2], feed)
-        return items, scores
-
-    def _run(self, graph: str, feed: dict[str, np.ndarray], exclude: np.ndarray | None, state: State) -> Output:
-        tensors = self.manifest.state.tensors
-        batch = len(next(iter(feed.values())))
-        wanted = [*OUTPUTS, *(tensor.present for tensor in tensors)]
-        if exclude is None:
-            # Not to fetch the top-k saves a batch of 256 some 7 %.
-            exclude, wanted = NOTHING.repeat(batch, 0), wanted[2:]
-        feed["exclude_items"] = exclude.astype(np.int64, copy=False)
-        feed.update((tensor.past, state[tensor.name]) for tensor in tensors)
-        found = dict(zip(wanted, self.sessions[graph].run(wanted, feed), strict=True))
-        present = {tensor.name: found[tensor.present] for tensor in tensors}
-        return Output(found.get("topk_items", NO_ITEMS), found.get("topk_scores", NO_SCORES), found["user"], present)
-
-
-class BoundGraph:
-    """One graph with fixed buffers for one user: binding once saves about 10 us a call against `run`.
-
-    The room for excluded items is the narrowest of a few widths, each with a binding of its own: what a request does
-    not exclude is not paid for, and any number can be excluded.
-    """
-
-    def __init__(self, session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
-        self.session = session
-        inputs = {t.name: _buffer(t) for t in session.get_inputs() if t.name != "exclude_items"}
-        outputs = {tensor.name: _buffer(tensor) for tensor in session.get_outputs()}
-        self._inputs = {name: onnxruntime.OrtValue.ortvalue_from_numpy(buffer) for name, buffer in inputs.items()}
-        self._outputs = {name: onnxruntime.OrtValue.ortvalue_from_numpy(buffer) for name, buffer in outputs.items()}
-        self._bindings: dict[int, _Binding] = {}
-        tensors = manifest.state.tensors
-        self.past = [(inputs.pop(tensor.past), tensor.name) for tensor in tensors if tensor.past in inputs]
-        (self.first,) = inputs.values()
-        present = {tensor.name: outputs[tensor.present] for tensor in tensors if tensor.present in outputs}
-        # score.onnx returns no user vector: the answer then names the one it was given.
-        user = outputs.get("user", self.first)
-        self.answer = Output(outputs["topk_items"], outputs["topk_scores"], user, present)
-
-    def run(self, first: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
-        """`first` is the item row [1] or user vector [1, D]; the answer lies in the bound buffers themselves."""
-        self.first[...] = first
-        for buffer, name in self.past:
-            buffer[...] = state[name]
-        bound = self.binding(1 if exclude is None else exclude.shape[1])
-        if exclude is not None:
-            bound.fill(exclude)
-        self.session.run_with_iobinding(bound.binding)
-        return self.answer
-
-    def binding(self, excluded: int) -> _Binding:
-        """The narrowest binding with room for so many excluded items."""
-        width = NARROWEST
-        while width < excluded:
-            width *= 4
-        if width not in self._bindings:
-            self._bindings[width] = _Binding(self.session, self._inputs, self._outputs, width)
-        return self._bindings[width]
-
-
-class _Binding:
-    """All buffers of a graph bound once, with room for `width` excluded items."""
-
-    def __init__(
-        self,
-        session: onnxruntime.InferenceSession,
-        inputs: Mapping[str, onnxruntime.OrtValue],
-        outputs: Mapping[str, onnxruntime.OrtValue],
-        width: int,
-    ) -> None:
-        self.exclude = np.zeros((1, width), np.int64)
-        self.used = 0
-        self.binding = session.io_binding()
-        # A binding keeps no reference to its values, nor a value to its array.
-        self.values = {"exclude_items": onnxruntime.OrtValue.ortvalue_from_numpy(self.exclude), **inputs}
-        for name, value in self.values.items():
-            self.binding.bind_ortvalue_input(name, value)
-        for name, value in outputs.items():
-            self.binding.bind_ortvalue_output(name, value)
-
-    def fill(self, exclude: np.ndarray) -> None:
-        used = exclude.shape[1]
-        self.exclude[:, :used] = exclude
-        if used < self.used:
-            self.exclude[:, used : self.used] = 0
-        self.used = used
+        check_k(self.num_items, k)
+        return self.bound["score"].binding(len(user), exclude.shape[1], k).score(user, exclude)
 
 
 def _options(manifest: Manifest, threads: int) -> onnxruntime.SessionOptions:
@@ -191,9 +108,3 @@ def _session(
     if session.get_providers()[0] != providers[0]:
         raise ConfigError(f"expected {providers[0]} to load; got {session.get_providers()[0]}; use device 'cpu'")
     return session
-
-
-def _buffer(tensor: Any) -> np.ndarray:
-    """Zeros for one user: the batch is the only symbolic axis."""
-    shape = [axis if isinstance(axis, int) else 1 for axis in tensor.shape]
-    return np.zeros(shape, np.int64 if tensor.type == "tensor(int64)" else np.float32)

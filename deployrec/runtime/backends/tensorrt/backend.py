@@ -10,7 +10,7 @@ import numpy as np
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import Graph
 from deployrec.errors import BundleError, ConfigError
-from deployrec.runtime.backends.base import NOTHING, Output, State, check_rows
+from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows
 from deployrec.runtime.backends.tensorrt.api import import_tensorrt, load_plugins, make_logger
 from deployrec.runtime.backends.tensorrt.cuda_memory import CudaStream, DeviceBuffer
 
@@ -37,7 +37,7 @@ def load(bundle: Bundle, plugin: str | Path | None = None) -> TensorRtBackend:
 
 
 class TensorRtBackend:
-    """See `Backend`. Batches and histories beyond the plans' profile raise ConfigError."""
+    """See `Backend`. Batches, histories and lists beyond the plans' profile raise ConfigError."""
 
     def __init__(self, trt: Any, stream: CudaStream, bundle: Bundle) -> None:
         self.manifest = bundle.manifest
@@ -46,28 +46,35 @@ class TensorRtBackend:
         self.runtime = trt.Runtime(self.log)
         self.plans = {name: _Plan(trt, self.runtime, self.log, stream, bundle, name) for name in bundle.manifest.graphs}
 
-    def step(self, rows: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
-        exclude = NOTHING.repeat(len(rows), 0) if exclude is None else exclude
-        check_rows(self.manifest.num_items, rows, exclude)
-        return self._output("step", {"item_id": rows}, exclude, state)
+    def advance(self, rows: np.ndarray, state: State) -> Moved:
+        check_rows(self.manifest.num_items, rows)
+        return self._moved(self.plans["advance"].run({"item_id": rows, **self._past(state)}))
 
-    def encode(self, rows: np.ndarray, lengths: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
-        exclude = NOTHING.repeat(len(rows), 0) if exclude is None else exclude
-        check_rows(self.manifest.num_items, rows, exclude)
-        return self._output("encode", {"item_ids": rows, "lengths": lengths}, exclude, state)
+    def step(self, rows: np.ndarray, exclude: np.ndarray | None, k: int, state: State) -> tuple[Moved, TopK]:
+        check_rows(self.manifest.num_items, rows)
+        request = self._request(len(rows), exclude, k)
+        found = self.plans["step"].run({"item_id": rows, **request, **self._past(state)})
+        return self._moved(found), TopK(found["topk_items"], found["topk_scores"])
 
-    def score(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, rows: np.ndarray, lengths: np.ndarray, state: State) -> Moved:
+        check_rows(self.manifest.num_items, rows)
+        return self._moved(self.plans["encode"].run({"item_ids": rows, "lengths": lengths, **self._past(state)}))
+
+    def score(self, user: np.ndarray, exclude: np.ndarray | None, k: int) -> TopK:
+        found = self.plans["score"].run({"user": user, **self._request(len(user), exclude, k)})
+        return TopK(found["topk_items"], found["topk_scores"])
+
+    def _request(self, batch: int, exclude: np.ndarray | None, k: int) -> dict[str, np.ndarray]:
+        exclude = NOTHING.repeat(batch, 0) if exclude is None else exclude
         check_rows(self.manifest.num_items, exclude)
-        found = self.plans["score"].run({"user": user, "exclude_items": exclude.astype(np.int64, copy=False)})
-        return found["topk_items"], found["topk_scores"]
+        check_k(self.manifest.num_items, k)
+        return {"exclude_items": exclude.astype(np.int64, copy=False), "k": np.array([k])}
 
-    def _output(self, graph: str, feed: dict[str, np.ndarray], exclude: np.ndarray, state: State) -> Output:
-        tensors = self.manifest.state.tensors
-        feed["exclude_items"] = exclude.astype(np.int64, copy=False)
-        feed.update((tensor.past, state[tensor.name]) for tensor in tensors)
-        found = self.plans[graph].run(feed)
-        present = {tensor.name: found[tensor.present] for tensor in tensors}
-        return Output(found["topk_items"], found["topk_scores"], found["user"], present)
+    def _past(self, state: State) -> dict[str, np.ndarray]:
+        return {tensor.past: state[tensor.name] for tensor in self.manifest.state.tensors}
+
+    def _moved(self, found: dict[str, np.ndarray]) -> Moved:
+        return Moved(found["user"], {tensor.name: found[tensor.present] for tensor in self.manifest.state.tensors})
 
 
 class _Plan:
@@ -86,12 +93,16 @@ class _Plan:
             raise BundleError(f"expected {path} to be of this bundle; got a plan of another; build it again")
         self.context = self.engine.create_execution_context()
         self.buffers: dict[str, DeviceBuffer] = {}
-        largest = {t.name: self.engine.get_tensor_profile_shape(t.name, 0)[2] for t in self.signature.inputs}
-        self.largest = {tensor_name: tuple(shape) for tensor_name, shape in largest.items()}
+        names = [tensor.name for tensor in self.signature.inputs]
+        self.largest = {n: tuple(self.engine.get_tensor_profile_shape(n, 0)[2]) for n in names if n != "k"}
+        self.most = int(self.engine.get_tensor_profile_values(0, "k")[2][0]) if "k" in names else 0
+        self.k = np.zeros(1, np.int64)
 
     def run(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.stream.select()
         inputs = {name: np.ascontiguousarray(value) for name, value in feed.items()}
+        if "k" in inputs:
+            self._set_k(int(inputs.pop("k")[0]))
         for name, value in inputs.items():
             self._check_profile(name, value.shape)
             self.context.set_input_shape(name, value.shape)
@@ -117,6 +128,17 @@ class _Plan:
             self.buffers[name] = self.stream.allocate(size)
             self.context.set_tensor_address(name, self.buffers[name].address)
         return self.buffers[name]
+
+    def _set_k(self, k: int) -> None:
+        """TensorRT reads k, which decides a shape, from the host's memory."""
+        if k > self.most:
+            raise ConfigError(
+                f"expected k of at most {self.most} for the {self.name} plan; got {k}; "
+                "run `deployrec build engine` with a larger --max-k"
+            )
+        self.k[0] = k
+        self.context.set_input_shape("k", self.k.shape)
+        self.context.set_tensor_address("k", self.k.ctypes.data)
 
     def _check_profile(self, name: str, shape: tuple[int, ...]) -> None:
         largest = self.largest[name]
