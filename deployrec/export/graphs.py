@@ -17,7 +17,7 @@ from torch.export import Dim
 
 from deployrec.bundle.manifest import ITEM_TABLE, Graph, GraphTensor
 from deployrec.errors import ConfigError
-from deployrec.export.fewer_nodes import drop_unused
+from deployrec.export.fewer_nodes import fewer_nodes
 from deployrec.export.onnx_bodies import add_bodies
 from deployrec.export.onnx_ops import OPSET, translations
 from deployrec.files import first_line
@@ -169,9 +169,10 @@ def to_onnx(module: nn.Module, signature: Graph) -> onnx.ModelProto:
     model = program.model_proto
     for node in model.graph.node:
         del node.metadata_props[:]  # the exporter's stack traces, with paths of the machine that exported
+    _take_k(model.graph)
+    fewer_nodes(model.graph)
     add_bodies(model)
     _name_axes(model, signature)
-    _take_k(model)
     return model
 
 
@@ -220,16 +221,15 @@ def _describe(model: onnx.ModelProto, spec: StateSpec) -> None:
     onnx.helper.set_model_props(model, {"deployrec.state": json.dumps(pairs)})
 
 
-def _take_k(model: onnx.ModelProto) -> None:
+def _take_k(graph: onnx.GraphProto) -> None:
     """Lets TopK read the input k as it is: the exporter makes a number of it and a tensor again."""
-    made = {node.output[0]: node for node in model.graph.node}
-    for node in model.graph.node:
+    made = {node.output[0]: node for node in graph.node}
+    for node in graph.node:
         name = node.input[1] if node.op_type == "TopK" else ""
         while name in made:
             name = made[name].input[0]
         if name == "k":
             node.input[1] = name
-    drop_unused(model.graph)
 
 
 def _name_axes(model: onnx.ModelProto, signature: Graph) -> None:

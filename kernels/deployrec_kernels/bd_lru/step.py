@@ -19,9 +19,8 @@ def bd_lru_coefficients(x: Tensor, r: Tensor, i: Tensor, lambda_: Tensor) -> tup
 
     alpha = exp(-softplus(lambda) sigmoid(r)), beta = sqrt(1 - alpha^2 + 1e-8) sigmoid(i).
     """
-    rate = F.softplus(lambda_) * torch.sigmoid(r)
-    alpha = torch.exp(-rate)
-    # 1 - alpha^2 = tanh(rate) (1 + alpha^2) keeps the digits that 1 - alpha loses where alpha is nearly 1; under the
-    # root it is scaled, so that no exporter can take the 1e-8 for a zero and drop it.
-    root = 1e-4 * torch.sqrt(1e8 * torch.tanh(rate) * (1 + alpha * alpha) + 1)
-    return alpha, root * torch.sigmoid(i) * x
+    decay = -F.softplus(lambda_) * torch.sigmoid(r)
+    # 1 - alpha^2 = -2 softsign(tanh(log alpha)) keeps the digits that 1 - alpha^2 loses where alpha is nearly 1; under
+    # the root it is scaled, so that no exporter can take the 1e-8 for a zero and drop it.
+    root = 1e-4 * torch.sqrt(-2e8 * F.softsign(torch.tanh(decay)) + 1)
+    return torch.exp(decay), root * torch.sigmoid(i) * x
