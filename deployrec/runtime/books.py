@@ -6,6 +6,7 @@ short as most users' are.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from operator import add
 
@@ -18,6 +19,8 @@ from deployrec.runtime.stores.base import Layout, Rows
 REMEMBERED = 8192
 """Newest event ids of a user by which an event that comes again is known."""
 HASH_BYTES, ROW_BYTES = 8, 4
+HEAD = struct.Struct("<qqd")
+"""version, num_events and last_time, with which a record begins."""
 FEW = 8
 """Up to so many events are looked up one by one."""
 
@@ -55,24 +58,25 @@ def is_fresh(event_hashes: bytes, sequences: Mapping[str, int], event: Observati
 
 
 class OneRecord:
-    """Memory for the next record of one user, whose columns are looked up once: that is half of what a record costs."""
+    """Memory for one user's record before and after an event, whose columns are looked up once: that is half of what a
+    record costs. The graphs read `past` and write `moved` in place."""
 
     def __init__(self, layout: Layout) -> None:
-        rows = layout.zeros(1)
-        self.fixed, self.version, self.num_events, self.last_time = (
-            *(rows.fixed, rows.version, rows.num_events),
-            rows.last_time,
-        )
-        self.user, self.window, self.state = rows.user, rows.window, rows.state
+        before, rows = layout.zeros(1), layout.zeros(1)
+        self.fixed, self.past, self.moved = rows.fixed, before.state, Moved(rows.user, rows.state)
+        self._before, self._head = before.fixed.view(np.uint8), rows.fixed.view(np.uint8).data
+        self._window_before, self._window = before.window, rows.window
+        self.num_events = 0
 
     def after(self, rows: Rows, event: Observation) -> Rows:
         """What the one row becomes once the event is read, but for what the graphs answer (see `put`)."""
         row, item, event_id, event_hash, time, mark = event
-        self.version[0] = rows.fixed["version"].item() + 1
-        self.num_events[0] = rows.fixed["num_events"].item() + 1
-        self.last_time[0] = time
-        if self.window.size:
-            self.window[0, :-1], self.window[0, -1] = rows.window[0, 1:], row
+        self._before[...] = rows.fixed.view(np.uint8)
+        version, num_events, _ = HEAD.unpack_from(self._before.data)
+        self.num_events = num_events + 1
+        HEAD.pack_into(self._head, 0, version + 1, self.num_events, time)
+        if self._window.size:
+            self._window[0, :-1], self._window[0, -1] = self._window_before[0, 1:], row
         hashes = rows.event_hashes[0] + event_hash
         return Rows(
             self.fixed,
@@ -85,8 +89,8 @@ class OneRecord:
 
     def put(self, moved: Moved) -> None:
         """Completes the record with what the graphs have answered."""
-        self.user[...] = moved.user
-        for name, tensor in self.state.items():
+        self.moved.user[...] = moved.user
+        for name, tensor in self.moved.state.items():
             tensor[...] = moved.state[name]
 
 

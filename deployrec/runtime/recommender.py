@@ -398,7 +398,7 @@ class Recommender:
     def _wanted(self, k: object, exclude_seen: object) -> Wanted:
         """What to answer with, once both are what they must be."""
         if type(k) is int and 0 < k <= self.manifest.num_items and type(exclude_seen) is bool:
-            return Wanted(k, exclude_seen)
+            return tuple.__new__(Wanted, (k, exclude_seen))  # what Wanted(...) ends in, without its call
         if not isinstance(exclude_seen, (bool, np.bool)):
             raise ConfigError(f"expected exclude_seen to be True or False; got {shown(exclude_seen)}; give one of them")
         if k is None:

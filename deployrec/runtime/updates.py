@@ -12,10 +12,10 @@ import numpy as np
 
 from deployrec.bundle.manifest import Manifest
 from deployrec.runtime import books
-from deployrec.runtime.backends.base import NOTHING, Backend, Moved, TopK
+from deployrec.runtime.backends.base import NOTHING, Backend, Moved, TopK, in_place
 from deployrec.runtime.events import Observation
 from deployrec.runtime.reader import Reader
-from deployrec.runtime.stores.base import STATE, ConflictError, Rows, Store
+from deployrec.runtime.stores.base import ConflictError, Rows, Store
 
 BATCH = 256
 """Users of one call to a graph."""
@@ -51,7 +51,9 @@ class Updates:
         self.batch = max(1, min(BATCH, BATCH_SCORES // (manifest.num_items + 1)))
         self._row = np.zeros(1, np.int64)
         self._one = books.OneRecord(store.layout)
-        self._fields = [(tensor.name, STATE + tensor.name) for tensor in manifest.state.tensors]
+        self._in_place = (
+            in_place(backend, self._row, self._one.past, self._one.moved) if "step" in manifest.graphs else None
+        )
         self._many = store.layout.zeros(0).fixed
 
     def one(self, user: str, event: Observation, wanted: Wanted | None) -> tuple[bool, Best | None]:
@@ -64,22 +66,20 @@ class Updates:
             after = self._one.after(rows, event)
             self._row[0] = event.row
             best: TopK | None = None
-            if self.reader.window and not self.reader.carries(self._one.num_events.item()):
+            if self._in_place is None or (self.reader.window and not self.reader.carries(self._one.num_events)):
                 moved = self._encode([self._row], rows)
+                self._one.put(moved)
                 best = None if wanted is None else self._score(moved.user, after.seen, wanted)
+            elif wanted is None:
+                self._in_place.advance()
             else:
-                state = {name: rows.fixed[field] for name, field in self._fields}
-                if wanted is None:
-                    moved = self.backend.advance(self._row, state)
-                else:
-                    moved, best = self.backend.step(self._row, _excluded(after.seen, wanted), wanted.k, state)
-            self._one.put(moved)
+                best = self._in_place.step(_excluded(after.seen, wanted), wanted.k)
             try:
                 self.store.write(users, after)
             except ConflictError as error:
                 lost = error
                 continue
-            return True, None if best is None else (best.items[0].tolist(), best.scores[0].tolist())
+            return True, None if best is None else (best.items.tolist()[0], best.scores.tolist()[0])
         assert lost is not None
         raise lost
 

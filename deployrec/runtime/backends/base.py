@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -60,14 +60,52 @@ class Backend(Protocol):
         """The k best items but for exclude, for user vectors [B, D]."""
 
 
+class InPlace(Protocol):
+    """Moves users by one event each in arrays that stay where they are, which their owner fills before a call."""
+
+    def advance(self) -> None:
+        """Fills user vectors and states with what `Backend.advance` answers."""
+
+    def step(self, exclude: np.ndarray, k: int) -> TopK:
+        """`advance`, and the k best items then but for exclude [B, E]."""
+
+
+def in_place(backend: Backend, rows: np.ndarray, past: State, moved: Moved) -> InPlace:
+    """Runs of `backend` from rows [B] and past states into `moved`: its own `in_place(rows, past, moved)`, by which it
+    may read and write the arrays without copies, or calls whose answers are copied."""
+    own = getattr(backend, "in_place", None)
+    return Copying(backend, rows, past, moved) if own is None else cast(InPlace, own(rows, past, moved))
+
+
+class Copying:
+    """See `InPlace`; for any backend."""
+
+    def __init__(self, backend: Backend, rows: np.ndarray, past: State, moved: Moved) -> None:
+        self._backend, self._rows, self._past, self._moved = backend, rows, past, moved
+
+    def advance(self) -> None:
+        self._copy(self._backend.advance(self._rows, self._past))
+
+    def step(self, exclude: np.ndarray, k: int) -> TopK:
+        moved, best = self._backend.step(self._rows, exclude, k, self._past)
+        self._copy(moved)
+        return best
+
+    def _copy(self, moved: Moved) -> None:
+        self._moved.user[...] = moved.user
+        for name, tensor in self._moved.state.items():
+            tensor[...] = moved.state[name]
+
+
 def check_rows(num_items: int, *arrays: np.ndarray) -> None:
     """Raises UnknownItemError unless all item rows of the integer arrays lie in 0..num_items."""
     for rows in arrays:
         if rows.size == 1 and 0 <= rows.item() <= num_items:
             continue
         # Seen as unsigned, a negative row is a huge one: one pass finds both ends.
-        if rows.size and int(np.maximum.reduce(rows.view(UNSIGNED[rows.itemsize]), axis=None)) > num_items:
-            wrong = rows[(rows < 0) | (rows > num_items)].flat[0]
+        unsigned = rows.view(UNSIGNED[rows.itemsize])
+        if rows.size and unsigned.item(place := int(unsigned.argmax())) > num_items:
+            wrong = rows.item(place)
             raise UnknownItemError(
                 f"expected item rows from 0 to {num_items}; got {wrong}; take rows from this bundle's items.csv"
             )

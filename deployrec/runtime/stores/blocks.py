@@ -97,6 +97,14 @@ class Blocks:
         if self.ordered:
             self.touch(slots)
 
+    def put_one(self, slot: int, fixed: bytes, tail: Tail) -> None:
+        """Fills one slot, which was in use, with a record."""
+        block, place = self.blocks[slot >> self.shift], slot & self.mask
+        block.memory[place * self.bytes : (place + 1) * self.bytes] = fixed
+        block.tails[place] = tail
+        if self.ordered:
+            self.touch((slot,))
+
     def free(self, slots: Sequence[int]) -> None:
         """Empties slots, and frees blocks of which none is in use."""
         size = self.bytes

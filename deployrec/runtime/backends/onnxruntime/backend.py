@@ -72,6 +72,10 @@ class OnnxRuntimeBackend:
         check_k(self.num_items, k)
         return self.bound["step"].binding(len(rows), exclude.shape[1], k).step(rows, exclude, state)
 
+    def in_place(self, rows: np.ndarray, past: State, moved: Moved) -> BoundInPlace:
+        """See `deployrec.runtime.backends.base.in_place`: the graphs read and write these arrays themselves."""
+        return BoundInPlace(self, rows, past, moved)
+
     def encode(self, rows: np.ndarray, lengths: np.ndarray, state: State) -> Moved:
         check_rows(self.num_items, rows)
         feed = {"item_ids": rows, "lengths": lengths}
@@ -84,6 +88,30 @@ class OnnxRuntimeBackend:
         check_rows(self.num_items, exclude)
         check_k(self.num_items, k)
         return self.bound["score"].binding(len(user), exclude.shape[1], k).score(user, exclude)
+
+
+class BoundInPlace:
+    """See `InPlace`."""
+
+    def __init__(self, backend: OnnxRuntimeBackend, rows: np.ndarray, past: State, moved: Moved) -> None:
+        buffers = {"item_id": rows, "user": moved.user}
+        for tensor in backend.manifest.state.tensors:
+            buffers |= {tensor.past: past[tensor.name], tensor.present: moved.state[tensor.name]}
+        self._num_items, self._rows = backend.num_items, rows
+        self._step = BoundGraph(backend.sessions["step"], buffers, len(rows))
+        self._advance = BoundGraph(backend.sessions["advance"], buffers, len(rows)).binding(len(rows))
+
+    def advance(self) -> None:
+        check_rows(self._num_items, self._rows)
+        self._advance.run()
+
+    def step(self, exclude: np.ndarray, k: int) -> TopK:
+        check_rows(self._num_items, self._rows, exclude)
+        check_k(self._num_items, k)
+        bound = self._step.binding(len(exclude), exclude.shape[1], k)
+        bound.leave_out(exclude)
+        bound.run()
+        return bound.best
 
 
 def _options(manifest: Manifest, threads: int) -> onnxruntime.SessionOptions:

@@ -18,12 +18,17 @@ PAST, PRESENT = "past.", "present."
 
 
 class BoundGraph:
-    """The step, advance or score graph of a bundle; one set of buffers serves all batch sizes up to the largest."""
+    """The step, advance or score graph of a bundle; one set of buffers serves all batch sizes up to the largest.
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    buffers: inputs and outputs of `capacity` users by name, which a caller keeps; it binds no larger batch.
+    """
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, buffers: dict[str, np.ndarray] | None = None, capacity: int = 0
+    ) -> None:
         self.session = session
-        self.capacity = 0
-        self.buffers: dict[str, np.ndarray] = {}
+        self.capacity = capacity
+        self.buffers = {} if buffers is None else buffers
         self._bindings: dict[tuple[int, int, int], Binding] = {}
 
     def binding(self, batch: int, excluded: int = 0, k: int = 0) -> Binding:
