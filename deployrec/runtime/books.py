@@ -57,6 +57,16 @@ def is_fresh(event_hashes: bytes, sequences: Mapping[str, int], event: Observati
     return not (event_hash and event_hash in event_hashes and _find(event_hashes, event_hash) >= 0)
 
 
+def fresh_one_each(
+    event_hashes: Sequence[bytes], sequences: Sequence[Mapping[str, int]], events: Sequence[Observation]
+) -> list[bool]:
+    """`is_fresh` of many users and one event of each."""
+    return [
+        (event[5] is None and not (event[3] and event[3] in known)) or is_fresh(known, marks, event)
+        for known, marks, event in zip(event_hashes, sequences, events, strict=True)
+    ]
+
+
 class OneRecord:
     """Memory for one user's record before and after an event, whose columns are looked up once: that is half of what a
     record costs. The graphs read `past` and write `moved` in place."""
@@ -128,19 +138,9 @@ def after(rows: Rows, read: Sequence[Sequence[Observation]], window: int, fixed:
 
 def _seen_one_each(seen: Sequence[bytes], new: np.ndarray) -> list[bytes]:
     """`_seen` of many users and one item row of each, int32 [B]."""
-    raw, values = new.tobytes(), np.frombuffer(b"".join(seen), np.int32)
-    after = [
-        own + raw[start : start + ROW_BYTES] for own, start in zip(seen, range(0, len(raw), ROW_BYTES), strict=True)
-    ]
-    lengths = np.fromiter(map(len, seen), np.int64, len(seen)) // ROW_BYTES
-    again = np.flatnonzero(values == np.repeat(new, lengths))
-    if len(again):
-        ends = np.cumsum(lengths)
-        owners = np.searchsorted(ends, again, "right")
-        for owner, at in zip(owners.tolist(), (again - ends[owners] + lengths[owners]).tolist(), strict=True):
-            own = after[owner]
-            after[owner] = own[: at * ROW_BYTES] + own[(at + 1) * ROW_BYTES :]
-    return after
+    raw = new.tobytes()
+    rows = [raw[start : start + ROW_BYTES] for start in range(0, len(raw), ROW_BYTES)]
+    return [own + row if row not in own else _moved_to_end(own, row) for own, row in zip(seen, rows, strict=True)]
 
 
 def _seen(seen: bytes, events: Sequence[Observation]) -> bytes:
@@ -156,7 +156,10 @@ def _seen(seen: bytes, events: Sequence[Observation]) -> bytes:
 
 
 def _seen_too(seen: bytes, item_row: int) -> bytes:
-    row = item_row.to_bytes(ROW_BYTES, "little")
+    return _moved_to_end(seen, item_row.to_bytes(ROW_BYTES, "little"))
+
+
+def _moved_to_end(seen: bytes, row: bytes) -> bytes:
     at = _find(seen, row)
     return seen + row if at < 0 else seen[:at] + seen[at + ROW_BYTES :] + row
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, date, datetime
 from enum import Enum
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -184,7 +184,7 @@ def users_of(value: object) -> list[object]:
 
 def event_hash(event_id: str) -> bytes:
     """64 bits of the id."""
-    return hashlib.blake2b(event_id.encode(), digest_size=8).digest()
+    return blake2b(event_id.encode(), digest_size=8).digest()
 
 
 def shown(value: Any) -> str:

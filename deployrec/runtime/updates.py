@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, compress
-from operator import itemgetter
+from itertools import accumulate, chain, compress
 from typing import NamedTuple
 
 import numpy as np
@@ -99,7 +98,7 @@ class Updates:
         applied: list[list[bool]] = [[]] * len(users)
         lists: dict[str, Best] = {}
         waiting, lost = list(range(len(users))), None
-        if several := any(len(own) > 1 for own in events):
+        if several := max(map(len, events), default=0) > 1:
             waiting.sort(key=lambda place: len(events[place]))
         for _ in range(TRIES):
             fixed = self._fixed(len(waiting))
@@ -111,7 +110,8 @@ class Updates:
                 if several:
                     flags = list(map(books.fresh, rows.event_hashes, rows.sequences, own))
                 else:
-                    singles = map(books.is_fresh, rows.event_hashes, rows.sequences, map(itemgetter(0), own))
+                    firsts = [events[0] for events in own]
+                    singles = books.fresh_one_each(rows.event_hashes, rows.sequences, firsts)
                     flags = [ONE_APPLIED if fresh else NONE_APPLIED for fresh in singles]
                 for place, fresh in zip(places, flags, strict=True):
                     applied[place] = fresh
@@ -246,4 +246,4 @@ def _joined(fixed: np.ndarray, parts: Sequence[Rows]) -> Rows:
     if len(parts) == 1:
         return parts[0]
     columns = ("seen", "event_hashes", "last_event_id", "sequences", "read")
-    return Rows(fixed, *([entry for part in parts for entry in getattr(part, name)] for name in columns))
+    return Rows(fixed, *(list(chain.from_iterable(getattr(part, name) for part in parts)) for name in columns))

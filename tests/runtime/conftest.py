@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.parity import ParityCases
+from deployrec.runtime.backends.base import Backend, Copying
 from deployrec.runtime.recommender import Recommender, UserRecord
 from deployrec.state import StateSpec, StateTensor
 
@@ -310,6 +311,13 @@ def stored(recommender: Recommender, user: str) -> UserRecord:
     record = recommender.user(user)
     assert record is not None
     return record
+
+
+def through_calls(recommender: Recommender) -> Backend:
+    """The backend, whose methods a test can replace: single events go through them too, not through bound arrays."""
+    updates = recommender._updates
+    updates._in_place = Copying(updates.backend, updates._row, updates._one.past, updates._one.moved)
+    return updates.backend
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime import Bundle, Event, Outcome, Recommender
 from deployrec.runtime.backends.base import Backend, load_backend
-from tests.runtime.conftest import Twin, stored
+from tests.runtime.conftest import Twin, stored, through_calls
 
 KINDS = ["gru", "window", "encode-only"]
 USERS = ["ann", "bob", "7"]
@@ -262,7 +262,7 @@ def test_lists_of_a_batch_need_no_run_beside_its_own(
     recommender_of: Callable[..., Recommender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recommender = recommender_of()
-    backend = recommender._updates.backend
+    backend = through_calls(recommender)
     runs: list[tuple[str, int]] = []
 
     def counted(name: str, call: Callable) -> Callable:
@@ -364,9 +364,10 @@ def test_threads_wait_for_each_other(
     recommender_of: Callable[..., Recommender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recommender = recommender_of()
+    backend = through_calls(recommender)
     inside, most = 0, 0
     for name in ("advance", "step", "encode", "score"):
-        call = getattr(recommender.backend, name)
+        call = getattr(backend, name)
 
         def slow(*arguments: object, call: Callable = call) -> object:
             nonlocal inside, most
@@ -376,7 +377,7 @@ def test_threads_wait_for_each_other(
             inside -= 1
             return call(*arguments)
 
-        monkeypatch.setattr(recommender.backend, name, slow)
+        monkeypatch.setattr(backend, name, slow)
     calls = [
         lambda: recommender.observe("ann", "i1"),
         lambda: recommender.observe_and_recommend("bob", "i2"),

@@ -19,7 +19,7 @@ from deployrec.errors import ConfigError, DataError
 from deployrec.runtime import Bundle, Outcome, Recommender
 from deployrec.runtime import updates as updates_module
 from deployrec.runtime.stores import Rows
-from tests.runtime.conftest import stored
+from tests.runtime.conftest import stored, through_calls
 
 USERS = [f"user {number}" for number in range(40)]
 
@@ -213,7 +213,7 @@ def test_a_call_from_a_signal_handler_within_another_is_refused(
             except ConfigError as error:
                 said.append(str(error))
 
-    backend = recommender._updates.backend
+    backend = through_calls(recommender)
     advance = backend.advance
 
     def signalled(*arguments: Any) -> object:

@@ -92,13 +92,13 @@ class MemoryStore:
             self._finish()
         blocks = self._blocks
         if len(users) == 1 and (slot := self._slot_of(users[0])) >= 0:
-            fixed = rows.fixed.tobytes()
-            version = int.from_bytes(fixed[:8], "little")  # what a record begins with
+            record = rows.fixed.tobytes()
+            version = int.from_bytes(record[:8], "little")  # what a record begins with
             if version != blocks.blocks[slot >> blocks.shift].tails[slot & blocks.mask][0] + 1:
                 raise ConflictError(users)
             marks = () if rows.sequences[0] is NO_SEQUENCES else tuple(rows.sequences[0].items())
             tail = (version, users[0], rows.seen[0], rows.event_hashes[0], rows.last_event_id[0], marks)
-            self._unfinished = partial(blocks.put_one, slot, fixed, tail)
+            self._unfinished = partial(blocks.put_one, slot, record, tail)
             self._finish()
             return
         slots = self._slots_of(users)

@@ -19,7 +19,7 @@ import deployrec.runtime.backends
 from deployrec.bundle.bundle import seal
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime import Bundle
-from deployrec.runtime.backends.base import Backend, Moved, TopK, backends, load_backend
+from deployrec.runtime.backends.base import Backend, Copying, Moved, TopK, backends, in_place, load_backend
 from deployrec.runtime.backends.onnxruntime import providers
 from deployrec.runtime.backends.onnxruntime.providers import onnxruntime_providers, why_no_cuda
 
@@ -52,6 +52,37 @@ def test_calls_of_all_sizes_answer_as_the_graphs_alone_do(
         assert_same(expected, backend.advance(items, state), backend.score(user, exclude, k))
         free = alone(bundle, "score", {"user": user, "exclude_items": NOTHING.repeat(batch, 0), "k": np.array([k])})
         np.testing.assert_array_equal(backend.score(user, None, k).items, free["topk_items"])
+
+
+@pytest.mark.parametrize("kind", ["bound", "copying"])
+def test_runs_in_place_answer_as_calls_do(backend: Backend, twin_bundle: Callable[..., Bundle], kind: str) -> None:
+    bundle, draw = twin_bundle(), np.random.default_rng(5)
+    rows, past = np.zeros(2, np.int64), random_state(bundle, 2, 0)
+    moved = Moved(np.zeros((2, 4), np.float32), random_state(bundle, 2, 1))
+    runs = in_place(backend, rows, past, moved) if kind == "bound" else Copying(backend, rows, past, moved)
+    assert isinstance(runs, Copying) == (kind == "copying")
+    for seed, (width, k) in enumerate([(1, 3), (80, 30), (5, 1)]):
+        rows[...] = draw.integers(1, 31, 2)
+        for name, tensor in random_state(bundle, 2, seed).items():
+            past[name][...] = tensor
+        exclude = draw.integers(0, 31, (2, width)).astype(np.int32)
+        expected = alone(
+            bundle,
+            "step",
+            {"item_id": rows, "exclude_items": exclude.astype(np.int64), "k": np.array([k])}
+            | {f"past.{name}": tensor for name, tensor in past.items()},
+        )
+        assert_same(expected, moved, runs.step(exclude, k))
+        moved.user[...] = 0
+        runs.advance()
+        np.testing.assert_allclose(moved.user, expected["user"], atol=1e-5)
+    for wrong in (-1, 31):
+        with pytest.raises(UnknownItemError):
+            runs.step(np.array([[wrong], [1]]), 3)
+        rows[1] = wrong
+        with pytest.raises(UnknownItemError):
+            runs.advance()
+        rows[1] = 1
 
 
 def test_excluded_items_of_one_call_do_not_reach_the_next(backend: Backend) -> None:
