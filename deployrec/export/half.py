@@ -36,11 +36,20 @@ def half_products(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.node:
         is_weighted = node.op_type in PRODUCTS and node.domain == "" and not weights.isdisjoint(node.input[:2])
         if is_weighted and states.isdisjoint(node.input[:2]):
-            node.input[:] = [half(name) if name else "" for name in node.input]
             product = node.output[0]
+            added = list(node.input[2:])
+            if node.op_type == "Gemm" and weights.isdisjoint(added):
+                # What a product adds that is no bias stays in float32: it is the sum of all layers before.
+                del node.input[2:]
+            else:
+                added = []
+            node.input[:] = [half(name) if name else "" for name in node.input]
             node.output[0] = f"{product}.half_product"
             nodes.append(node)
-            nodes.append(helper.make_node("Cast", [node.output[0]], [product], to=TensorProto.FLOAT))
+            whole = f"{product}.product" if added else product
+            nodes.append(helper.make_node("Cast", [node.output[0]], [whole], to=TensorProto.FLOAT))
+            if added:
+                nodes.append(helper.make_node("Add", [whole, *added], [product]))
         else:
             nodes.append(node)
     del graph.node[:]

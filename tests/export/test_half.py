@@ -84,3 +84,19 @@ def test_products_of_a_state_and_of_two_activations_stay_exact(feed: dict[str, n
     after = half_products(before)
     assert half_nodes(after) == set()
     np.testing.assert_array_equal(run(after, **feed)[0], run(before, **feed)[0])
+
+
+def test_what_a_product_adds_stays_exact_but_for_a_bias(feed: dict[str, np.ndarray]) -> None:
+    feed["past.0.hidden"] += 3000.3  # of which fp16 knows multiples of two
+    before = model(helper.make_node("Gemm", ["x", "w", "past.0.hidden"], ["out"]), outputs=("out",))
+    after = half_products(before)
+    onnx.checker.check_model(after, full_check=True)
+    assert half_nodes(after) == {"out"}
+    (exact,), (half,) = run(before, **feed), run(after, **feed)
+    assert 0 < np.abs(half - exact).max() < 2e-2
+    bias = numpy_helper.from_array(RNG.normal(size=6).astype(np.float32), "b")
+    before = model(helper.make_node("Gemm", ["x", "w", "b"], ["out"]), outputs=("out",))
+    before.graph.initializer.append(bias)
+    after = half_products(before)
+    assert [node.op_type for node in after.graph.node] == ["Cast", "Gemm", "Cast"]
+    assert np.abs(run(after, **feed)[0] - run(before, **feed)[0]).max() < 2e-2

@@ -52,7 +52,7 @@ def test_all_graphs_are_built_with_the_plugin_in_encode_alone(
     assert run.returncode == 0, run.stderr
     assert f"--dynamicPlugins={plugin}" in run.stdout
     assert "--noTF32" in run.stdout
-    assert "--maxShapes=item_ids:64x300,lengths:64,exclude_items:64x512," in run.stdout
+    assert "--maxShapes=item_ids:64x300,lengths:64,past." in run.stdout
     assert "tritonserver" in run.stdout
 
     bundle = Bundle.open(path)  # checks the digest of every plan
@@ -60,8 +60,8 @@ def test_all_graphs_are_built_with_the_plugin_in_encode_alone(
     assert not bundle.stray_files()
     record = json.loads(bundle.file("engine/build.json").read_text())
     layers = {graph: built["plugin_layers"] for graph, built in record["graphs"].items()}
-    assert layers == {"step": 0, "encode": PLUGIN_LAYERS[key], "score": 0}
-    assert record["profile"] == {"B": [1, 32, 64], "T": [1, 200, 300], "E": [1, 64, 512]}
+    assert layers == {"step": 0, "advance": 0, "encode": PLUGIN_LAYERS[key], "score": 0}
+    assert record["profile"] == {"B": [1, 32, 64], "T": [1, 200, 300], "E": [1, 64, 512], "K": [1, 10, 256]}
     for graph in layers:
         assert bundle.file(f"engine/{graph}.plan").stat().st_size == record["graphs"][graph]["bytes"] > 0
     if precision == "fp16":  # half a unit of fp16 is 5e-4; a bundle's states and scores are of order one
@@ -104,7 +104,9 @@ def test_a_network_without_the_plugin_is_refused_and_not_built_as_a_loop(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["none", "missing", "no library", "another library", "no precision", "no batch"])
+@pytest.mark.parametrize(
+    "kind", ["none", "missing", "no library", "another library", "no precision", "no batch", "long lists"]
+)
 def test_refusals_are_one_line_and_leave_the_bundle_alone(
     kind: str, bundle_of: Callable[[str], Path], builder_environment: dict[str, str], plugin: Path, tmp_path: Path
 ) -> None:
@@ -123,6 +125,10 @@ def test_refusals_are_one_line_and_leave_the_bundle_alone(
             "expected a precision of fp32 or fp16; got 'int4'",
         ),
         "no batch": (("--plugin", plugin, "--max-batch", "0"), "expected sizes of at least 1; got 0 for axis B"),
+        "long lists": (
+            ("--plugin", plugin, "--max-k", "3840"),
+            "expected max_k from 1 to 3,839, the most of TensorRT's",
+        ),
     }[kind]
     environment = {key: value for key, value in builder_environment.items() if key != "DEPLOYREC_PLUGIN_LIBRARY"}
     run = python(environment, "-m", "deployrec", "build", "engine", path, *options)
@@ -175,3 +181,11 @@ def test_backend_without_a_gpu_says_so(
 def test_a_plan_takes_as_many_seen_items_as_there_are(num_items: int, most: int) -> None:
     manifest = cast(Manifest, SimpleNamespace(num_items=num_items, encode_chunk=512))
     assert profile(manifest, 8)["E"] == (1, 64, most)
+
+
+@pytest.mark.parametrize(("num_items", "max_k", "found"), [(5, 256, (1, 5, 5)), (3416, 300, (1, 10, 300))])
+def test_a_plans_lists_are_as_long_as_asked_for_or_the_catalogue(
+    num_items: int, max_k: int, found: tuple[int, int, int]
+) -> None:
+    manifest = cast(Manifest, SimpleNamespace(num_items=num_items, encode_chunk=512))
+    assert profile(manifest, 8, max_k=max_k)["K"] == found
