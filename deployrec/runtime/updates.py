@@ -220,9 +220,10 @@ Move = Callable[[Sequence[Sequence[Observation]], Rows, Rows, Wanted | None], To
 
 def _excluded(seen: Sequence[bytes], wanted: Wanted) -> np.ndarray:
     """Item rows int32 [B, E] to leave out, padded with 0."""
+    if len(seen) == 1:
+        own = seen[0]
+        return np.ndarray((1, len(own) // 4), np.int32, own) if own and wanted.exclude_seen else NOTHING
     width = max(map(len, seen)) if wanted.exclude_seen else 0
-    if width and len(seen) == 1:
-        return np.frombuffer(seen[0], np.int32)[None]
     if not width:
         return NOTHING.repeat(len(seen), 0)
     return np.frombuffer(b"".join([own.ljust(width, b"\0") for own in seen]), np.int32).reshape(len(seen), -1)
