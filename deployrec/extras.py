@@ -11,6 +11,7 @@ EXTRAS = {
         ("torch", "lightning", "onnx", "onnxscript", "polars", "safetensors", "triton"), '"deployrec[train]"'
     ),
     **dict.fromkeys(("streamlit", "plotly", "deployrec_demo"), '"deployrec[demo]"'),
+    **dict.fromkeys(("model_signing", "OpenSSL"), '"deployrec[sign]"'),
     "matplotlib": '"deployrec[benchmarks]"',
     "tensorrt": '"deployrec[tensorrt]"',
 }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +21,9 @@ try:
     import fcntl
 except ImportError:  # Windows has no such locks: nothing is locked there
     fcntl = None  # type: ignore[assignment]
+
+
+TEMPORARY = ".tmp"
 
 
 def canonical_json(value: Any) -> str:
@@ -35,22 +42,42 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def open_regular(path: str | Path) -> FileIO:
+    """Opens a file for reading, unbuffered; raises OSError for anything but a regular one, and waits for nobody.
+
+    A FIFO without a writer would stop `open`, and a device such as /dev/zero never ends.
+    """
+    file = FileIO(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return file
+
+
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
-    """Opens a temporary neighbour of `path` for writing and renames it to `path` once the block has ended well."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    """Opens a temporary neighbour of `path` for writing and renames it to `path` once the block has ended well.
+
+    A file that is there keeps its mode; a link stays one, and what it leads to is replaced. What a killed process has
+    left beside `path` is cleared away first: nobody holds its lock any more.
+    """
+    path = Path(os.path.realpath(path))
+    _clear_left(path)
+    temporary, handle, lock = _locked_temporary(path)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes private files; a bundle is read by other accounts too.
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> None:
@@ -103,6 +130,41 @@ def check_writable_file(path: str | Path, option: str) -> None:
 def first_line(error: BaseException) -> str:
     """An exception's text as part of a one-line message."""
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _locked_temporary(path: Path) -> tuple[str, int, int | None]:
+    """A new neighbour of `path` open for writing, and the lock that says that somebody does."""
+    while True:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
+        if fcntl is None:
+            return temporary, handle, None
+        lock = os.open(temporary, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.exists(temporary):
+                return temporary, handle, lock
+        except BlockingIOError:
+            pass  # taken for a killed process's, before it was locked
+        os.close(lock)
+        os.close(handle)
+
+
+def _clear_left(path: Path) -> None:
+    """Removes the temporary neighbours of `path` that nobody writes any more."""
+    if fcntl is None:
+        return
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+        try:
+            lock = os.open(left, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink(missing_ok=True)
+        except OSError:
+            continue
+        finally:
+            os.close(lock)
 
 
 def _umask() -> int:

@@ -18,7 +18,7 @@ from deployrec_demo.graph_picture import dot, read_picture
 
 def page() -> None:
     engine = resources.engine()
-    certificate = json.loads(engine.bundle.file(PARITY).read_text()).get("comparisons", [])
+    certificate = json.loads(engine.bundle.read(PARITY)).get("comparisons", [])
     _summary(engine, certificate)
     left, right = st.columns(2, gap="medium")
     with left:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.catalogue import Catalogue
-from deployrec.bundle.manifest import ITEMS, PARITY_CASES
+from deployrec.bundle.manifest import PARITY_CASES
 from deployrec.bundle.parity import ParityCases
 from deployrec.runtime.backends.base import Output, load_backend
 from deployrec.runtime.reader import Reader
@@ -29,9 +28,9 @@ class Engine:
         self.backend = load_backend("onnxruntime", bundle, threads=1)
         self.reader = Reader(self.manifest, self.backend)
         self.window = self.manifest.window
-        self.catalogue = Catalogue.read(bundle.file(ITEMS), self.manifest.num_items)
+        self.catalogue = bundle.catalogue()
         self.shelf = Shelf.of(self.catalogue)
-        self.cases = ParityCases.load(bundle.file(PARITY_CASES))
+        self.cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
         self.lock = threading.RLock()
 
     @classmethod
@@ -56,7 +55,8 @@ class Engine:
         """A whole history of at least one event from the start, in chunks; the newest window where that is all."""
         read = self.manifest.newest(np.array(rows, np.int64))
         with self.lock:
-            return _own(self.reader.encode([read], exclude=exclude))
+            moved = self.reader.encode([read])
+            return _own(Output(*self.backend.score(moved.user, exclude), moved.user, moved.state))
 
     def best(self, user: np.ndarray, exclude: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Top-k items and scores [K] for a user vector [1, D]."""

@@ -15,7 +15,6 @@ from deployrec.benchmark.report import Stage
 from deployrec.runtime.backends.base import NOTHING, load_backend
 from deployrec.runtime.backends.onnxruntime.backend import OnnxRuntimeBackend
 from deployrec.runtime.recommender import Recommender
-from deployrec.runtime.stores.base import Rows
 
 BACKEND = "onnxruntime"
 USERS, WARM_UP = 160, 40
@@ -57,8 +56,11 @@ def stages_of(entry: Entry, replay: Replay, config: BenchmarkConfig) -> list[Sta
         rows = store.read([str(user)])
         for buffer, name in bound.past:
             buffer[...] = rows.state[name]
-        after = [record._replace(version=record.version + 1) for record in rows.records]
-        store.write([str(user)], Rows(after, rows.user, rows.window, bound.answer.state))
+        after = rows.take([0])
+        after.version[...] += 1
+        for name, tensor in after.state.items():
+            tensor[...] = bound.answer.state[name]
+        store.write([str(user)], after)
 
     score = backend.bound_score
     times: dict[str, list[float]] = {name: [] for name in ("request", "graph", "score", "state", "warm")}

@@ -2,36 +2,69 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deployrec.bundle.manifest import ITEM_TABLE, MANIFEST, SCHEMA_VERSION, Manifest, bundle_id, manifest_digest
-from deployrec.errors import BundleError
-from deployrec.files import atomic_write, canonical_json, first_line, sha256_file
+from deployrec.bundle.catalogue import Catalogue
+from deployrec.bundle.graph_file import External, GraphFile, Value
+from deployrec.bundle.manifest import (
+    ITEM_TABLE,
+    ITEMS,
+    MANIFEST,
+    SCHEMA_VERSION,
+    SIGNATURE,
+    GraphTensor,
+    Manifest,
+    bundle_id,
+    manifest_digest,
+    state_id,
+)
+from deployrec.errors import BundleError, ConfigError
+from deployrec.files import atomic_write, canonical_json, first_line, open_regular, sha256_file
 
 __all__ = ["Bundle", "Manifest", "bundle_id", "seal"]
 
 
+BLOCK = 2**20
+"""Bytes read and hashed at a time: they stay in the processor's cache."""
+MOST_MANIFEST = 2**24
+
+
 @dataclass(frozen=True, repr=False)
 class Bundle:
-    """A folder whose manifest and, where checked, whose every file has been found as export wrote it."""
+    """A folder whose manifest and, where checked, whose every file has been found as export wrote it.
+
+    What is served is what was checked: `read`, `item_table` and `catalogue` hand out the very bytes they compared with
+    the manifest, so that a file changed under a running process is refused or changes nothing.
+    """
 
     path: Path
     manifest: Manifest
 
     @classmethod
-    def open(cls, path: str | Path, check: bool = True) -> Bundle:
-        """Reads the manifest and compares the size and digest of every file (`check=False`: the manifest only).
+    def open(cls, path: str | Path, check: bool = True, trusted: Sequence[str | Path] | None = None) -> Bundle:
+        """Reads the manifest and compares the size and digest of every file, and what the graphs say of themselves
+        (`check=False`: the manifest only; each file is compared when it is read).
 
-        Files that the manifest does not name are never read; `stray_files` lists them.
-        Raises BundleError for a missing, truncated or edited file and for a bundle of a newer schema.
+        Files that the manifest does not name are never read; `stray_files` lists them. trusted: public keys (PEM
+        files), one of which must have signed the bundle; without it, the digests prove only that the files are those
+        that the manifest names, whoever wrote it. Raises BundleError for a missing, truncated or edited file, for a
+        bundle of a newer schema, and for one that no trusted key has signed.
         """
+        if not isinstance(path, str | Path):
+            raise ConfigError(f"expected a bundle's folder; got {type(path).__name__}; pass its path")
         bundle = cls(Path(path), _read_manifest(Path(path)))
+        if trusted is not None:
+            from deployrec.bundle.signing import check_signature
+
+            check_signature(bundle, trusted)
         if check:
             bundle.check_files()
         return bundle
@@ -45,39 +78,107 @@ class Bundle:
         )
 
     def file(self, name: str) -> Path:
-        """Path of a file that the manifest names."""
+        """Path of a file that the manifest names, for tools that open files themselves."""
         if name not in self.manifest.files:
             raise BundleError(f"expected '{name}' in the bundle {self.path}; got no such file; export it again")
         return self.path / name
 
+    def read(self, name: str) -> bytes:
+        """A file's content, compared with the manifest; raises BundleError for any other."""
+        return self._content(name).tobytes()
+
     def item_table(self) -> np.ndarray:
-        """The item vectors that all graphs share, float32 [N + 1, D] with zeros in row 0."""
-        return np.fromfile(self.file(ITEM_TABLE), np.float32).reshape(self.manifest.num_items + 1, self.manifest.dim)
+        """The item vectors that all graphs share, float32 [N + 1, D] with zeros in row 0; not to be written to."""
+        content = self._content(ITEM_TABLE)
+        shape = (self.manifest.num_items + 1, self.manifest.dim)
+        if content.nbytes != 4 * shape[0] * shape[1]:
+            raise BundleError(
+                f"expected {self.file(ITEM_TABLE)} with {shape[0]:,} x {shape[1]:,} numbers; got {content.nbytes:,} "
+                "bytes; export the bundle again"
+            )
+        table = content.view(np.float32).reshape(shape)
+        table.flags.writeable = False
+        return table
+
+    def catalogue(self) -> Catalogue:
+        """The items by row, read from items.csv."""
+        catalogue = Catalogue.parse(self.read(ITEMS), self.file(ITEMS), self.manifest.num_items)
+        if catalogue.item_rows() != self.manifest.item_rows:
+            raise BundleError(
+                f"expected the items of {self.file(ITEMS)} as the graphs number them; got others; export it again"
+            )
+        return catalogue
+
+    def graph(self, name: str) -> tuple[bytes, tuple[str, ...]]:
+        """The ONNX file of a graph, and the names of the initializers that are the item table.
+
+        Raises BundleError where it has other inputs or outputs than the manifest says, needs another file than
+        items.bin, or has operators that export never writes (see `GraphFile.read`).
+        """
+        signature = self.manifest.graphs[name]
+        path, content = self.file(signature.file), self.read(signature.file)
+        try:
+            found = GraphFile.read(content)
+        except ValueError as error:
+            raise BundleError(
+                f"expected the {name} graph in {path}; got {first_line(error)}; export it again"
+            ) from None
+        for side, described in (("inputs", signature.inputs), ("outputs", signature.outputs)):
+            expected, got = ({_axes(tensor) for tensor in tensors} for tensors in (described, getattr(found, side)))
+            if expected != got:
+                raise BundleError(
+                    f"expected the {side} {_and(expected - got)} in {path}; got {_and(got - expected)}; export it again"
+                )
+        shape = (self.manifest.num_items + 1, self.manifest.dim)
+        table = External("", ITEM_TABLE, 0, 4 * shape[0] * shape[1], "float32", shape)
+        for tensor in found.external:
+            if tensor._replace(name="") != table:
+                raise BundleError(
+                    f"expected no numbers outside {path} but those of {ITEM_TABLE}, float32 {list(shape)}; got "
+                    f"{tensor.dtype} {list(tensor.shape)} of '{tensor.name}' in '{tensor.location}'; export it again"
+                )
+        return content, tuple(tensor.name for tensor in found.external)
 
     def check_files(self) -> None:
         """Raises BundleError at the first file that is not what the manifest says."""
-        for name, expected in self.manifest.files.items():
-            path = self.path / name
-            if not path.is_file():
-                raise BundleError(f"expected {path}; got no such file; copy or export the bundle again")
-            size = path.stat().st_size
-            if size != expected.bytes:
-                raise BundleError(
-                    f"expected {path} with {expected.bytes:,} bytes; got {size:,}; copy or export the bundle again"
-                )
-            if sha256_file(path) != expected.sha256:
-                raise BundleError(f"expected {path} as export wrote it; got edited bytes; copy or export it again")
+        for name in self.manifest.files:
+            self._content(name, keep=False)
+        for name in self.manifest.graphs:
+            self.graph(name)
 
     def stray_files(self) -> list[str]:
         """Files in the folder that are no part of the bundle."""
         return sorted(set(_files_in(self.path)) - set(self.manifest.files))
 
+    def _content(self, name: str, keep: bool = True) -> np.ndarray:
+        """The bytes of a file, uint8, read once and compared as they were read; without `keep` only compared."""
+        path, expected, digest = self.file(name), self.manifest.files[name], hashlib.sha256()
+        try:
+            with open_regular(path) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size != expected.bytes:
+                    raise BundleError(
+                        f"expected {path} with {expected.bytes:,} bytes; got {size:,}; copy or export the bundle again"
+                    )
+                content = np.empty(size if keep else min(size, BLOCK), np.uint8)
+                filled = 0
+                while count := file.readinto(content.data[filled : filled + BLOCK]):
+                    digest.update(content.data[filled : filled + count])
+                    filled += count if keep else 0
+        except OSError as error:
+            got = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+            raise BundleError(f"expected {path}; got {got}; copy or export the bundle again") from None
+        if digest.hexdigest() != expected.sha256:
+            raise BundleError(f"expected {path} as export wrote it; got edited bytes; copy or export it again")
+        return content
+
 
 def seal(folder: str | Path, document: Mapping[str, Any]) -> Manifest:
-    """Ends the writing of a bundle: adds every file's digest, bundle_id and digest, then writes the manifest.
+    """Ends the writing of a bundle: adds every file's digest and the three ids, then writes the manifest.
 
     `document` holds all other manifest fields (schema_version may be left out). Sealing again after adding a file
-    keeps bundle_id; open the bundle with its checks before that, or an edited file would be sealed as genuine.
+    keeps bundle_id and state_id; open the bundle with its checks before that, or an edited file would be sealed as
+    genuine.
     """
     folder = Path(folder)
     files = {
@@ -86,7 +187,9 @@ def seal(folder: str | Path, document: Mapping[str, Any]) -> Manifest:
     }
     complete = {**document, "schema_version": SCHEMA_VERSION, "files": files}
     complete = json.loads(canonical_json(complete))
-    complete["bundle_id"] = bundle_id(complete)
+    items = folder / ITEMS
+    complete["item_rows"] = Catalogue.parse(items.read_bytes(), items, complete["model"]["num_items"]).item_rows()
+    complete["bundle_id"], complete["state_id"] = bundle_id(complete), state_id(complete)
     complete["digest"] = manifest_digest(complete)
     manifest = Manifest.from_document(complete)
     atomic_write(folder / MANIFEST, canonical_json(complete))
@@ -98,15 +201,17 @@ def _read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"expected a bundle folder at {folder}; got no such folder; run `deployrec export` first")
     path = folder / MANIFEST
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read(MOST_MANIFEST + 1)
     except OSError as error:
         got = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise BundleError(f"expected {path}; got {got}; name a folder that `deployrec export` wrote") from None
+    if len(content) > MOST_MANIFEST:
+        raise BundleError(f"expected {path} of at most {MOST_MANIFEST:,} bytes; got more; export the bundle again")
     try:
         document = json.loads(content)
         if not isinstance(document, dict):
             raise ValueError("no object")
-        manifest = Manifest.from_document(document)
         canonical = canonical_json(document).encode() == content
     except (ValueError, RecursionError) as error:
         raise BundleError(
@@ -114,9 +219,18 @@ def _read_manifest(folder: Path) -> Manifest:
         ) from None
     if not canonical:
         raise BundleError(f"expected {path} as export wrote it; got edited bytes; copy or export the bundle again")
-    return manifest
+    return Manifest.from_document(document)
+
+
+def _axes(tensor: GraphTensor | Value) -> str:
+    return f"{tensor.name} {tensor.dtype} [{', '.join(map(str, tensor.shape))}]"
+
+
+def _and(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "no others"
 
 
 def _files_in(folder: Path) -> list[str]:
+    known = (MANIFEST, SIGNATURE)
     paths = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) != MANIFEST)
+    return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) not in known)

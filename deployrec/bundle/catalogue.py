@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,26 +48,32 @@ class Catalogue:
         found = [int(row) for row in order if self.popularity[row] > 0]
         return found, [math.log(int(self.popularity[row]) / total) for row in found]
 
+    def item_rows(self) -> str:
+        """Hex digest of which item is which row."""
+        return hashlib.sha256(json.dumps(self.item_ids).encode()).hexdigest()
+
     @classmethod
-    def read(cls, path: str | Path, num_items: int) -> Catalogue:
-        """Reads items.csv; raises BundleError where it does not hold `num_items` distinct items."""
+    def parse(cls, content: bytes, path: Path, num_items: int) -> Catalogue:
+        """Reads the bytes of items.csv; raises BundleError, which names `path`, where it does not hold `num_items`
+        distinct items with their numbers of events."""
         ids, titles, popularity = [""], [""], [0]
         same: dict[str, str] = {}
         try:
-            with open(path, newline="", encoding="utf-8") as file:
-                reader = csv.reader(file)
-                header = next(reader, [])
-                if header[:3] != COLUMNS:
-                    raise ValueError(f"the columns {','.join(header)}")
-                columns = {name: [""] for name in header[3:]}
-                for item_id, title, count, *values in reader:
-                    ids.append(item_id)
-                    titles.append(title)
-                    popularity.append(int(count))
-                    for column, value in zip(columns.values(), values, strict=True):
-                        # Genres and years are few texts in many places: each is kept once.
-                        column.append(same.setdefault(value, value))
-        except (OSError, ValueError, csv.Error) as error:
+            reader = csv.reader(io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline=""))
+            header = next(reader, [])
+            if header[:3] != COLUMNS:
+                raise ValueError(f"the columns {','.join(header)}")
+            columns = {name: [""] for name in header[3:]}
+            for item_id, title, count, *values in reader:
+                ids.append(item_id)
+                titles.append(title)
+                popularity.append(int(count))
+                for column, value in zip(columns.values(), values, strict=True):
+                    # Genres and years are few texts in many places: each is kept once.
+                    column.append(same.setdefault(value, value))
+            if min(popularity) < 0 or sum(popularity) >= 2**63:
+                raise ValueError("a popularity below 0 or beyond what 64 bits hold")
+        except (ValueError, csv.Error) as error:
             raise BundleError(
                 f"expected {','.join(COLUMNS)} in {path}; got {first_line(error)}; export the bundle again"
             ) from None

@@ -13,17 +13,26 @@ from typing import Any
 import numpy as np
 
 from deployrec.errors import BundleError
-from deployrec.files import sha256_json
-from deployrec.state import StateSpec
+from deployrec.files import canonical_json, sha256_json
+from deployrec.state import StateSpec, StateTensor
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "model.sig"
+"""Beside the manifest, and in nobody's digest; see deployrec.bundle.signing."""
 WEIGHTS = "weights.safetensors"
 ITEMS = "items.csv"
 ITEM_TABLE = "items.bin"
 PARITY = "parity.json"
 PARITY_CASES = "parity_cases.npz"
 GRAPHS = ("step", "encode", "score")
+
+MOST_ITEMS = 2**31 - 2
+"""Records hold item rows as int32."""
+MOST_SIZE = 2**20
+"""Of a vector, an axis or a chunk: far beyond any model, and no number that memory is lost on."""
+MOST_STATE = 2**26
+"""Numbers in one user's state."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,9 @@ class Manifest:
     """The content of manifest.json; `document` is the JSON value itself, with fields that only a writer knows."""
 
     bundle_id: str
+    """names what decides an answer; see `bundle_id`"""
+    state_id: str
+    """names what a stored state depends on; see `state_id`"""
     digest: str
     created: str
     model: dict[str, Any]
@@ -66,8 +78,15 @@ class Manifest:
     data: dict[str, Any]
     training: dict[str, Any]
     versions: dict[str, Any]
+    item_rows: str
+    """digest of which item is which row; see `Catalogue.item_rows`"""
     files: dict[str, FileDigest]
     document: dict[str, Any]
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of manifest.json."""
+        return canonical_json(self.document).encode()
 
     @property
     def num_items(self) -> int:
@@ -101,49 +120,67 @@ class Manifest:
             raise BundleError(f"expected {MANIFEST} as export wrote it; got edited content; export the bundle again")
         files = {name: _digest(name, entry) for name, entry in _field(document, "files", dict).items()}
         model = _field(document, "model", dict)
-        for name, kind in (("key", str), ("config", dict), ("num_items", int), ("dim", int)):
+        for name, kind in (("key", str), ("config", dict)):
             _field(model, name, kind, "model.")
+        _whole(model, "num_items", MOST_ITEMS, "model.")
+        _whole(model, "dim", MOST_SIZE, "model.")
+        data, training = _field(document, "data", dict), _field(document, "training", dict)
+        _check_data(data)
+        _check_metrics(training.get("metrics"))
         manifest = cls(
             bundle_id=_field(document, "bundle_id", str),
+            state_id=_field(document, "state_id", str),
             digest=digest,
             created=_field(document, "created", str),
             model=model,
             state=_state(_field(document, "state", dict)),
             graphs={name: _graph(name, entry) for name, entry in _field(document, "graphs", dict).items()},
-            opset=_field(document, "opset", int),
-            top_k=_field(document, "top_k", int),
-            encode_chunk=_field(document, "encode_chunk", int),
-            data=_field(document, "data", dict),
-            training=_field(document, "training", dict),
+            opset=_whole(document, "opset", MOST_SIZE),
+            top_k=_whole(document, "top_k", MOST_SIZE),
+            encode_chunk=_whole(document, "encode_chunk", MOST_SIZE),
+            data=data,
+            training=training,
             versions=_field(document, "versions", dict),
+            item_rows=_field(document, "item_rows", str),
             files=files,
             document=document,
         )
         for graph in ("encode", "score"):
             if graph not in manifest.graphs:
                 raise BundleError(f"expected a graph '{graph}' in {MANIFEST}; got none; export the bundle again")
-        for file in (*(graph.file for graph in manifest.graphs.values()), WEIGHTS, ITEMS):
+        for file in _deciding(document):
             if file not in files:
                 raise BundleError(f"expected '{file}' in {MANIFEST} files; got none; export the bundle again")
-        if manifest.bundle_id != bundle_id(document):
-            raise BundleError("expected bundle_id to match model, state, weights and items; got another; export again")
+        _check_state_in_graphs(manifest)
+        if manifest.bundle_id != bundle_id(document) or manifest.state_id != state_id(document):
+            raise BundleError(
+                f"expected bundle_id and state_id of what {MANIFEST} lists; got others; export the bundle again"
+            )
         return manifest
 
 
 def bundle_id(document: dict[str, Any]) -> str:
-    """Names what a stored state depends on: schema, model, state layout, weights and items; engines do not count.
+    """Names everything that decides an answer: model, state layout, graphs and what they read, weights, items.
 
-    `document` holds schema_version, model, state and files (with the digests of weights.safetensors and items.csv).
+    An engine, the certificate and a signature do not count. `document` holds the manifest's own fields.
     """
-    return sha256_json(
-        {
-            "schema_version": document["schema_version"],
-            "model": document["model"],
-            "state": document["state"],
-            "weights": document["files"][WEIGHTS]["sha256"],
-            "items": document["files"][ITEMS]["sha256"],
-        }
-    )
+    named = ("schema_version", "model", "state", "graphs", "opset", "encode_chunk")
+    files = {file: document["files"][file]["sha256"] for file in _deciding(document)}
+    return sha256_json({**{name: document[name] for name in named}, "files": files})
+
+
+def state_id(document: dict[str, Any]) -> str:
+    """Names what a stored state depends on: model and its configuration, state layout, weights, item table, and which
+    item is which row. Bundles that differ elsewhere, such as in titles or popularity, take each other's states."""
+    named = ("schema_version", "model", "state", "item_rows")
+    window = None if "step" in document["graphs"] else document["encode_chunk"]
+    files = {file: document["files"][file]["sha256"] for file in (WEIGHTS, ITEM_TABLE)}
+    return sha256_json({**{name: document[name] for name in named}, "window": window, "files": files})
+
+
+def _deciding(document: dict[str, Any]) -> list[str]:
+    """The files that decide an answer."""
+    return sorted({*(graph["file"] for graph in document["graphs"].values()), ITEM_TABLE, WEIGHTS, ITEMS})
 
 
 def manifest_digest(document: dict[str, Any]) -> str:
@@ -161,34 +198,109 @@ def _field(document: dict[str, Any], name: str, kind: type, where: str = "") -> 
     return value
 
 
-def _state(document: dict[str, Any]) -> StateSpec:
+def _whole(document: dict[str, Any], name: str, most: int, where: str = "", least: int = 1) -> int:
+    value = _field(document, name, int, where)
+    if not least <= value <= most:
+        raise BundleError(
+            f"expected {MANIFEST} field '{where}{name}' from {least} to {most:,}; got {_short(value)}; "
+            "export the bundle again"
+        )
+    return int(value)
+
+
+def _check_data(data: dict[str, Any]) -> None:
+    for name in ("name", "digest"):
+        _field(data, name, str, "data.")
+    for name in ("num_users", "num_items", "num_events"):
+        _whole(data, name, 2**63 - 1, "data.", least=0)
+
+
+def _check_metrics(metrics: Any) -> None:
+    """A training's figures are texts to print: split -> rows -> scorer -> kind -> metric -> number."""
     try:
-        return StateSpec.from_dict(document)
-    except (KeyError, TypeError) as error:
-        raise BundleError(f"expected a state layout in {MANIFEST}; got a broken one ({error}); export again") from None
+        for figures in () if metrics is None else metrics.values():
+            for kinds in figures.get("rows", {}).values() if isinstance(figures, dict) else ():
+                for kind in ("masked", "unmasked"):
+                    if not all(isinstance(kinds[kind][metric], int | float) for metric in ("hr@10", "ndcg@10")):
+                        raise TypeError("text for a number")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"expected the figures of a training in {MANIFEST}; got others ({error}); export the bundle again"
+        ) from None
+
+
+def _state(document: dict[str, Any]) -> StateSpec:
+    tensors = tuple(
+        _tensor(entry, f"state.tensors[{n}].") for n, entry in enumerate(_field(document, "tensors", list, "state."))
+    )
+    exact_up_to = None if document.get("exact_up_to") is None else _whole(document, "exact_up_to", MOST_ITEMS, "state.")
+    if any(isinstance(axis, str) for t in tensors for axis in t.shape) or any(t.dtype != "float32" for t in tensors):
+        raise BundleError(f"expected state tensors of float32 and fixed shapes in {MANIFEST}; got others; export again")
+    spec = StateSpec(tuple(StateTensor(t.name, tuple(map(int, t.shape)), t.dtype) for t in tensors), exact_up_to)
+    if spec.floats > MOST_STATE or len({tensor.name for tensor in tensors}) < len(tensors):
+        raise BundleError(
+            f"expected state tensors of different names and {MOST_STATE:,} numbers at most in {MANIFEST}; got "
+            f"{_short(spec.floats)} numbers in {len(tensors)} tensors; export the bundle again"
+        )
+    return spec
 
 
 def _graph(name: str, document: Any) -> Graph:
     if name not in GRAPHS or not isinstance(document, dict):
         raise BundleError(f"expected graphs {', '.join(GRAPHS)} in {MANIFEST}; got '{name}'; export the bundle again")
     where = f"graphs.{name}."
-    try:
-        inputs, outputs = (
-            tuple(GraphTensor(t["name"], t["dtype"], tuple(t["shape"])) for t in _field(document, side, list, where))
-            for side in ("inputs", "outputs")
-        )
-    except (KeyError, TypeError) as error:
-        raise BundleError(
-            f"expected name, dtype and shape of each tensor in {where}; got {error}; export again"
-        ) from None
+    inputs, outputs = (
+        tuple(_tensor(t, f"{where}{side}[{n}].") for n, t in enumerate(_field(document, side, list, where)))
+        for side in ("inputs", "outputs")
+    )
     return Graph(_field(document, "file", str, where), inputs, outputs)
+
+
+def _tensor(document: Any, where: str) -> GraphTensor:
+    if not isinstance(document, dict):
+        raise BundleError(f"expected name, dtype and shape of {where[:-1]} in {MANIFEST}; got none; export again")
+    shape = _field(document, "shape", list, where)
+    for axis in shape:
+        if not (isinstance(axis, str) or (type(axis) is int and 1 <= axis <= MOST_ITEMS)):
+            raise BundleError(
+                f"expected axes of {where}shape in {MANIFEST} as names or numbers from 1; got {_short(axis)}; "
+                "export the bundle again"
+            )
+    return GraphTensor(_field(document, "name", str, where), _field(document, "dtype", str, where), tuple(shape))
+
+
+def _check_state_in_graphs(manifest: Manifest) -> None:
+    """Every graph that takes or gives states takes or gives all of them, in their shapes."""
+    for name, graph in manifest.graphs.items():
+        for side, kind in ((graph.inputs, "past"), (graph.outputs, "present")):
+            found = {t for t in side if t.name.startswith(f"{kind}.")}
+            expected = {GraphTensor(getattr(t, kind), t.dtype, ("B", *t.shape)) for t in manifest.state.tensors}
+            if found != (set() if name == "score" else expected):
+                raise BundleError(
+                    f"expected the {kind} tensors of graphs.{name} as {MANIFEST} describes the state; got others; "
+                    "export the bundle again"
+                )
 
 
 def _digest(name: str, document: Any) -> FileDigest:
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or name != str(path) or name == MANIFEST:
+    if (
+        not name
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or name != str(path)
+        or name in (MANIFEST, SIGNATURE)
+    ):
         raise BundleError(f"expected file names inside the bundle; got '{name}'; export the bundle again")
+    if "\0" in name:
+        raise BundleError("expected file names inside the bundle; got one with a NUL; export the bundle again")
     if not isinstance(document, dict):
         raise BundleError(f"expected sha256 and bytes of '{name}' in {MANIFEST}; got neither; export the bundle again")
     where = f"files.{name}."
-    return FileDigest(_field(document, "sha256", str, where), _field(document, "bytes", int, where))
+    return FileDigest(_field(document, "sha256", str, where), _whole(document, "bytes", 2**63 - 1, where, least=0))
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from collections.abc import Mapping
@@ -106,16 +107,16 @@ class ParityCases:
             np.savez_compressed(file, **arrays)
 
     @classmethod
-    def load(cls, path: str | Path) -> ParityCases:
-        """Reads what `save` wrote, without unpickling; raises BundleError for anything else."""
+    def parse(cls, content: bytes, path: Path) -> ParityCases:
+        """Reads the bytes that `save` wrote, without unpickling; raises BundleError, which names `path`, for others."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             state = {
                 name.removeprefix("state."): arrays.pop(name) for name in list(arrays) if name.startswith("state.")
             }
             return cls(**{**arrays, "item_l1_max": float(arrays["item_l1_max"])}, state=state)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise BundleError(
                 f"expected parity cases in {path}; got a broken file ({first_line(error)}); export again"
             ) from None

@@ -9,12 +9,26 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from deployrec.progress import Progress, working
+from deployrec.text import printable
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class SafeConsole(Console):
+    """Prints control characters of titles, ids, paths and messages as escapes; colours and cursor moves are its own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(printable(segment.text, lines=True), segment.style)
+
+
+out = SafeConsole(highlight=False)
+err = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 say = partial(out.print, soft_wrap=True, markup=False)
 """One line of plain text, never wrapped."""
 

@@ -66,7 +66,8 @@ def write(
     if model is not None:
         discovery.check("models", model)
     with doing(TRAINING):
-        from deployrec.export.bundle import check_target, check_top_k, export_bundle
+        from deployrec.bundle.writing import check_target
+        from deployrec.export.bundle import check_top_k, export_bundle
         from deployrec.models import class_spec, model_class
         from deployrec.training.runs import DataSource, Run, newest_finished
         from deployrec.training.train import train
@@ -121,8 +122,6 @@ def write(
 def print_report(report: ExportReport) -> None:
     """The certificate in one line, the files, a step's latency on this machine, and what to do next."""
     from deployrec.benchmark import step_latency
-    from deployrec.bundle.catalogue import Catalogue
-    from deployrec.bundle.manifest import ITEMS
     from deployrec.export.parity import LONGEST
 
     bundle = report.bundle
@@ -150,7 +149,7 @@ def print_report(report: ExportReport) -> None:
         f"p99, {reach}; state {state.bytes / 1024:.1f} KiB a user.",
         soft_wrap=True,
     )
-    items = Catalogue.read(bundle.file(ITEMS), bundle.manifest.num_items).item_ids[1:4]
+    items = bundle.catalogue().item_ids[1:4]
     path = shlex.quote(str(bundle.path))
     say("\nNext:")
     for verb in (f"recommend {path} {history_option(items)}", f"verify {path}", f"info {path}"):

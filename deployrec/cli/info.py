@@ -13,9 +13,10 @@ from rich.table import Table
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import PARITY, GraphTensor, Manifest
-from deployrec.cli.console import err
+from deployrec.cli.console import err, say
 from deployrec.cli.console import out as console
-from deployrec.files import canonical_json
+from deployrec.errors import BundleError
+from deployrec.files import canonical_json, first_line
 from deployrec.progress import working
 
 
@@ -34,7 +35,7 @@ def info(
     with working(err, f"checking {bundle}"):
         opened = Bundle.open(bundle)
     if as_json:
-        typer.echo(canonical_json(opened.manifest.document), nl=False)
+        say(canonical_json(opened.manifest.document), end="")
         return
     manifest = opened.manifest
     console.print(_summary(opened))
@@ -55,6 +56,7 @@ def _summary(bundle: Bundle) -> Table:
     data, training = manifest.data, manifest.training
     return _table(
         ("bundle", manifest.bundle_id),
+        ("states", manifest.state_id),
         ("created", manifest.created),
         ("model", f"{manifest.model['key']}  {_pairs(manifest.model['config'])}"),
         ("items", f"{manifest.num_items:,}, vectors of {manifest.dim}"),
@@ -90,8 +92,13 @@ def _state_line(manifest: Manifest) -> str:
 
 def _certificate(bundle: Bundle) -> str:
     """The line that sums up parity.json."""
-    rows = json.loads(bundle.file(PARITY).read_text()).get("comparisons", [])
-    failed = sum(not row["passed"] for row in rows)
+    try:
+        rows = json.loads(bundle.read(PARITY)).get("comparisons", [])
+        failed = sum(not row["passed"] for row in rows)
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise BundleError(
+            f"expected comparisons in {bundle.file(PARITY)}; got {first_line(error)}; export the bundle again"
+        ) from None
     return f"{len(rows)} comparisons, {failed} failed"
 
 

@@ -21,11 +21,13 @@ from deployrec.cli.export import export
 from deployrec.cli.info import info
 from deployrec.cli.models import models
 from deployrec.cli.recommend import recommend
+from deployrec.cli.sign import sign
 from deployrec.cli.train import train
 from deployrec.cli.verify import verify
 from deployrec.errors import DeployrecError
 from deployrec.extras import missing_extra
 from deployrec.files import first_line
+from deployrec.text import printable
 
 
 class _InterruptedError(Exception):
@@ -50,7 +52,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(build.app, name="build")
-for verb in (train, evaluate, export, verify, info, recommend, models, bench, demo):
+for verb in (train, evaluate, export, verify, sign, info, recommend, models, bench, demo):
     app.command()(verb)
 
 
@@ -97,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _stop(text: str, code: int) -> int:
-    err.print(f"deployrec: {text}", markup=False)
+    err.print(printable(f"deployrec: {text}"), markup=False)
     return code
 
 

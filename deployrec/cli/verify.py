@@ -20,18 +20,27 @@ QUANTITIES = ("user", "state", "top-k", "scores")
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
     backend: Annotated[str, typer.Option(help="Which backend runs the graphs.")] = "onnxruntime",
+    trusted: Annotated[
+        list[Path] | None, typer.Option(help="Public key (PEM) that must have signed the bundle; repeat: or another.")
+    ] = None,
 ) -> None:
     """Check every file's digest and rerun the parity certificate's cases; exit code 1 if a gate fails.
 
     examples:
 
       deployrec verify bundles/glintru
+
+      deployrec verify bundles/glintru --trusted key.pub
     """
     with doing(f"verifying {bundle}") as progress:
-        report = verify_bundle(bundle, backend, progress=progress)
+        report = verify_bundle(bundle, backend, trusted=trusted or None, progress=progress)
     manifest = report.bundle.manifest
     sealed = f"{bundle}: {len(manifest.files)} files as export wrote them (bundle {manifest.bundle_id[:12]})"
     console.print(sealed, soft_wrap=True, markup=False)
+    if trusted:
+        console.print(f"signed by {' or '.join(map(str, trusted))}", soft_wrap=True, markup=False)
+    else:
+        console.print("the digests do not say who made it (see --trusted)", style="dim", soft_wrap=True, markup=False)
     for name in report.stray_files:
         console.print(f"note: {name} is no part of the bundle and is never read", markup=False)
     console.print(_table(report))

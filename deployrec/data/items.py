@@ -17,12 +17,16 @@ from deployrec.data.sources import COMPRESSED, PARQUET
 from deployrec.data.table import LINE, PART, BadRows, Table
 from deployrec.errors import DataError
 from deployrec.files import atomic_file
+from deployrec.text import UNSEEN, printable
 
 FORMATS = {
     ".csv": TextFormat((",", ";", "\t", "|"), "csv"),
     ".tsv": TextFormat(("\t",), "tsv"),
     ".item": TextFormat(("\t",), typed=True),
 }
+ITEM = "item_id"
+MOST_TEXT = 100_000
+"""Characters: Python's csv reads no more than 131,072 in a field."""
 IN_MEMORY = "the frame of items"
 OWN = ("item_id", "title", "popularity")
 """The first columns of items.csv; a file of items has no say in the last."""
@@ -117,10 +121,25 @@ def facts_of(frame: pl.DataFrame, id_column: str = "item_id") -> ItemFacts:
 def write_items(items: pl.DataFrame, path: str | Path) -> None:
     """Write `Dataset.items` as UTF-8 CSV, through a temporary file: `path` holds all of it or is untouched.
 
-    Text is always quoted, so that an id like "007" or an empty one stays what it is. `Catalogue.read` reads it.
+    Text is always quoted, so that an id like "007" or an empty one stays what it is; control characters of titles and
+    further columns become escapes. `Catalogue.parse` reads it. Raises DataError for a text too long for CSV readers.
     """
+    for column in items.select(pl.col(pl.String)):
+        longest = column.str.len_chars().arg_max()
+        if longest is not None and len(column[longest]) > MOST_TEXT:
+            raise DataError(
+                f"expected texts of at most {MOST_TEXT:,} characters in '{column.name}'; got {len(column[longest]):,} "
+                f"for item {printable(items[ITEM][longest][:40])!r}; shorten it"
+            )
+    shown = [pl.col(name).map_elements(printable, pl.String) for name in _with_control_characters(items)]
     with atomic_file(path) as file:
-        items.write_csv(file, quote_style="non_numeric")
+        items.with_columns(shown).write_csv(file, quote_style="non_numeric")
+
+
+def _with_control_characters(items: pl.DataFrame) -> list[str]:
+    """Columns that a reader may be shown, where their texts hold what cannot be."""
+    texts = items.select(pl.col(pl.String).exclude(ITEM))
+    return [column.name for column in texts if column.str.contains(UNSEEN).any()]
 
 
 def _open(source: Any, item: str) -> tuple[str, list[str], Callable[[Wanted, BadRows], Table]]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import distributions
@@ -17,14 +13,15 @@ import torch
 from safetensors.torch import save
 
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import ITEMS, MANIFEST, PARITY, PARITY_CASES, WEIGHTS, Graph
+from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, WEIGHTS, Graph
 from deployrec.bundle.parity import Comparison
+from deployrec.bundle.writing import check_target, writing
 from deployrec.data import Dataset, write_items
-from deployrec.errors import BundleError, ConfigError, ParityError
+from deployrec.errors import ConfigError, ParityError
 from deployrec.export.graphs import write_graphs
 from deployrec.export.onnx_ops import OPSET
 from deployrec.export.parity import ENCODE_CHUNK, choose_histories, compare_torch, reference_cases
-from deployrec.files import atomic_write, canonical_json, check_writable
+from deployrec.files import atomic_write, canonical_json
 from deployrec.models import SequentialRecommender, identity
 from deployrec.progress import Progress, silent
 from deployrec.runtime.verify import VerifyReport, compare_graphs
@@ -71,7 +68,7 @@ def export_bundle(
     check_target(out, force)
     check_weights(model)
     model, top_k = model.cpu().float().eval(), min(top_k, model.num_items)
-    with _staging(out) as folder, torch.no_grad():
+    with writing(out, force) as folder, torch.no_grad():
         atomic_write(folder / WEIGHTS, save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
         write_items(dataset.items, folder / ITEMS)
         graphs = write_graphs(model, folder, top_k, progress)
@@ -85,7 +82,6 @@ def export_bundle(
         comparisons += compare_graphs(Bundle.open(folder), cases, progress=progress)
         _certify(comparisons, folder, out)
         seal(folder, document)
-        _move(folder, out)
     return ExportReport(Bundle.open(out), comparisons)
 
 
@@ -132,15 +128,6 @@ def check_top_k(top_k: int) -> None:
         raise ConfigError(f"expected top_k from 1 to {MOST_TOP_K}; got {top_k!r}; ask for fewer items")
 
 
-def check_target(out: Path, force: bool) -> None:
-    """Raises ConfigError if `out` cannot become a bundle: asked before any long work."""
-    check_writable(out.parent, "--out")
-    if out.exists() and not force:
-        raise ConfigError(f"expected a new folder; got {out}, which exists; pass --force to replace it")
-    if out.exists() and not (out / MANIFEST).is_file():
-        raise ConfigError(f"expected a bundle to replace; got {out}, which is none; pass another --out")
-
-
 def check_weights(model: SequentialRecommender) -> None:
     """Raises ConfigError for a weight that is NaN or infinite."""
     for name, tensor in model.state_dict().items():
@@ -166,44 +153,6 @@ def _certify(comparisons: list[Comparison], folder: Path, out: Path) -> None:
             f"for {worst.quantity} in {worst.case} ({len(failed)} of {len(comparisons)} failed); read {target}"
         )
     atomic_write(folder / PARITY, report)
-
-
-@contextmanager
-def _staging(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` that is gone afterwards whatever happens; one that a killed export left goes too."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for left in out.parent.glob(f".{out.name}.export-*"):
-            if not _runs(int(left.name.rpartition("-")[2].partition(".")[0])):
-                shutil.rmtree(left)
-        prefix = f".{out.name}.export-{os.getpid()}."
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=out.parent, ignore_cleanup_errors=True) as name:
-            folder = Path(name) / out.name
-            folder.mkdir()
-            yield folder
-    except OSError as error:
-        raise BundleError(f"expected to write {out}; got '{error}'; free disk space or pass another --out") from error
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _move(folder: Path, out: Path) -> None:
-    """Renames the finished bundle to `out`; an older one steps aside first, so that one of the two always stands."""
-    if out.exists():
-        old = folder.with_name("replaced")
-        out.rename(old)
-        folder.rename(out)
-        shutil.rmtree(old)
-    else:
-        folder.rename(out)
 
 
 def _versions() -> dict[str, str]:

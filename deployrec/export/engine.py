@@ -13,9 +13,10 @@ from typing import Any
 import onnx
 
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import PARITY_CASES, Graph, Manifest
+from deployrec.bundle.manifest import PARITY_CASES, FileDigest, Graph, Manifest
 from deployrec.bundle.nodes import DOMAIN
 from deployrec.bundle.parity import Comparison, ParityCases
+from deployrec.bundle.writing import writing
 from deployrec.errors import ConfigError
 from deployrec.export.half import half_products
 from deployrec.files import atomic_write, canonical_json, sha256_file
@@ -76,15 +77,15 @@ def build_engines(
         raise ConfigError(f"expected a precision of {' or '.join(PRECISIONS)}; got '{precision}'; name one of them")
     bundle = Bundle.open(path)
     sizes = profile(bundle.manifest, max_batch, max_history)
+    strays = bundle.stray_files()
     trt = import_tensorrt()
     library = load_plugins(trt, plugin)
     builder = PlanBuilder(trt)
-    # Inside the bundle's own folder, so that the last move is a rename.
-    with tempfile.TemporaryDirectory(prefix=f".{FOLDER}.", dir=bundle.path) as name:
-        folder = Path(name)
-        graphs = _write_graphs(bundle, precision, folder)
-        (folder / FOLDER).mkdir()
-        comparisons = _compare(bundle, folder) if precision == "fp16" else []
+    # A whole bundle takes the old one's place: a kill never leaves plans that the manifest does not know.
+    with tempfile.TemporaryDirectory() as scratch, writing(bundle.path, force=True) as folder:
+        _copy(bundle, folder)
+        graphs = _write_graphs(Bundle(folder, bundle.manifest), precision, Path(scratch))
+        comparisons = _compare(bundle, Path(scratch)) if precision == "fp16" else []
         built = {}
         for graph, source in graphs.items():
             started = time.perf_counter()
@@ -103,8 +104,9 @@ def build_engines(
             "parity": _worst(comparisons),
         }
         atomic_write(folder / RECORD, canonical_json(record))
-        _replace(folder / FOLDER, bundle.path / FOLDER)
-    seal(bundle.path, bundle.manifest.document)
+        seal(folder, bundle.manifest.document)
+        for name in strays:
+            shutil.copyfile(bundle.path / name, _made(folder / name))
     return EngineReport(Bundle.open(bundle.path), record, comparisons)
 
 
@@ -190,8 +192,11 @@ def _write_graphs(bundle: Bundle, precision: str, folder: Path) -> dict[str, Pat
 
 def _compare(bundle: Bundle, folder: Path) -> list[Comparison]:
     """The graphs in `folder`, run by ONNX Runtime, against the bundle's float64 reference."""
-    cases = ParityCases.load(bundle.file(PARITY_CASES))
-    files = {graph.file: bundle.manifest.files[graph.file] for graph in bundle.manifest.graphs.values()}
+    cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
+    files = {
+        graph.file: FileDigest(sha256_file(folder / graph.file), (folder / graph.file).stat().st_size)
+        for graph in bundle.manifest.graphs.values()
+    }
     return compare_graphs(Bundle(folder, replace(bundle.manifest, files=files)), cases)
 
 
@@ -200,13 +205,18 @@ def _worst(comparisons: list[Comparison]) -> dict[str, float]:
     return {row.quantity: max(r.figure for r in comparisons if r.quantity == row.quantity) for row in comparisons}
 
 
-def _replace(new: Path, old: Path) -> None:
-    if old.exists():
-        old.rename(new.with_name("replaced"))
-        new.rename(old)
-        shutil.rmtree(new.with_name("replaced"))
-    else:
-        new.rename(old)
+def _copy(bundle: Bundle, folder: Path) -> None:
+    """The bundle's files as they were checked, without its plans."""
+    for name in bundle.manifest.files:
+        if not name.startswith(f"{FOLDER}/"):
+            _made(folder / name).write_bytes(bundle.read(name))
+    (folder / FOLDER).mkdir()
+
+
+def _made(path: Path) -> Path:
+    """The path, once its folder is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _device() -> str | None:

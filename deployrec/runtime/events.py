@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import reprlib
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ Id = str | int
 Time = float | int | str | datetime | np.datetime64
 """A moment: a number in any unit of the caller's, a datetime, or ISO 8601 text. Datetimes and texts become seconds
 since 1970 in UTC, those without a time zone read as UTC."""
+MOST_SEQUENCE = 2**63 - 1
 WHOLE = 2**53
 """Below it, a float that is a whole number is that number exactly."""
 
@@ -33,7 +34,7 @@ class Outcome(int, Enum):
 
     APPLIED = "applied", 1
     DUPLICATE = "duplicate", 0
-    """an event of that id was applied before"""
+    """an event of that id, or of its sequence or a later one from its source, was applied before"""
     UNKNOWN_ITEM = "unknown item", 0
     """the catalogue does not know the item, and `on_unknown_item` is "skip"."""
 
@@ -54,35 +55,46 @@ class Outcome(int, Enum):
 
 
 class Event(NamedTuple):
-    """One interaction; user, item and event id are the caller's own ids."""
+    """One interaction; user, item and event id are the caller's own ids, None or "" where an event has no id.
+
+    sequence: the event's place in its source's order, a whole number from 0 (the offset in a partition of a log, a
+    counter of the user's); at or below the highest one of that user and source that was applied it is a duplicate.
+    source: which order that is, where there are several.
+    """
 
     user: Id
     item: Id
     event_id: Id | None = None
     time: Time | None = None
+    sequence: int | None = None
+    source: Id | None = None
 
 
 class Observation(NamedTuple):
-    """A checked event of one user: its item as a row of the item table and as the own id, its time as a number."""
+    """A checked event of one user."""
 
     row: int
+    """the item's, in the item table"""
     item: str
-    event_id: str | None = None
-    event_hash: int = 0
-    """`event_hash(event_id)`, 0 without an id"""
-    time: float | None = None
+    event_id: str | None
+    event_hash: bytes
+    """`event_hash(event_id)`, empty without an id"""
+    time: float
+    """NaN without a time"""
+    mark: tuple[str, int] | None
+    """source and sequence"""
 
 
-def event_fields(value: Any) -> tuple[Any, Any, Any, Any]:
-    """User, item, event id and time of an Event, a tuple (user, item[, event_id[, time]]) or a mapping of those names.
+def event_fields(value: Any) -> Sequence[Any]:
+    """The fields of an Event, of a tuple (user, item, ...) in its order, or of a mapping of its names.
 
     Only the form is checked, not what the fields hold; raises DataError.
     """
     kind = type(value)
     if kind is Event:
         return value
-    if kind in (tuple, list) and 2 <= len(value) <= 4:
-        return (*value, None, None)[:4]
+    if kind in (tuple, list) and 2 <= len(value) <= len(Event._fields):
+        return value
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         value = value._asdict()  # another named tuple may have its fields in another order
     if not isinstance(value, Mapping):
@@ -92,10 +104,24 @@ def event_fields(value: Any) -> tuple[Any, Any, Any, Any]:
         )
     if not {"user", "item"} <= value.keys() <= set(Event._fields):
         raise DataError(
-            "expected an event with user, item and, where known, event_id and time; "
+            "expected an event with user, item and, where known, event_id, time, sequence and source; "
             f"got {shown(list(value))}; name exactly these"
         )
-    return value["user"], value["item"], value.get("event_id"), value.get("time")
+    return Event(**value)
+
+
+def event_mark(sequence: Any, source: Any) -> tuple[str, int] | None:
+    """Source ("" for the unnamed one) and sequence of an event, None for one without; raises DataError."""
+    if sequence is None:
+        if source is None:
+            return None
+        raise DataError(f"expected a sequence of the source {shown(source)}; got none; give both or neither")
+    if not _is_whole(sequence) or not 0 <= sequence <= MOST_SEQUENCE:
+        raise DataError(
+            f"expected a sequence as a whole number from 0 to {MOST_SEQUENCE}; got {shown(sequence)}; "
+            "leave it out where there is none"
+        )
+    return "" if source is None else id_text(source, "a source"), int(sequence)
 
 
 def id_text(value: Any, what: str) -> str:
@@ -109,7 +135,7 @@ def id_text(value: Any, what: str) -> str:
             return text
     elif _is_whole(value):
         return str(int(value))
-    do = "leave it out where there is none" if what == "an event id" else "leave the event out"
+    do = "leave the event out" if what in ("a user id", "an item id") else "leave it out where there is none"
     raise DataError(f"expected {what} as text or a whole number; got {shown(value)}; {do}")
 
 
@@ -151,9 +177,14 @@ def events_of(value: object) -> list[object]:
     return _listed(value, "events", 'give a list such as [("alice", "1062"), ("bob", "661")]')
 
 
-def event_hash(event_id: str) -> int:
-    """64 bits of the id, never 0, which stands for none."""
-    return int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "little") or 1
+def users_of(value: object) -> list[object]:
+    """Users as a list; refuses text."""
+    return _listed(value, "user ids", 'give a list such as ["alice", "bob"]')
+
+
+def event_hash(event_id: str) -> bytes:
+    """64 bits of the id."""
+    return hashlib.blake2b(event_id.encode(), digest_size=8).digest()
 
 
 def shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The one reader: moves states over events, in chunks through encode or event by event through step."""
+"""The one reader: moves states over events, in chunks through encode or event by event."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from deployrec.bundle.manifest import Manifest
-from deployrec.runtime.backends.base import Backend, Output, State
+from deployrec.runtime.backends.base import Backend, State
+from deployrec.runtime.seam import Moved, TopK, moving
 
 
 class Reader:
     """Reads item rows into states. As those of a backend, arrays of an answer may be overwritten by the next call.
 
-    Histories are int64 item rows [n], oldest first, none empty; states [B, ...] by tensor name, None for zeros. The
-    top-k of an answer is that of the last run of a graph: the user's own where there is one user, and `exclude`.
+    Histories are int64 item rows [n], oldest first, none empty; states [B, ...] by tensor name, None for zeros.
     """
 
     def __init__(self, manifest: Manifest, backend: Backend) -> None:
         self.manifest = manifest
-        self.backend = backend
+        self.backend = moving(backend, manifest.top_k)
         self.window = manifest.window
         self.has_step = "step" in manifest.graphs
 
@@ -28,37 +28,61 @@ class Reader:
         read from the start."""
         return not self.window or (self.has_step and num_events <= self.window)
 
-    def encode(
-        self, histories: Sequence[np.ndarray], state: State | None = None, exclude: np.ndarray | None = None
-    ) -> Output:
+    def encode(self, histories: Sequence[np.ndarray], state: State | None = None) -> Moved:
         """After the histories, each carried on from its state: the encode graph over one chunk of every unfinished
-        history at a time. exclude [B, E], None for no top-k."""
+        history at a time."""
         state = self.manifest.state.zeros(len(histories)) if state is None else state
         chunk = self.manifest.encode_chunk
         if max(map(len, histories)) <= chunk:
-            return self.backend.encode(*_padded(histories), exclude, state)
+            return self.backend.encode(*_padded(histories), state)
         order = _longest_first(histories)
         answer = _Answer(self.manifest, state, order)
         for begin in range(0, len(histories[order[0]]), chunk):
             parts = [part for place in order if len(part := histories[place][begin : begin + chunk])]
-            past = answer.past(len(parts))
-            left = None if exclude is None else exclude[order[: len(parts)]]
-            answer.take(self.backend.encode(*_padded(parts), left, past))
+            answer.take(0, self.backend.encode(*_padded(parts), answer.past(0, len(parts))))
         return answer.in_order()
 
-    def steps(self, histories: Sequence[np.ndarray], state: State | None = None) -> Output:
-        """The same through the step graph, one event of every unfinished history at a time; without a top-k."""
+    def steps(self, histories: Sequence[np.ndarray], state: State | None = None) -> Moved:
+        """The same event by event, one of every unfinished history at a time."""
+        return self._waves(histories, state, None, 0)[0]
+
+    def steps_and_lists(
+        self, histories: Sequence[np.ndarray], state: State | None, exclude: np.ndarray, k: int
+    ) -> tuple[Moved, TopK]:
+        """`steps`, the last of each history with the k best items but for exclude [B, E]."""
+        moved, best = self._waves(histories, state, exclude, k)
+        assert best is not None
+        return moved, best
+
+    def one_each(
+        self, rows: np.ndarray, state: State, exclude: np.ndarray | None = None, k: int = 0
+    ) -> tuple[Moved, TopK | None]:
+        """One event of each user, rows [B]; with the k best items but for exclude [B, E], or, of k = 0, without."""
+        return self.backend.step(rows, exclude, k, state) if k else (self.backend.advance(rows, state), None)
+
+    def _waves(
+        self, histories: Sequence[np.ndarray], state: State | None, exclude: np.ndarray | None, k: int
+    ) -> tuple[Moved, TopK | None]:
         state = self.manifest.state.zeros(len(histories)) if state is None else state
         if max(map(len, histories)) == 1:
-            return self.backend.step(np.concatenate(histories), None, state)
+            return self.one_each(np.concatenate(histories), state, exclude, k)
         order = _longest_first(histories)
         answer = _Answer(self.manifest, state, order)
         items, lengths = _padded([histories[place] for place in order])
+        active = len(order)
+        lists = []
         for position, rows in enumerate(np.ascontiguousarray(items.T)):
-            active = int(np.count_nonzero(lengths > position))
-            past = answer.past(active)
-            answer.take(self.backend.step(rows[:active], None, past))
-        return answer.in_order()
+            going = int(np.count_nonzero(lengths > position + 1))
+            last = going if k else active
+            if last:
+                answer.take(0, self.backend.advance(rows[:last], answer.past(0, last)))
+            if last < active:
+                left = None if exclude is None else exclude[order[last:active]]
+                moved, best = self.backend.step(rows[last:active], left, k, answer.past(last, active))
+                answer.take(last, moved)
+                lists.append((order[last:active], best.items.copy(), best.scores.copy()))
+            active = going
+        return answer.in_order(), _in_order(lists) if lists else None
 
 
 class _Answer:
@@ -69,20 +93,24 @@ class _Answer:
         self.user = np.zeros((len(order), manifest.dim), np.float32)
         self.state = {name: tensor[order] for name, tensor in state.items()}
 
-    def past(self, active: int) -> dict[str, np.ndarray]:
-        return {name: tensor[:active] for name, tensor in self.state.items()}
+    def past(self, start: int, end: int) -> dict[str, np.ndarray]:
+        return {name: tensor[start:end] for name, tensor in self.state.items()}
 
-    def take(self, found: Output) -> None:
-        self.found = found
-        active = len(found.user)
-        self.user[:active] = found.user
+    def take(self, start: int, found: Moved) -> None:
+        end = start + len(found.user)
+        self.user[start:end] = found.user
         for name, tensor in self.state.items():
-            tensor[:active] = found.state[name]
+            tensor[start:end] = found.state[name]
 
-    def in_order(self) -> Output:
+    def in_order(self) -> Moved:
         back = np.argsort(self.order)
-        state = {name: tensor[back] for name, tensor in self.state.items()}
-        return Output(self.found.topk_items, self.found.topk_scores, self.user[back], state)
+        return Moved(self.user[back], {name: tensor[back] for name, tensor in self.state.items()})
+
+
+def _in_order(lists: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> TopK:
+    places, items, scores = map(np.concatenate, zip(*lists, strict=True))
+    back = np.argsort(places)
+    return TopK(items[back], scores[back])
 
 
 def _longest_first(histories: Sequence[np.ndarray]) -> np.ndarray:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeVar, cast, overload
 
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.catalogue import Catalogue
-from deployrec.bundle.manifest import ITEMS
 from deployrec.errors import ConfigError, DeployrecError, StaleStateError, UnknownItemError
-from deployrec.runtime.backends.base import NOTHING, Backend, load_backend
+from deployrec.runtime import forks
+from deployrec.runtime.backends.base import Backend, load_backend
 from deployrec.runtime.events import (
     Event,
     Id,
@@ -24,19 +25,42 @@ from deployrec.runtime.events import (
     Time,
     event_fields,
     event_hash,
+    event_mark,
     events_of,
     id_text,
     items_of,
     seconds,
     shown,
+    users_of,
 )
 from deployrec.runtime.stores.base import Layout, Rows, Store, load_store
-from deployrec.runtime.stores.file import Snapshot
+from deployrec.runtime.stores.file import Snapshot, blocks_of, write_states
 from deployrec.runtime.stores.memory import MemoryStore
-from deployrec.runtime.updates import Updates
+from deployrec.runtime.updates import Updates, Wanted
 
 USUAL_K = 10
-"""How many items a request gets that names no k, where the bundle gives so many."""
+"""How many items a request gets that names no k."""
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _alone(method: Method) -> Method:
+    """Calls from several threads take turns; one from within another is refused, for what it would see is half done."""
+
+    @wraps(method)
+    def call(self: Recommender, *arguments: Any, **named: Any) -> Any:
+        with self._lock:
+            if self._busy.locked():
+                raise ConfigError(
+                    f"expected one call at a time; got {method.__name__} from within another call (a signal handler or "
+                    "a callback); note what is to be done, and do it when that call has returned"
+                )
+            # A lock rather than a flag: no signal can come between the end of a call and its release.
+            with self._busy:
+                return method(self, *arguments, **named)
+
+    return cast(Method, call)
 
 
 class Recommendation(NamedTuple):
@@ -49,12 +73,14 @@ class Recommendation(NamedTuple):
 
 @dataclass(frozen=True)
 class UserRecord:
-    """What is stored of a user: ids of seen items, the latest last; user_vector [D]; state tensors of one user."""
+    """What is stored of a user: ids of seen items, the latest last; the highest sequence by source ("" for the unnamed
+    one); user_vector [D]; state tensors of one user."""
 
     num_events: int
     last_event_id: str | None
     last_time: float | None
     seen: list[str]
+    sequences: dict[str, int]
     user_vector: np.ndarray
     state: dict[str, np.ndarray]
 
@@ -77,17 +103,19 @@ class Recommender:
         self.backend = backend
         self.on_unknown_item = on_unknown_item
         self.unknown_items = 0
-        self.max_k = min(self.manifest.top_k, self.manifest.num_items)
-        self.catalogue = Catalogue.read(bundle.file(ITEMS), self.manifest.num_items)
+        self.catalogue = bundle.catalogue()
         layout = Layout.of(self.manifest)
         self.store = MemoryStore(layout) if store is None else store
         if self.store.layout != layout:
             raise StaleStateError(
-                f"expected a store of bundle {layout.bundle_id[:12]}; got one of {self.store.layout.bundle_id[:12]}; "
+                f"expected a store of states {layout.state_id[:12]}; got one of {self.store.layout.state_id[:12]}; "
                 "open a store for this bundle"
             )
-        self._most_popular = self._titled(*self.catalogue.most_popular(self.max_k))
+        self._most_popular: list[Recommendation] = []
+        self._popular_k = 0
         self._lock = threading.RLock()
+        self._busy = threading.Lock()
+        forks.watch(self)
         self._updates = Updates(self.manifest, backend, self.store)
 
     @classmethod
@@ -97,16 +125,20 @@ class Recommender:
         backend: str = "onnxruntime",
         on_unknown_item: str = "skip",
         store: str | Store = "memory",
+        trusted: Sequence[str | Path] | None = None,
         **options: object,
     ) -> Recommender:
         """Opens a bundle after checking every file's digest.
 
         store: "memory", "memory:MAX_USERS", "file:PATH" (read now, written by `close`), another store's "NAME:WHERE",
-        or an open `Store`; on_unknown_item: "skip" (and count) or "error"; `options` go to the backend (onnxruntime:
-        threads, device). Raises BundleError for an edited bundle, ConfigError for an unknown backend, store or option,
+        or an open `Store`; on_unknown_item: "skip" (and count) or "error"; trusted: public keys, one of which must
+        have signed the bundle; `options` go to the backend (onnxruntime: threads, device). Raises BundleError for an
+        edited bundle or one that no trusted key has signed, ConfigError for an unknown backend, store or option,
         StaleStateError for a store of another bundle.
         """
-        bundle = Bundle.open(path)
+        bundle = Bundle.open(path, trusted=trusted)
+        if not isinstance(store, str) and not hasattr(store, "layout"):
+            raise ConfigError(f"expected a store or its address; got {shown(store)}; pass a text such as 'memory'")
         opened = load_store(store, Layout.of(bundle.manifest)) if isinstance(store, str) else store
         return cls(bundle, load_backend(backend, bundle, **options), on_unknown_item, opened)
 
@@ -116,188 +148,237 @@ class Recommender:
             f"{type(self.backend).__name__}, {self.store!r})"
         )
 
+    @property
+    def forkable(self) -> bool:
+        """Whether a forked child may go on with it: its backend says so, where it has no threads and no GPU."""
+        return bool(getattr(self.backend, "forkable", False))
+
     def __enter__(self) -> Recommender:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @_alone
     def close(self) -> None:
         """Closes the store: what it keeps beyond the process is then durable."""
-        with self._lock:
-            self.store.close()
+        self.store.close()
 
-    def observe(self, user: Id, item: Id, event_id: Id | None = None, time: Time | None = None) -> Outcome:
+    @_alone
+    def observe(
+        self,
+        user: Id,
+        item: Id,
+        event_id: Id | None = None,
+        time: Time | None = None,
+        sequence: int | None = None,
+        source: Id | None = None,
+    ) -> Outcome:
         """Reads one event into the user's state; true where it was applied, else it was skipped (see `Outcome`).
 
-        event_id: an event of an id that the user has had already is a duplicate; time: handed back by `user`.
-        Raises DataError for an id or a time that is none, UnknownItemError under on_unknown_item="error".
+        event_id: an event of an id among the user's newest 8,192 is a duplicate; sequence, source: so is one at or
+        below the highest sequence of that user and source, however long ago (see `Event`); time: handed back by `user`.
+        Raises DataError for an id, a time or a sequence that is none, UnknownItemError under on_unknown_item="error".
         """
-        with self._lock:
-            user, event = id_text(user, "a user id"), self._observation(item, event_id, time)
-            if event is None:
-                self.unknown_items += 1
-                return Outcome.UNKNOWN_ITEM
-            return Outcome.DUPLICATE if self._updates.one(user, event, None) is None else Outcome.APPLIED
+        user, event = id_text(user, "a user id"), self._observation(item, event_id, time, sequence, source)
+        if event is None:
+            self.unknown_items += 1
+            return Outcome.UNKNOWN_ITEM
+        return Outcome.APPLIED if self._updates.one(user, event, None)[0] else Outcome.DUPLICATE
 
+    @_alone
     def observe_and_recommend(
         self,
         user: Id,
         item: Id,
         event_id: Id | None = None,
         time: Time | None = None,
+        sequence: int | None = None,
+        source: Id | None = None,
         k: int | None = None,
         exclude_seen: bool = True,
     ) -> list[Recommendation]:
         """`observe` and `recommend` in one run of the step graph; a skipped event leaves the recommendations alone."""
-        k = self._checked_k(k, exclude_seen)
-        with self._lock:
-            user, event = id_text(user, "a user id"), self._observation(item, event_id, time)
-            self.unknown_items += event is None
-            found = None if event is None else self._updates.one(user, event, exclude_seen)
-            if found is None:
-                return self._list(user, k, exclude_seen)
-            return self._titled(found.topk_items[0, :k].tolist(), found.topk_scores[0, :k].tolist())
+        wanted = self._wanted(k, exclude_seen)
+        user, event = id_text(user, "a user id"), self._observation(item, event_id, time, sequence, source)
+        self.unknown_items += event is None
+        best = None if event is None else self._updates.one(user, event, wanted)[1]
+        return self._lists([user], wanted)[user] if best is None else self._titled(*best)
 
     @overload
-    def observe_many(self, events: Iterable[Event | tuple | Mapping[str, Any]]) -> list[Outcome]: ...
+    def observe_many(self, events: Iterable[Event | Sequence[Any] | Mapping[str, Any]]) -> list[Outcome]: ...
 
     @overload
     def observe_many(
-        self, events: Iterable[Event | tuple | Mapping[str, Any]], recommend: int, exclude_seen: bool = True
+        self, events: Iterable[Event | Sequence[Any] | Mapping[str, Any]], recommend: int, exclude_seen: bool = True
     ) -> tuple[list[Outcome], dict[str, list[Recommendation]]]: ...
 
+    @_alone
     def observe_many(
         self,
-        events: Iterable[Event | tuple | Mapping[str, Any]],
+        events: Iterable[Event | Sequence[Any] | Mapping[str, Any]],
         recommend: int | None = None,
         exclude_seen: bool = True,
     ) -> list[Outcome] | tuple[list[Outcome], dict[str, list[Recommendation]]]:
         """Reads events of many users in batches, each user's in the given order; answers with one outcome per event.
 
-        An event is an Event, a tuple (user, item, event_id, time) or a mapping of these names; the last two may be left
-        out. With `recommend=k` the answer is (outcomes, lists): the k best items of each user, by the text of the id,
-        as the state stands after the user's last event. One wrong event leaves all users as they were, and so does an
-        unknown item under on_unknown_item="error". Raises DataError and UnknownItemError like `observe`.
-        """
-        k = None if recommend is None else self._checked_k(recommend, exclude_seen)
-        with self._lock:
-            users, read = self._read(events_of(events))
-            self.unknown_items += read.count(None)
-            known: dict[str, list[Observation]] = {}
-            for user, event in zip(users, read, strict=True):
-                if event:
-                    known.setdefault(user, []).append(event)
-            applied = {user: iter(flags) for user, flags in self._updates.many(known).items()}
-            outcomes = [
-                (Outcome.APPLIED if next(applied[user]) else Outcome.DUPLICATE) if event else Outcome.UNKNOWN_ITEM
-                for user, event in zip(users, read, strict=True)
-            ]
-            if k is None:
-                return outcomes
-            named = list(dict.fromkeys(users))
-            return outcomes, dict(zip(named, self._lists(named, k, exclude_seen), strict=True))
+        An event is an Event, a tuple (user, item, event_id, time, sequence, source) or a mapping of these names; all
+        but the first two may be left out. With `recommend=k` the answer is (outcomes, lists): the k best items of each
+        user, by the text of the id, as the state stands after the user's last event, from the same runs of the graphs.
 
+        A call is applied whole or not at all, whatever raises: all events are checked, then all new records computed
+        (and held), then written in one piece. Raises DataError and UnknownItemError like `observe`.
+        """
+        wanted = None if recommend is None else self._wanted(recommend, exclude_seen)
+        users, read = self._read(events_of(events))
+        known = _by_user(users, read)
+        applied, lists = self._updates.many(list(known), list(known.values()), wanted)
+        self.unknown_items += read.count(None)
+        outcomes = _outcomes(users, read, dict(zip(known, applied, strict=True)))
+        if wanted is None:
+            return outcomes
+        named = dict.fromkeys(users)
+        others = self._lists([user for user in named if user not in lists], wanted)
+        return outcomes, {user: self._titled(*lists[user]) if user in lists else others[user] for user in named}
+
+    @_alone
     def encode_history(self, user: Id, items: Iterable[Id]) -> int:
         """Reads items, oldest first, after what the user's state holds already; returns how many were applied.
 
         The same as `observe` of each, in a few runs of the encode graph. `forget` the user first to start over.
         Raises DataError for anything but a list of ids (a text is none), and then applies nothing.
         """
-        with self._lock:
-            user, read = id_text(user, "a user id"), self._history(items)
-            if read:
-                self._updates.many({user: read}, encode=True)
-            return len(read)
+        user, read = id_text(user, "a user id"), self._history(items)
+        if read:
+            self._updates.many([user], [read], encode=True)
+        return len(read)
 
+    @_alone
     def recommend(self, user: Id, k: int | None = None, exclude_seen: bool = True) -> list[Recommendation]:
         """The k best items for the user as the state stands; the most popular ones for a user without events.
 
-        k: 10 where it is not named, or as many as the bundle gives. Fewer come back where the catalogue holds no more.
-        The score is the model's, or the logarithm of the item's share of all interactions. Raises ConfigError for a k
-        beyond the bundle's top_k.
+        k: 10 where it is not named. Fewer come back where the catalogue holds no more. The score is the model's, or the
+        logarithm of the item's share of all interactions. Raises ConfigError for a k that is no number of items.
         """
-        k = self._checked_k(k, exclude_seen)
-        with self._lock:
-            return self._list(id_text(user, "a user id"), k, exclude_seen)
+        wanted, user = self._wanted(k, exclude_seen), id_text(user, "a user id")
+        return self._lists([user], wanted)[user]
 
+    @_alone
+    def recommend_many(
+        self, users: Iterable[Id], k: int | None = None, exclude_seen: bool = True
+    ) -> dict[str, list[Recommendation]]:
+        """`recommend` of many users, by the text of the id, many to a run of the graph."""
+        wanted = self._wanted(k, exclude_seen)
+        return self._lists(list(dict.fromkeys(id_text(user, "a user id") for user in users_of(users))), wanted)
+
+    @_alone
     def user(self, user: Id) -> UserRecord | None:
         """Copies of everything stored of the user; None for an unknown one."""
-        with self._lock:
-            rows = self.store.read([id_text(user, "a user id")])
-            record = rows.records[0]
-            if not record.version:
-                return None
-            return UserRecord(
-                num_events=record.num_events,
-                last_event_id=record.last_event_id,
-                last_time=record.last_time,
-                seen=[self.catalogue.item_ids[row] for row in record.seen],
-                user_vector=rows.user[0].copy(),
-                state={name: tensor[0].copy() for name, tensor in rows.state.items()},
-            )
+        rows = self.store.read([id_text(user, "a user id")])
+        if not rows.version[0]:
+            return None
+        time = rows.last_time[0].item()
+        return UserRecord(
+            num_events=rows.num_events[0].item(),
+            last_event_id=rows.last_event_id[0],
+            last_time=None if math.isnan(time) else time,
+            seen=[self.catalogue.item_ids[row] for row in np.frombuffer(rows.seen[0], np.int32)],
+            sequences=dict(rows.sequences[0]),
+            user_vector=rows.user[0].copy(),
+            state={name: tensor[0].copy() for name, tensor in rows.state.items()},
+        )
 
+    @_alone
     def forget(self, user: Id) -> bool:
         """Drops everything stored of the user; False for an unknown one."""
-        with self._lock:
-            return bool(self.store.forget([id_text(user, "a user id")]))
+        return bool(self.store.forget([id_text(user, "a user id")]))
 
     def save_states(self, path: str | Path) -> None:
-        """Writes all users' records to one file, whole or not at all, whatever the store."""
-        with self._lock:
-            Snapshot.of(self.store).write(path)
+        """Writes all users' records to one file, whole or not at all, whatever the store.
 
-    def load_states(self, path: str | Path, history: Callable[[str], Iterable[Id]] | None = None) -> None:
-        """Replaces all users by those of a file that `save_states` wrote.
-
-        States of another bundle raise StaleStateError, or, with `history` (a user id -> all items, oldest first),
-        each user is encoded again; applied event ids stay known. Raises DataError for a broken file.
+        Other threads' calls go on between blocks of users: each record is one that the user had while this call ran, of
+        different users perhaps at different moments. Raises DataError if the disk refuses.
         """
-        saved, layout = Snapshot.read(path), self.store.layout
-        again = history is not None and saved.bundle_id != layout.bundle_id
-        rows = saved.events(layout) if again else saved.rows(layout)
-        if history is not None and again:
-            rows.read = [self._history(history(user)) for user in saved.users]
-        with self._lock:
-            if again:
-                rows = self._encoded(saved.users, rows)
-            self.store.forget(list(self.store.users()))
-            if saved.users:
-                self.store.write(saved.users, rows)
+        blocks = blocks_of(self.store)
+        write_states(path, self.store.layout, self._meta(), iter(lambda: self._next(blocks), None))
 
-    def _encoded(self, users: list[str], rows: Rows) -> Rows:
-        """The rows once their `read` is encoded; which events were applied stays as it was."""
-        aside = MemoryStore(self.store.layout)
-        if users:
-            aside.write(users, rows)
-        read = {user: events for user, events in zip(users, rows.read, strict=True) if events}
-        Updates(self.manifest, self.backend, aside).many(read, encode=True)
-        encoded = aside.read(users)
-        encoded.records = [
-            after._replace(version=1, last_time=before.last_time, last_event_id=before.last_event_id)
-            for before, after in zip(rows.records, encoded.records, strict=True)
-        ]
-        encoded.read = rows.read
+    @_alone
+    def load_states(self, path: str | Path, history: Callable[[str], Iterable[Id]] | None = None) -> None:
+        """Replaces all users by those of a file that `save_states` wrote; other threads' calls wait, and go on from
+        the loaded users.
+
+        States of another bundle raise StaleStateError, or, with `history` (a user id -> all items, oldest first, by
+        something other than this recommender), each user is encoded again; which events were applied stays known.
+        Raises DataError for a broken file, and then replaces nobody.
+        """
+        saved, store = Snapshot.read(path), self.store
+        if history is not None and saved.state_id != store.layout.state_id:
+            rows = self._encoded(saved, [self._history(history(user)) for user in saved.users])
+        else:
+            rows = saved.rows(store.layout)
+        before = set(store.users())
+        both = [user for user in saved.users if user in before]
+        if any(items is not None for items in store.history(both[:1])):
+            store.forget(both)  # the histories that it kept of them too
+            before.difference_update(both)
+        for place, user in enumerate(saved.users):
+            if user in before:
+                rows.version[place] += store.read([user]).version[0]
+        if saved.users:
+            store.write(saved.users, rows)
+        store.forget(list(before.difference(saved.users)))
+
+    def _encoded(self, saved: Snapshot, read: list[list[Observation]]) -> Rows:
+        """Saved users once these events are encoded; which events were applied stays as it was."""
+        aside, rows = MemoryStore(self.store.layout), saved.events(self.store.layout)
+        if saved.users:
+            aside.write(saved.users, rows)
+        some = [place for place, events in enumerate(read) if events]
+        updates = Updates(self.manifest, self.backend, aside)
+        updates.many([saved.users[place] for place in some], [read[place] for place in some], encode=True)
+        encoded = aside.read(saved.users).take(range(len(read)))
+        encoded.version[...], encoded.last_time[...] = 1, rows.last_time
+        encoded.last_event_id = rows.last_event_id
+        encoded.read = [[event.item for event in events] for events in read]
         return encoded
+
+    @_alone
+    def _meta(self) -> dict[str, Any]:
+        return self.store.meta()
+
+    @_alone
+    def _next(self, blocks: Iterator[tuple[list[str], Rows]]) -> tuple[list[str], Rows] | None:
+        return next(blocks, None)
 
     def _read(self, events: list[object]) -> tuple[list[str], list[Observation | None]]:
         """The users and the checked events, None for an unknown item to skip."""
-        users, read = [], []
+        users, read, observation = [], [], self._observation
         for place, value in enumerate(events):
             try:
-                user, item, event_id, time = event_fields(value)
-                users.append(id_text(user, "a user id"))
-                read.append(self._observation(item, event_id, time))
+                user, *event = event_fields(value)
+                # What id_text answers for most ids, without its call.
+                users.append(user if type(user) is str and user and user.isascii() else id_text(user, "a user id"))
+                read.append(observation(*event))
             except DeployrecError as error:
                 raise type(error)(f"events[{place}]: {error}") from None
         return users, read
 
-    def _observation(self, item: object, event_id: object, time: object) -> Observation | None:
+    def _observation(
+        self, item: object, event_id: object = None, time: object = None, sequence: object = None, source: object = None
+    ) -> Observation | None:
         """The checked event; None for an unknown item to skip."""
-        item = id_text(item, "an item id")
-        event_id = None if event_id is None else id_text(event_id, "an event id")
-        time = None if time is None else seconds(time)
-        row = self.catalogue.rows.get(item)
+        # An item that the catalogue holds is an id: only what it does not hold has to be looked at.
+        row = self.catalogue.rows.get(item) if type(item) is str else None
+        if row is None:
+            item = id_text(item, "an item id")
+            row = self.catalogue.rows.get(item)
+        if event_id is None or (isinstance(event_id, str) and not event_id):
+            event_id, hashed = None, b""
+        else:
+            event_id = id_text(event_id, "an event id")
+            hashed = event_hash(event_id)
+        time = math.nan if time is None else seconds(time)
+        mark = None if sequence is None and source is None else event_mark(sequence, source)
         if row is None:
             if self.on_unknown_item == "error":
                 raise UnknownItemError(
@@ -305,54 +386,36 @@ class Recommender:
                     'leave it out or choose on_unknown_item="skip"'
                 )
             return None
-        return Observation(row, item, event_id, event_hash(event_id) if event_id else 0, time)
+        # What Observation(...) ends in, without its call.
+        return tuple.__new__(Observation, (row, item, event_id, hashed, time, mark))
 
     def _history(self, items: object) -> list[Observation]:
         """The checked items of a history, without unknown ones."""
-        read = [self._observation(item, None, None) for item in items_of(items)]
+        read = [self._observation(item) for item in items_of(items)]
         self.unknown_items += read.count(None)
         return [event for event in read if event]
 
-    def _checked_k(self, k: object, exclude_seen: object) -> int:
-        """How many items to answer with, once both are what they must be."""
-        if type(k) is int and 1 <= k <= self.max_k and type(exclude_seen) is bool:
-            return k
+    def _wanted(self, k: object, exclude_seen: object) -> Wanted:
+        """What to answer with, once both are what they must be."""
+        if type(k) is int and 0 < k <= self.manifest.num_items and type(exclude_seen) is bool:
+            return Wanted(k, exclude_seen)
         if not isinstance(exclude_seen, (bool, np.bool)):
             raise ConfigError(f"expected exclude_seen to be True or False; got {shown(exclude_seen)}; give one of them")
         if k is None:
-            return min(USUAL_K, self.max_k)
-        if isinstance(k, (int, np.integer)) and not isinstance(k, bool):
-            # A bundle that gives its whole catalogue answers any k with what there is.
-            if 1 <= k <= self.max_k or (k > 0 and self.max_k == self.manifest.num_items):
-                return min(int(k), self.max_k)
-            raise ConfigError(
-                f"expected k from 1 to {self.max_k}; got {k}; export the bundle with a larger top-k for longer lists"
-            )
-        raise ConfigError(f"expected k as a whole number from 1 to {self.max_k}; got {shown(k)}; give an int")
+            k = min(USUAL_K, getattr(self._updates.backend, "top_k", USUAL_K))  # the seam's, where graphs have a bound
+        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
+            raise ConfigError(f"expected k as a whole number of at least 1; got {shown(k)}; give an int")
+        return Wanted(min(int(k), self.manifest.num_items), bool(exclude_seen))
 
-    def _list(self, user: str, k: int, exclude_seen: bool) -> list[Recommendation]:
-        """The k best items of a user as the state stands."""
-        rows = self.store.read((user,))
-        record = rows.records[0]
-        if not record.num_events:
-            return self._most_popular[:k]
-        exclude = record.seen[None] if exclude_seen and len(record.seen) else NOTHING
-        items, scores = self.backend.score(rows.user, exclude)
-        return self._titled(items[0, :k].tolist(), scores[0, :k].tolist())
+    def _lists(self, users: Sequence[str], wanted: Wanted) -> dict[str, list[Recommendation]]:
+        """The best items of each user as the state stands."""
+        found = self._updates.lists(users, wanted)
+        return {user: self._popular(wanted.k) if best is None else self._titled(*best) for user, best in found}
 
-    def _lists(self, users: Sequence[str], k: int, exclude_seen: bool) -> list[list[Recommendation]]:
-        """`_list` of each user, many to a run of the graph."""
-        lists = []
-        for start in range(0, len(users), self._updates.batch):
-            rows = self.store.read(users[start : start + self._updates.batch])
-            seen = [record.seen if exclude_seen else NOTHING[0] for record in rows.records]
-            exclude = np.zeros((len(seen), max(1, *map(len, seen))), np.int64)
-            for line, own in zip(exclude, seen, strict=True):
-                line[: len(own)] = own
-            items, scores = self.backend.score(rows.user, exclude)
-            best = zip(rows.records, items[:, :k].tolist(), scores[:, :k].tolist(), strict=True)
-            lists += [self._titled(*own) if record.num_events else self._most_popular[:k] for record, *own in best]
-        return lists
+    def _popular(self, k: int) -> list[Recommendation]:
+        if k > self._popular_k:  # fewer than k may have come back
+            self._most_popular, self._popular_k = self._titled(*self.catalogue.most_popular(k)), k
+        return self._most_popular[:k]
 
     def _titled(self, rows: list[int], scores: list[float]) -> list[Recommendation]:
         if 0 in rows:  # exhausted slots, which sort last
@@ -361,3 +424,29 @@ class Recommender:
         entries = zip(map(ids.__getitem__, rows), map(titles.__getitem__, rows), scores, strict=False)
         # What Recommendation(...) ends in, without its call.
         return list(map(tuple.__new__, repeat(Recommendation), entries))
+
+
+def _by_user(users: Sequence[str], read: Sequence[Observation | None]) -> dict[str, Sequence[Observation]]:
+    """Each user's known events in their order."""
+    if None not in read:
+        single = dict(zip(users, zip(cast(Sequence[Observation], read), strict=True), strict=True))
+        if len(single) == len(users):
+            return cast(dict[str, Sequence[Observation]], single)
+    known: dict[str, Any] = {}
+    for user, event in zip(users, read, strict=True):
+        if event is not None:
+            known.setdefault(user, []).append(event)
+    return known
+
+
+def _outcomes(
+    users: Sequence[str], read: Sequence[Observation | None], applied: Mapping[str, Sequence[bool]]
+) -> list[Outcome]:
+    """What became of each event, given what became of each user's known ones in their order."""
+    if sum(map(sum, applied.values())) == len(read):
+        return [Outcome.APPLIED] * len(read)
+    flags = {user: iter(own) for user, own in applied.items()}
+    return [
+        (Outcome.APPLIED if next(flags[user]) else Outcome.DUPLICATE) if event is not None else Outcome.UNKNOWN_ITEM
+        for user, event in zip(users, read, strict=True)
+    ]

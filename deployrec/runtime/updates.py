@@ -1,17 +1,22 @@
-"""Applies events to users' records: one read of the store, runs of the graphs, one write; anew after a conflict."""
+"""Applies events to users' records: reads of the store, runs of the graphs, one write; anew after a conflict."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, compress
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 
 from deployrec.bundle.manifest import Manifest
-from deployrec.runtime.backends.base import NOTHING, Backend, Output
+from deployrec.runtime import books
+from deployrec.runtime.backends.base import NOTHING, Backend
 from deployrec.runtime.events import Observation
 from deployrec.runtime.reader import Reader
-from deployrec.runtime.stores.base import ConflictError, Record, Rows, Store
+from deployrec.runtime.seam import Moved, TopK
+from deployrec.runtime.stores.base import STATE, ConflictError, Rows, Store
 
 BATCH = 256
 """Users of one call to a graph."""
@@ -19,100 +24,184 @@ BATCH_SCORES = 16_000_000
 """Scores that one call may hold in memory: fewer users a call on large catalogues."""
 DEEP = 8
 """More new events of one user than this are encoded at once instead of step by step."""
+KEPT = 1024
+"""Up to so many users the memory of a batch is kept for the next one."""
+ONE_APPLIED, NONE_APPLIED = [True], [False]
 TRIES = 100
 """Conflicts in a row after which an update gives up."""
 
 
+class Wanted(NamedTuple):
+    """What to recommend: k items, without or with those that the user has seen."""
+
+    k: int
+    exclude_seen: bool
+
+
+Best = tuple[list[int], list[float]]
+"""Item rows and their scores, the best first; row 0 where there are no more."""
+
+
 class Updates:
-    """Reads observations into the records of a store. A failing call leaves the users of its batch as they were."""
+    """Reads observations into the records of a store. A call that fails leaves every user as it was."""
 
     def __init__(self, manifest: Manifest, backend: Backend, store: Store) -> None:
-        self.backend = backend
         self.store = store
         self.reader = Reader(manifest, backend)
+        self.backend = self.reader.backend
         self.batch = max(1, min(BATCH, BATCH_SCORES // (manifest.num_items + 1)))
-        self.books = _Bookkeeping()
-        self.row = np.zeros(1, np.int64)
+        self._row = np.zeros(1, np.int64)
+        self._one = books.OneRecord(store.layout)
+        self._fields = [(tensor.name, STATE + tensor.name) for tensor in manifest.state.tensors]
+        self._many = store.layout.zeros(0).fixed
 
-    def one(self, user: str, event: Observation, exclude_seen: bool | None) -> Output | None:
-        """Reads one event and answers with what it came to; None for a duplicate.
-
-        exclude_seen: whether the top-k is without seen items; None where it is not wanted.
-        """
+    def one(self, user: str, event: Observation, wanted: Wanted | None) -> tuple[bool, Best | None]:
+        """Reads one event; answers whether it was applied, and with what is wanted then (None for a duplicate)."""
         users, lost = (user,), None
         for _ in range(TRIES):
             rows = self.store.read(users)
-            record = rows.records[0]
-            if self.books.knows(record, event):
-                return None
-            after = self.books.after(record, (event,))
-            self.row[0] = event.row
-            exclude = None if exclude_seen is None else after.seen[None] if exclude_seen else NOTHING
-            if self.reader.carries(after.num_events):
-                found = self.backend.step(self.row, exclude, rows.state)
+            if not books.is_fresh(rows.event_hashes[0], rows.sequences[0], event):
+                return False, None
+            after = self._one.after(rows, event)
+            self._row[0] = event.row
+            best: TopK | None = None
+            if self.reader.window and not self.reader.carries(self._one.num_events.item()):
+                moved = self._encode([self._row], rows)
+                best = None if wanted is None else self._score(moved.user, after.seen, wanted)
             else:
-                found = self._encode([self.row], rows, exclude)
+                state = {name: rows.fixed[field] for name, field in self._fields}
+                if wanted is None:
+                    moved = self.backend.advance(self._row, state)
+                else:
+                    moved, best = self.backend.step(self._row, _excluded(after.seen, wanted), wanted.k, state)
+            self._one.put(moved)
             try:
-                self._write(users, rows, [after], ((event,),), found)
+                self.store.write(users, after)
             except ConflictError as error:
                 lost = error
                 continue
-            return found
+            return True, None if best is None else (best.items[0].tolist(), best.scores[0].tolist())
         assert lost is not None
         raise lost
 
-    def many(self, events: Mapping[str, Sequence[Observation]], encode: bool = False) -> dict[str, list[bool]]:
-        """Reads each user's events in their order; answers which were applied: the others are duplicates.
+    def many(
+        self,
+        users: Sequence[str],
+        events: Sequence[Sequence[Observation]],
+        wanted: Wanted | None = None,
+        encode: bool = False,
+    ) -> tuple[list[list[bool]], dict[str, Best]]:
+        """Reads each user's events in their order; answers which were applied (the others are duplicates), and with
+        what is wanted for each user who had such.
 
-        Users with few events go in waves of steps, one event of each user to a run; others, or with `encode` all,
-        through the encode graph, users of similar lengths together.
+        Users with few events go in waves, one event of each user to a run; others, or with `encode` all, through the
+        encode graph, users of similar lengths together. All is computed first, then written in one piece.
         """
-        applied: dict[str, list[bool]] = {}
-        users = sorted(events, key=lambda user: len(events[user]))
-        encoded = bool(encode or self.reader.window)
-        shallow = [user for user in users if not encoded and len(events[user]) <= DEEP]
-        for chosen, move in ((shallow, self._steps), (users[len(shallow) :], self._encode)):
-            for start in range(0, len(chosen), self.batch):
-                applied |= self._together({user: events[user] for user in chosen[start : start + self.batch]}, move)
-        return applied
-
-    def _together(
-        self, events: Mapping[str, Sequence[Observation]], move: Callable[[list[np.ndarray], Rows], Output]
-    ) -> dict[str, list[bool]]:
-        """`many` of one batch."""
-        applied: dict[str, list[bool]] = {}
-        waiting, lost = list(events), None
+        applied: list[list[bool]] = [[]] * len(users)
+        lists: dict[str, Best] = {}
+        waiting, lost = list(range(len(users))), None
+        if several := any(len(own) > 1 for own in events):
+            waiting.sort(key=lambda place: len(events[place]))
         for _ in range(TRIES):
-            rows = self.store.read(waiting)
-            fresh = list(map(self.books.fresh, rows.records, map(events.__getitem__, waiting)))
-            applied.update(zip(waiting, fresh, strict=True))
-            live = [place for place, kept in enumerate(fresh) if True in kept]
-            if not live:
-                return applied
-            if len(live) < len(waiting):
-                rows, waiting = rows.take(live), [waiting[place] for place in live]
-            read = [
-                list(compress(events[user], applied[user])) if False in applied[user] else events[user]
-                for user in waiting
-            ]
-            after = list(map(self.books.after, rows.records, read))
-            found = move(_histories(read), rows)
+            fixed = self._fixed(len(waiting))
+            moved: list[str] = []
+            parts: list[Rows] = []
+            for places, move in self._chunks(waiting, events, encode):
+                chunk, own = [users[place] for place in places], [events[place] for place in places]
+                rows = self.store.read(chunk)
+                if several:
+                    flags = list(map(books.fresh, rows.event_hashes, rows.sequences, own))
+                else:
+                    singles = map(books.is_fresh, rows.event_hashes, rows.sequences, map(itemgetter(0), own))
+                    flags = [ONE_APPLIED if fresh else NONE_APPLIED for fresh in singles]
+                for place, fresh in zip(places, flags, strict=True):
+                    applied[place] = fresh
+                live = [number for number, fresh in enumerate(flags) if True in fresh]
+                if len(live) < len(chunk):
+                    rows, chunk = rows.take(live), [chunk[number] for number in live]
+                if not live:
+                    continue
+                if several:
+                    read = [own[n] if all(flags[n]) else list(compress(own[n], flags[n])) for n in live]
+                else:
+                    read = own if len(live) == len(own) else [own[n] for n in live]
+                after = books.after(rows, read, self.reader.window, fixed[len(moved) : len(moved) + len(live)])
+                best = move(read, rows, after, wanted)
+                if best is not None:
+                    lists.update(zip(chunk, zip(best.items.tolist(), best.scores.tolist(), strict=True), strict=True))
+                moved += chunk
+                parts.append(after)
+            if not moved:
+                return applied, lists
             try:
-                self._write(waiting, rows, after, read, found)
+                self.store.write(moved, _joined(fixed[: len(moved)], parts))
             except ConflictError as error:
-                waiting, lost = error.users, error
+                losers = set(error.users)
+                waiting, lost = [place for place in waiting if users[place] in losers], error
+                for user in losers:
+                    lists.pop(user, None)
                 continue
-            return applied
+            return applied, lists
         assert lost is not None
         raise lost
 
-    def _steps(self, histories: list[np.ndarray], rows: Rows) -> Output:
-        return self.reader.steps(histories, rows.state)
+    def _fixed(self, users: int) -> np.ndarray:
+        """Memory for the records of so many users: taking new pages for each batch would cost as much again."""
+        if users > KEPT:
+            return np.empty(users, self.store.layout.dtype)
+        if users > len(self._many):
+            self._many = np.empty(users, self.store.layout.dtype)
+        return self._many[:users]
 
-    def _encode(self, histories: list[np.ndarray], rows: Rows, exclude: np.ndarray | None = None) -> Output:
+    def lists(self, users: Sequence[str], wanted: Wanted) -> Iterator[tuple[str, Best | None]]:
+        """What is wanted for each user as the state stands; None for a user without events."""
+        for start in range(0, len(users), self.batch):
+            chunk = users[start : start + self.batch]
+            rows = self.store.read(chunk)
+            best = self._score(rows.user, rows.seen, wanted) if rows.num_events.any() else None
+            for place, (user, num_events) in enumerate(zip(chunk, rows.num_events.tolist(), strict=True)):
+                if best is None or not num_events:
+                    yield user, None
+                else:
+                    yield user, (best.items[place].tolist(), best.scores[place].tolist())
+
+    def _chunks(
+        self, places: Sequence[int], events: Sequence[Sequence[Observation]], encode: bool
+    ) -> Iterator[tuple[Sequence[int], Move]]:
+        """The places of users to be read together, who come with ever more events, and how."""
+        shallow = 0
+        if not encode and not self.reader.window:
+            shallow = bisect_right(places, DEEP, key=lambda place: len(events[place]))
+        for part, move in ((places[:shallow], self._stepped), (places[shallow:], self._encoded)):
+            for start in range(0, len(part), self.batch):
+                yield part[start : start + self.batch], move
+
+    def _stepped(
+        self, read: Sequence[Sequence[Observation]], rows: Rows, after: Rows, wanted: Wanted | None
+    ) -> TopK | None:
+        """Moves users on event by event; the last event of each brings what is wanted."""
+        exclude, k = (None, 0) if wanted is None else (_excluded(after.seen, wanted), wanted.k)
+        best: TopK | None = None
+        if max(map(len, read)) == 1:
+            items = np.array([events[0][0] for events in read], np.int64)
+            moved, best = self.reader.one_each(items, rows.state, exclude, k)
+        elif exclude is None:
+            moved = self.reader.steps(_histories(read), rows.state)
+        else:
+            moved, best = self.reader.steps_and_lists(_histories(read), rows.state, exclude, k)
+        _put(after, moved)
+        return best
+
+    def _encoded(
+        self, read: Sequence[Sequence[Observation]], rows: Rows, after: Rows, wanted: Wanted | None
+    ) -> TopK | None:
+        _put(after, self._encode(_histories(read), rows))
+        return None if wanted is None else self._score(after.user, after.seen, wanted)
+
+    def _encode(self, histories: list[np.ndarray], rows: Rows) -> Moved:
         """Carries each state on, or reads the user's last window from the start where that would not be exact."""
         state, reads = rows.state, list(histories)
-        before = [record.num_events for record in rows.records]
+        before = rows.num_events.tolist()
         anew = [n for n, history in enumerate(histories) if not self.reader.carries(before[n] + len(history))]
         if anew:
             state = {name: tensor.copy() for name, tensor in state.items()}
@@ -121,25 +210,30 @@ class Updates:
                 tensor[place] = 0
             kept = rows.window[place, max(0, self.reader.window - before[place]) :]
             reads[place] = self.reader.manifest.newest(np.concatenate([kept, histories[place]]))
-        return self.reader.encode(reads, state, exclude)
+        return self.reader.encode(reads, state)
 
-    def _write(
-        self,
-        users: Sequence[str],
-        rows: Rows,
-        after: list[Record],
-        read: Sequence[Sequence[Observation]],
-        found: Output,
-    ) -> None:
-        """Writes what `rows` have become once these events are read."""
-        if width := self.reader.window:
-            before, rows.window = rows.window, np.empty_like(rows.window)
-            for place, events in enumerate(read):
-                new = [event.row for event in events[-width:]]
-                rows.window[place, : width - len(new)] = before[place, len(new) :]
-                rows.window[place, width - len(new) :] = new
-        rows.records, rows.user, rows.state, rows.read = after, found.user, found.state, read
-        self.store.write(users, rows)
+    def _score(self, user: np.ndarray, seen: Sequence[bytes], wanted: Wanted) -> TopK:
+        return self.backend.score(user, _excluded(seen, wanted), wanted.k)
+
+
+Move = Callable[[Sequence[Sequence[Observation]], Rows, Rows, Wanted | None], TopK | None]
+
+
+def _excluded(seen: Sequence[bytes], wanted: Wanted) -> np.ndarray:
+    """Item rows int32 [B, E] to leave out, padded with 0."""
+    width = max(map(len, seen)) if wanted.exclude_seen else 0
+    if width and len(seen) == 1:
+        return np.frombuffer(seen[0], np.int32)[None]
+    if not width:
+        return NOTHING.repeat(len(seen), 0)
+    return np.frombuffer(b"".join([own.ljust(width, b"\0") for own in seen]), np.int32).reshape(len(seen), -1)
+
+
+def _put(after: Rows, moved: Moved) -> None:
+    """Completes records with what the graphs have answered."""
+    after.user[...] = moved.user
+    for name, tensor in after.state.items():
+        tensor[...] = moved.state[name]
 
 
 def _histories(read: Sequence[Sequence[Observation]]) -> list[np.ndarray]:
@@ -148,67 +242,9 @@ def _histories(read: Sequence[Sequence[Observation]]) -> list[np.ndarray]:
     return [flat[end - len(events) : end] for events, end in zip(read, accumulate(map(len, read)), strict=True)]
 
 
-class _Bookkeeping:
-    """What a record becomes once events are read. Not for two threads at once."""
-
-    def __init__(self) -> None:
-        # Comparing with an array of no axes takes half the time of comparing with a number.
-        self.row = np.zeros((), np.int32)
-        self.event_hash = np.zeros((), np.uint64)
-
-    def knows(self, record: Record, event: Observation) -> bool:
-        """Whether the event was applied before."""
-        if not event.event_hash:
-            return False
-        self.event_hash[()] = event.event_hash
-        return bool(np.count_nonzero(record.event_hashes == self.event_hash))
-
-    def fresh(self, record: Record, events: Sequence[Observation]) -> list[bool]:
-        """Which of the events were not applied before, nor earlier among these."""
-        if len(events) == 1:
-            return [not (events[0].event_hash and self.knows(record, events[0]))]
-        known = set(record.event_hashes.tolist())
-        fresh = []
-        for event in events:
-            fresh.append(not event.event_hash or event.event_hash not in known)
-            known.add(event.event_hash)
-        return fresh
-
-    def after(self, record: Record, events: Sequence[Observation]) -> Record:
-        """The record once these events are read."""
-        version, num_events, _, _, seen, hashes = record
-        last = events[-1]
-        if len(events) > DEEP:
-            newest_first = np.concatenate((seen, np.array([event.row for event in events], np.int32)))[::-1]
-            _, first = np.unique(newest_first, return_index=True)
-            seen = newest_first[np.sort(first)][::-1]
-            new = [event.event_hash for event in events if event.event_hash]
-            hashes = np.concatenate((hashes, np.array(new, np.uint64)))
-        else:
-            for event in events:
-                seen = self.seen(seen, event.row)
-                if event.event_hash:
-                    hashes = _appended(hashes, event.event_hash)
-        return Record(version + 1, num_events + len(events), last.time, last.event_id, seen, hashes)
-
-    def seen(self, rows: np.ndarray, row: int) -> np.ndarray:
-        """Distinct item rows, the latest last, once this one is seen too."""
-        self.row[()] = row
-        again = rows == self.row
-        if not np.count_nonzero(again):
-            return _appended(rows, row)
-        at = int(again.argmax())
-        moved = np.empty_like(rows)
-        moved[:at] = rows[:at]
-        moved[at:-1] = rows[at + 1 :]
-        moved[-1] = row
-        return moved
-
-
-def _appended(array: np.ndarray, value: int) -> np.ndarray:
-    """`np.append` of one value at a third of its cost."""
-    size = len(array)
-    longer = np.empty(size + 1, array.dtype)
-    longer[:size] = array
-    longer[size] = value
-    return longer
+def _joined(fixed: np.ndarray, parts: Sequence[Rows]) -> Rows:
+    """The rows of all parts, whose fixed parts lie end to end already."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = ("seen", "event_hashes", "last_event_id", "sequences", "read")
+    return Rows(fixed, *([entry for part in parts for entry in getattr(part, name)] for name in columns))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.catalogue import Catalogue
-from deployrec.bundle.manifest import ITEMS, PARITY_CASES, Manifest
+from deployrec.bundle.manifest import PARITY_CASES, Manifest
 from deployrec.bundle.parity import Answer, Comparison, ParityCases
 from deployrec.progress import Progress, silent
 from deployrec.runtime.backends.base import Backend, Output, load_backend
@@ -53,15 +53,21 @@ class VerifyReport:
 
 
 def verify(
-    path: str | Path, backend: str = "onnxruntime", *, progress: Progress = silent, **options: object
+    path: str | Path,
+    backend: str = "onnxruntime",
+    *,
+    trusted: Sequence[str | Path] | None = None,
+    progress: Progress = silent,
+    **options: object,
 ) -> VerifyReport:
     """Opens the bundle with all its checks and compares its graphs, run by `backend`, with the stored answers.
 
-    Raises BundleError for a bundle that is not as export wrote it; a failed gate is no error but `passed` False.
+    trusted: public keys, one of which must have signed the bundle. Raises BundleError for a bundle that is not as
+    export wrote it or that none of them has signed; a failed gate is no error but `passed` False.
     """
-    bundle = Bundle.open(path)
-    Catalogue.read(bundle.file(ITEMS), bundle.manifest.num_items)
-    cases = ParityCases.load(bundle.file(PARITY_CASES))
+    bundle = Bundle.open(path, trusted=trusted)
+    bundle.catalogue()
+    cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
     return VerifyReport(
         bundle, compare_graphs(bundle, cases, backend, progress=progress, **options), bundle.stray_files()
     )

@@ -101,7 +101,7 @@ def test_a_permutation_costs_the_largest_gap_it_bridges(order: list[int]) -> Non
 
 def test_cases_come_back_from_disk_bit_for_bit(tmp_path: Path) -> None:
     cases().save(tmp_path / "cases.npz")
-    loaded = ParityCases.load(tmp_path / "cases.npz")
+    loaded = ParityCases.parse((tmp_path / "cases.npz").read_bytes(), tmp_path / "cases.npz")
     assert len(loaded) == 2
     assert loaded.history(1).tolist() == [1, 4, 5]
     assert failed(loaded.compare("x", 1, answer())) == []
@@ -112,10 +112,10 @@ def test_cases_come_back_from_disk_bit_for_bit(tmp_path: Path) -> None:
 def test_a_broken_file_is_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "cases.npz").write_bytes(content)
     with pytest.raises(BundleError, match="expected parity cases"):
-        ParityCases.load(tmp_path / "cases.npz")
+        ParityCases.parse((tmp_path / "cases.npz").read_bytes(), tmp_path / "cases.npz")
 
 
 def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "cases.npz", rows=np.array([{}], dtype=object))
     with pytest.raises(BundleError, match="allow_pickle=False"):
-        ParityCases.load(tmp_path / "cases.npz")
+        ParityCases.parse((tmp_path / "cases.npz").read_bytes(), tmp_path / "cases.npz")

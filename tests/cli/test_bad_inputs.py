@@ -201,7 +201,6 @@ recommend bundle --k 0
 recommend bundle --k -3
 recommend bundle --k ten
 recommend bundle --k 3 --k 4
-recommend bundle --k 9999
 recommend bundle --history atlantis --on-unknown-item error
 recommend bundle --on-unknown-item guess
 models foo

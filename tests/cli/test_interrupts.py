@@ -77,9 +77,13 @@ def test_while_a_bundle_is_written(
     deployrec: Callable[..., Ended], finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for place in ("write_graphs", "compare_torch", "compare_graphs", "_move"):
+    steps = (
+        *(f"export.bundle.{step}" for step in ("write_graphs", "compare_torch", "compare_graphs")),
+        "bundle.writing._move",
+    )
+    for place in steps:
         with monkeypatch.context() as patch:
-            patch.setattr(f"deployrec.export.bundle.{place}", interrupt)
+            patch.setattr(f"deployrec.{place}", interrupt)
             stopped(deployrec("export", "--run", finished_run), "nothing was written to bundles/recblr")
         assert not list(tmp_path.rglob("*.onnx"))
 

@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.catalogue import Catalogue
 from deployrec.cli.bench import bench
 from deployrec.cli.data import info
 from deployrec.cli.options import takes_log
@@ -78,7 +77,7 @@ def test_a_run_and_its_bundle_are_read_as_they_were_trained(
     done = deployrec("export", "--run", path, "--data", log, "--items", products, "--out", tmp_path / "bundle")
     assert done.code == 0, done.err
     bundle = Bundle.open(tmp_path / "bundle")
-    catalogue = Catalogue.read(bundle.file("items.csv"), 15)
+    catalogue = bundle.catalogue()
     assert catalogue.columns["shelf"][catalogue.rows["4"]] == "S1"
     assert catalogue.titles[catalogue.rows["4"]] == "P4"
     assert str(tmp_path) not in json.dumps(bundle.manifest.training["data_options"])

@@ -85,7 +85,7 @@ def test_a_small_catalogue_answers_with_what_is_left(
 def test_the_default_is_no_more_than_the_bundle_gives(bundle_of: Callable[[str], Path], narrow_bundle: Path) -> None:
     assert len(run("recommend", bundle_of("glintru")).output.splitlines()) == 2 + 10
     assert len(run("recommend", narrow_bundle, "--history", "i1").output.splitlines()) == 2 + 4
-    assert isinstance(run("recommend", narrow_bundle, "--k", 5).exception, ConfigError)
+    assert isinstance(run("recommend", narrow_bundle, "--history", "i1", "--k", 5).exception, ConfigError)
     assert isinstance(run("recommend", narrow_bundle, "--k", 0).exception, ConfigError)
     assert isinstance(run("recommend", narrow_bundle, "--k", -3).exception, ConfigError)
 
@@ -109,3 +109,49 @@ def _random(tmp_path_factory: pytest.TempPathFactory, num_items: int, top_k: int
     (folder / "items.csv").write_text("\n".join(items) + "\n")
     seal(folder, json.loads((folder / "manifest.json").read_text()))
     return folder
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31mFilm\u202e\r\b"
+
+
+@pytest.mark.parametrize("columns", ["200", "30"])
+def test_nothing_in_a_bundle_reaches_the_terminal_but_what_can_be_seen(odd_bundle: Path, columns: str) -> None:
+    """Written by somebody else's hand: export itself escapes titles."""
+    with open(odd_bundle / "items.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    for number, row in enumerate(rows[1:]):
+        row[0], row[1] = f"{number}{HOSTILE}", HOSTILE
+    with open(odd_bundle / "items.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    (odd_bundle / f"stray{HOSTILE.replace('/', '')}").write_text("")
+    document = json.loads((odd_bundle / "manifest.json").read_text())
+    document["data"]["name"] = document["created"] = HOSTILE
+    document["versions"] = {HOSTILE: HOSTILE}
+    seal(odd_bundle, document)
+    (odd_bundle / f"late{HOSTILE.replace('/', '')}").write_text("")
+    item = f"0{HOSTILE}"
+    for arguments in (
+        ("recommend", odd_bundle, f"--item={item}"),
+        ("recommend", odd_bundle, f"--item={item}", "--item=unknown\x1b[2J", "--on-unknown-item=error"),
+        ("info", odd_bundle),
+        ("info", odd_bundle, "--json"),
+        ("verify", odd_bundle),
+        ("verify", f"{odd_bundle}\x1b[2J"),
+    ):
+        result = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": columns})
+        shown = result.output.replace("\n", "")
+        assert shown or result.exit_code == 1
+        assert "Film" in shown or columns == "30" or result.exit_code == 1
+        assert not set(shown) & set("\x1b\x07\x9b\r\b\u202e")
+    document = json.loads(run("info", odd_bundle, "--json").output)
+    assert document["created"] == HOSTILE
+
+
+def test_the_one_line_of_an_error_is_fit_to_print(
+    odd_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deployrec.cli.main import run as run_line
+
+    assert run_line(["verify", f"{odd_bundle}\x1b[2J\nno"]) == 2
+    assert "\x1b" not in (shown := capsys.readouterr().err)
+    assert shown.count("\n") == 1

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from deployrec.bundle.catalogue import Catalogue
 from deployrec.data import load_dataset, write_items
 from deployrec.errors import DataError
+from deployrec.text import printable
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=6)
 FRAMES = st.lists(st.tuples(TEXT, TEXT, st.integers(0, 10**6), TEXT), max_size=8, unique_by=lambda row: row[0])
@@ -31,8 +32,9 @@ def log(tmp_path: Path) -> Path:
 def test_items_come_back(tmp_path: Path, rows: list[tuple[str, str, int, str]]) -> None:
     path = tmp_path / "items.csv"
     write_items(pl.DataFrame(rows, schema=SCHEMA, orient="row"), path)
-    read = Catalogue.read(path, len(rows))
-    assert list(zip(read.item_ids, read.titles, read.popularity, read.columns["genre"], strict=True))[1:] == rows
+    read = Catalogue.parse(path.read_bytes(), path, len(rows))
+    shown = [(item_id, printable(title), count, printable(genre)) for item_id, title, count, genre in rows]
+    assert list(zip(read.item_ids, read.titles, read.popularity, read.columns["genre"], strict=True))[1:] == shown
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,3 +113,16 @@ def test_other_files_are_refused_in_one_line(log: Path, tmp_path: Path, content:
     assert text in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_control_characters_are_escaped_and_endless_texts_refused(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"item_id": ["a\x1b", "b"], "title": ["\x1b[2JFilm\n", "Zwölf"], "popularity": [2, 1]})
+    write_items(frame, tmp_path / "items.csv")
+    read = Catalogue.parse((tmp_path / "items.csv").read_bytes(), tmp_path, 2)
+    assert read.titles[1:] == ["\\u001b[2JFilm\\u000a", "Zwölf"]
+    assert read.item_ids[1:] == ["a\x1b", "b"]
+    for column in ("title", "item_id"):
+        long = frame.with_columns(pl.Series(column, ["x", "y" * 100_001]))
+        with pytest.raises(DataError, match=f"at most 100,000 characters in '{column}'; got 100,001 for item"):
+            write_items(long, tmp_path / "items.csv")
+    assert len(read.titles) == 3

@@ -24,7 +24,7 @@ def shelf_of(folder: Path, genres: Sequence[str] = GENRES, column: str = "genre"
         quoted = title.replace('"', '""')
         lines.append(f'i{place},"{quoted}",{10 * place},"{genres[place]}",{YEARS[place]}')
     path.write_text("\n".join(lines) + "\n")
-    return Shelf.of(Catalogue.read(path, len(TITLES)))
+    return Shelf.of(Catalogue.parse(path.read_bytes(), path, len(TITLES)))
 
 
 @given(

@@ -35,7 +35,7 @@ def test_certificate_lists_every_comparison_within_its_gate(bundle_of: Callable[
     assert {"onnxruntime encode", "onnxruntime step", "onnxruntime score"} < names
     assert report["passed"]
     assert all(row["figure"] <= row["limit"] for row in report["comparisons"])
-    cases = ParityCases.load(bundle.file("parity_cases.npz"))
+    cases = ParityCases.parse(bundle.read("parity_cases.npz"), bundle.path)
     lengths = set(np.diff(cases.offsets).tolist())
     assert {0, 1, 2, 3, 4, 49, 50, 511, 512, 513, LONGEST} <= lengths
     assert bundle.file("parity_cases.npz").stat().st_size < 1_000_000
@@ -105,7 +105,8 @@ def test_top_k_stops_at_the_catalogue_and_force_replaces(sample: Dataset, tmp_pa
     assert first.manifest.top_k == sample.num_items
     second = export_bundle(model, sample, tmp_path / "out", top_k=5, window=50, force=True).bundle
     assert second.manifest.top_k == 5
-    assert second.manifest.bundle_id == first.manifest.bundle_id
+    assert second.manifest.bundle_id != first.manifest.bundle_id
+    assert second.manifest.state_id == first.manifest.state_id
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

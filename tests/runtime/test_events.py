@@ -78,8 +78,8 @@ def shown(value: object) -> str:
 def test_anything_else_as_an_id_is_refused_and_changes_nothing(
     recommender: Recommender, field: str, wrong: Any
 ) -> None:
-    if field == "event_id" and wrong is None:
-        return
+    if field == "event_id" and (wrong is None or (isinstance(wrong, str) and not wrong)):
+        return  # which is no id
     event: dict[str, Any] = {"user": "ann", "item": "i1", "event_id": "e", field: wrong}
     what = {"user": "a user id", "item": "an item id", "event_id": "an event id"}[field]
     calls: list[Callable[[], object]] = [
@@ -159,6 +159,8 @@ Swapped = namedtuple("Swapped", "item user")
         *({"user": "ann", "item": "i1"}, OrderedDict(item="i1", user="ann"), ("ann", "i1"), ["ann", "i1", None]),
         *(Event("ann", "i1"), Event(user="ann", item="i1", time=3.0), Swapped(user="ann", item="i1")),
         {"user": "ann", "item": "i1", "event_id": "e", "time": "2026-01-01"},
+        *(("ann", "i1", "e", 1.0, 5), ["ann", "i1", None, None, 5, "kafka"], Event("ann", "i1", sequence=5)),
+        {"user": "ann", "item": "i1", "sequence": 5, "source": "kafka"},
     ],
     ids=shown,
 )
@@ -170,7 +172,18 @@ def test_events_come_as_tuples_mappings_or_events(recommender: Recommender, even
 @pytest.mark.parametrize(
     "event",
     [
-        *("ab", "ann,i1", b"ab", 7, None, (), ("ann",), ("ann", "i1", "e", 1.0, 2.0), {"ann", "i1"}, {"user": "ann"}),
+        *(
+            "ab",
+            "ann,i1",
+            b"ab",
+            7,
+            None,
+            (),
+            ("ann",),
+            ("ann", "i1", "e", 1.0, 2, "s", 3),
+            {"ann", "i1"},
+            {"user": "ann"},
+        ),
         *({"user_id": "ann", "item_id": "i1"}, {"user": "ann", "item": "i1", "itme": 3}, {"ann": "i1"}, {}),
         *(Row(0, "ann", "i1"), np.array(["ann", "i1"]), iter(["ann", "i1"])),
     ],
@@ -240,3 +253,41 @@ def test_every_text_that_utf8_holds_is_an_id(text: str) -> None:
             id_text(text, "a user id")
     else:
         assert id_text(text, "a user id") == text
+
+
+@pytest.mark.parametrize(
+    "sequence", [-1, 2**63, True, "5", 1.5, float("nan"), b"5", [5], np.datetime64("2026-01-01")], ids=shown
+)
+def test_what_is_no_sequence_is_refused_and_changes_nothing(recommender: Recommender, sequence: Any) -> None:
+    for call in (
+        lambda: recommender.observe("ann", "i1", sequence=sequence),
+        lambda: recommender.observe_and_recommend("ann", "i1", sequence=sequence, source="s"),
+        lambda: recommender.observe_many([("bob", "i2"), ("ann", "i1", None, None, sequence)]),
+    ):
+        with pytest.raises(DataError, match="expected a sequence as a whole number from 0 to 9223372036854775807; got"):
+            call()
+    assert list(recommender.store.users()) == []
+
+
+def test_a_source_is_an_id_and_comes_with_a_sequence(recommender: Recommender) -> None:
+    with pytest.raises(
+        DataError, match=r"expected a sequence of the source 's' \(str\); got none; give both or neither"
+    ):
+        recommender.observe("ann", "i1", source="s")
+    for wrong in ("", "\ud800", 1.5, ["s"]):
+        with pytest.raises(DataError, match="expected a source as text or a whole number"):
+            recommender.observe("ann", "i1", sequence=3, source=cast(Any, wrong))
+    for sequence in (np.int64(3), 4.0, 2**63 - 1):
+        assert recommender.observe("ann", "i1", sequence=cast(Any, sequence), source=7) is Outcome.APPLIED
+    assert stored(recommender, "ann").sequences == {"7": 2**63 - 1}
+
+
+def test_an_empty_event_id_is_one_that_is_missing(recommender: Recommender) -> None:
+    assert [recommender.observe("ann", "i1", missing) for missing in ("", "", None, np.str_(""))] == [
+        Outcome.APPLIED
+    ] * 4
+    assert (
+        recommender.observe_many([("ann", "i1", ""), {"user": "ann", "item": "i1", "event_id": ""}])
+        == [Outcome.APPLIED] * 2
+    )
+    assert stored(recommender, "ann").last_event_id is None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deployrec.benchmark.bundles import random_bundle
 from deployrec.bundle.parity import STATE_RTOL, USER_ATOL
 from deployrec.data import Dataset
 from deployrec.errors import BundleError
@@ -61,3 +64,25 @@ def test_one_flipped_byte_in_any_file_is_refused(bundle_of: Callable[[str], Path
                     read(folder)
         path.write_bytes(content)
     Recommender.load(folder)
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from deployrec.runtime.backends.base import load_backend
+from deployrec.bundle import Bundle
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+bundle = Bundle.open(sys.argv[1])
+before = resident()
+backend = load_backend("onnxruntime", bundle)
+print((resident() - before) / bundle.file("items.bin").stat().st_size)
+"""
+
+
+def test_all_sessions_share_one_table(tmp_path: Path) -> None:
+    bundle = random_bundle("recblr", 400_000, tmp_path / "bundle", dim=64)
+    tables = float(subprocess.run([sys.executable, "-c", MEASURE, str(bundle.path)], stdout=-1, check=True).stdout)
+    assert 0.9 < tables < 1.5

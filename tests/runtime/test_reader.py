@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from deployrec.runtime import Bundle
 from deployrec.runtime.backends.base import load_backend
 from deployrec.runtime.reader import Reader
+from deployrec.runtime.seam import Moved
 
 HISTORIES = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=30), min_size=1, max_size=5)
 
@@ -47,15 +48,18 @@ def test_encode_and_steps_carry_any_state_on(
                 np.testing.assert_allclose(found.state[name][place], tensor, atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "length"), [("gru", 3), ("gru", 40), ("window", 6), ("encode-only", 5)])
-def test_one_users_top_k_is_that_of_the_last_event(
-    reader_of: Callable[[str], Reader], twin_of: Callable, kind: str, length: int
-) -> None:
-    rows = [1 + 7 * n % 30 for n in range(length)]
-    exclude = np.array([rows[:3]], np.int32)
-    found = reader_of(kind).encode([np.array(rows)], exclude=exclude)
-    assert found.topk_items[0].tolist() == twin_of(kind).top(rows, rows[:3], 12)[0]
-    assert reader_of(kind).encode([np.array(rows), np.array(rows)]).topk_items.size == 0
+def test_each_users_top_k_is_that_of_the_last_event(reader_of: Callable[[str], Reader], twin_of: Callable) -> None:
+    histories = [[1 + (7 * n + user) % 30 for n in range(length)] for user, length in enumerate((3, 1, 4, 1, 2, 4))]
+    exclude = np.array([[rows[0], rows[-1]] for rows in histories], np.int32)
+    reader = reader_of("gru")
+    for several in (histories, [rows[:1] for rows in histories]):
+        arrays = [np.array(rows) for rows in several]
+        moved, best = reader.steps_and_lists(arrays, reader.manifest.state.zeros(len(arrays)), exclude, 5)
+        moved = Moved(moved.user.copy(), {name: tensor.copy() for name, tensor in moved.state.items()})
+        items = best.items.tolist()
+        for place, rows in enumerate(several):
+            assert items[place] == twin_of().top(rows, exclude[place].tolist(), 5)[0]
+            np.testing.assert_allclose(moved.user[place], twin_of().read(rows)[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "carried"), [("gru", [1, 6, 7, 10**9]), ("window", [1, 6]), ("encode-only", [])])

@@ -199,15 +199,15 @@ def test_unknown_items_are_errors_that_change_nothing(recommender_of: Callable[.
     assert recommender.user("ann") is None
 
 
-@pytest.mark.parametrize("k", [0, -1, 13, 2.5, "3", True, np.float64(2), [2]])
-def test_k_is_a_whole_number_from_1_to_top_k(recommender_of: Callable[..., Recommender], k: Any) -> None:
+@pytest.mark.parametrize("k", [0, -1, 2.5, "3", True, np.float64(2), [2]])
+def test_k_is_a_whole_number_from_1(recommender_of: Callable[..., Recommender], k: Any) -> None:
     recommender = recommender_of()
     for call in (
         lambda: recommender.recommend("ann", k=k),
         lambda: recommender.observe_and_recommend("ann", "i1", k=k),
         lambda: recommender.observe_many([("ann", "i1")], recommend=k),
     ):
-        with pytest.raises(ConfigError, match="from 1 to 12; got "):
+        with pytest.raises(ConfigError, match="expected k as a whole number of at least 1; got "):
             call()
     assert recommender.user("ann") is None
 
@@ -230,28 +230,71 @@ def test_without_a_k_as_many_as_there_are_come_back(twin_bundle: Callable[..., B
     assert len(small.recommend("ann", k=10)) == 5
     assert len(small.observe_and_recommend("ann", "i1")) == 4
     assert len(small.observe_and_recommend("ann", "i2", k=cast(Any, np.int64(99)))) == 3
-    narrow = Recommender.load(twin_bundle(top_k=3).path)
-    assert len(narrow.observe_and_recommend("ann", "i1")) == 3
-    with pytest.raises(ConfigError, match="from 1 to 3; got 4"):
-        narrow.recommend("ann", k=4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_lists_of_a_batch_are_those_of_each_user(recommender_of: Callable[..., Recommender], kind: str) -> None:
     recommender = recommender_of(kind)
     recommender.observe("old", "i7", "seven")
+    long = [("long", f"i{1 + row % 9}") for row in range(12)]
+    waves = [(user, f"i{row}") for row in range(1, 5) for user in ("w1", "w2", "w3", "w4") if row <= int(user[1])]
     events = [("ann", "i1"), ("bob", "i2"), ("old", "i7", "seven"), ("ann", "i3"), (7, "i4"), ("new", "gone")]
     for exclude_seen in (True, False):
-        outcomes, lists = recommender.observe_many(events, recommend=4, exclude_seen=exclude_seen)
-        assert [str(outcome) for outcome in outcomes] == [
+        outcomes, lists = recommender.observe_many([*events, *long, *waves], recommend=4, exclude_seen=exclude_seen)
+        assert [str(outcome) for outcome in outcomes[:6]] == [
             *("applied", "applied", "duplicate", "applied", "applied", "unknown item")
         ]
-        assert list(lists) == ["ann", "bob", "old", "7", "new"]
+        assert outcomes[6:] == [Outcome.APPLIED] * 22
+        assert list(lists) == ["ann", "bob", "old", "7", "new", "long", "w1", "w2", "w3", "w4"]
+        again = recommender.recommend_many(list(lists), k=4, exclude_seen=exclude_seen)
+        assert list(again) == list(lists)
         for user, found in lists.items():
             expected = recommender.recommend(user, k=4, exclude_seen=exclude_seen)
-            assert [entry.item_id for entry in found] == [entry.item_id for entry in expected]
-            np.testing.assert_allclose([e.score for e in found], [e.score for e in expected], atol=1e-5)
+            for several in (found, again[user]):
+                assert [entry.item_id for entry in several] == [entry.item_id for entry in expected]
+                np.testing.assert_allclose([e.score for e in several], [e.score for e in expected], atol=1e-5)
     assert recommender.observe_many([], recommend=3) == ([], {})
+    assert recommender.recommend_many([]) == {}
+    assert list(recommender.recommend_many([7, "7", "nobody"], k=1)) == ["7", "nobody"]
+
+
+def test_lists_of_a_batch_need_no_run_beside_its_own(
+    recommender_of: Callable[..., Recommender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommender = recommender_of()
+    backend = recommender._updates.backend
+    runs: list[tuple[str, int]] = []
+
+    def counted(name: str, call: Callable) -> Callable:
+        def run(first: np.ndarray, *others: Any) -> object:
+            runs.append((name, len(first)))
+            return call(first, *others)
+
+        return run
+
+    for name in ("advance", "step", "encode", "score"):
+        monkeypatch.setattr(backend, name, counted(name, getattr(backend, name)))
+    recommender.observe_many([(user, "i1") for user in range(5)] + [(user, "i2") for user in range(3)], recommend=3)
+    assert runs == [("advance", 3), ("step", 2), ("step", 3)]
+    runs.clear()
+    recommender.observe_many([("deep", f"i{row}") for row in range(1, 10)] + [("flat", "i1")], recommend=3)
+    assert runs == [("step", 1), ("encode", 1), ("encode", 1), ("score", 1)]  # in two chunks
+    runs.clear()
+    recommender.observe_many([(user, "i3") for user in range(5)] + [(0, "i4")])
+    recommender.observe("one", "i1")
+    assert runs == [("advance", 5), ("advance", 1), ("advance", 1)]
+    runs.clear()
+    recommender.observe_and_recommend("one", "i2")
+    assert runs == [("step", 1)]
+
+
+def test_users_who_leave_a_bounded_store_still_get_their_own_list(twin_bundle: Callable[..., Bundle]) -> None:
+    bounded, free = (Recommender.load(twin_bundle().path, store=store) for store in ("memory:3", "memory"))
+    events = [(user, f"i{1 + (user + turn) % 30}") for turn in range(2) for user in range(20)]
+    outcomes, lists = bounded.observe_many(events, recommend=5)
+    assert outcomes == [Outcome.APPLIED] * 40
+    assert lists == free.observe_many(events, recommend=5)[1]
+    assert sorted(bounded.store.users()) == ["17", "18", "19"]
 
 
 def test_all_that_was_seen_is_excluded_whatever_its_number(twin_bundle: Callable[..., Bundle]) -> None:
@@ -381,3 +424,29 @@ def test_load_refuses_an_edited_bundle(twin_bundle: Callable[..., Bundle], copy_
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     Recommender.load(folder)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"foo": 1},
+        {"bundle": 1},
+        {"name": 1},
+        {"threads": -1},
+        {"threads": True},
+        {"device": 3},
+        {"backend": 3},
+        {"store": 3},
+    ],
+    ids=repr,
+)
+def test_odd_options_of_load_are_one_line(twin_bundle: Callable[..., Bundle], odd: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as error:
+        Recommender.load(twin_bundle().path, **odd)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("path", [3, None, b"bundle"])
+def test_a_path_that_is_none_is_one_line(path: Any) -> None:
+    with pytest.raises(ConfigError, match="expected a bundle's folder"):
+        Recommender.load(path)

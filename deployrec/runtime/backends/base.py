@@ -37,7 +37,8 @@ class Backend(Protocol):
 
     Items are int64 rows of the item table. exclude [B, E], int32 or int64, holds any number E >= 1 of them padded with
     0; it is None where nobody wants a top-k: the answer's then means nothing. A row outside 0..num_items raises
-    UnknownItemError before anything runs. Not safe for calls from two threads at once.
+    UnknownItemError before anything runs. Not safe for calls from two threads at once. `forkable`, where a
+    backend has it, is true if it runs on in a forked child: it has no threads of its own and no GPU.
     """
 
     def step(self, rows: np.ndarray, exclude: np.ndarray | None, state: State) -> Output:
@@ -63,7 +64,7 @@ def check_rows(num_items: int, *arrays: np.ndarray) -> None:
             )
 
 
-def load_backend(name: str, bundle: Bundle, **options: object) -> Backend:
+def load_backend(name: str, bundle: Bundle, /, **options: object) -> Backend:
     """Calls `load(bundle, **options)` of the backend's module.
 
     Raises ConfigError for a name that none has, a package that is missing or broken, and an option that is not taken.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from functools import cached_property
+from itertools import accumulate
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 
 from deployrec import discovery
 from deployrec.bundle.manifest import Manifest
-from deployrec.errors import DeployrecError
-from deployrec.runtime.events import Observation
+from deployrec.errors import DataError, DeployrecError
+from deployrec.files import first_line
 from deployrec.state import StateSpec
 
 
@@ -27,62 +32,108 @@ class ConflictError(DeployrecError):
         self.users = list(users)
 
 
-class Record(NamedTuple):
-    """What is kept of one user but the tensors. Its arrays never change: a newer record holds others."""
+NO_SEQUENCES: Mapping[str, int] = MappingProxyType({})
+COUNTS = struct.Struct("<4I")
+"""In a packed record, behind the fixed part: seen items, event hashes, bytes of the last event's id and 1 (0 for none),
+bytes of the sequences."""
 
-    version: int = 0
-    """how many writes made it; 0 for a user who is not there"""
-    num_events: int = 0
-    """events that the state has read"""
-    last_time: float | None = None
-    last_event_id: str | None = None
-    seen: np.ndarray = np.zeros(0, np.int32)
-    """int32 [n]: the distinct item rows that the user has seen, the latest last"""
-    event_hashes: np.ndarray = np.zeros(0, np.uint64)
-    """uint64 [n]: `event_hash` of every applied event that had an id, oldest first"""
-
-
-NOBODY = Record()
-"""The record of a user who is not there."""
+Packed = bytes
+"""A record as `Rows.packed` makes it."""
 
 
 @dataclass(slots=True)
 class Rows:
-    """The records of B users, and their tensors [B, ...].
+    """The records of B users, column by column: what has one size for all users in one array, the rest in lists of B.
 
-    Tensors that `Store.read` returned may be the store's own memory, valid until its next write: put others in their
-    place, never write into them. A write copies them.
+    What `Store.read` returned may be the store's own memory, valid until its next call: never write into it. A write
+    copies the fixed part and keeps the entries of the lists, none of which ever changes.
     """
 
-    records: list[Record]
-    user: np.ndarray
-    """[B, D] float32: user vectors"""
-    window: np.ndarray
-    """[B, W] int32: the newest item rows with repeats, the newest last, 0 in front of short histories; W is 0 where
-    the state alone carries a user on"""
-    state: dict[str, np.ndarray]
-    """[B, ...] float32 by tensor name"""
-    read: Sequence[Sequence[Observation]] = ()
-    """for a write, what each user's record has read since the one before, oldest first, or () where nobody's has: a
-    store that keeps histories appends it"""
+    fixed: np.ndarray
+    """[B] of `layout.dtype`: version, num_events, last_time, user, window and state, read through the properties"""
+    seen: list[bytes]
+    """int32 [n] of each user: the distinct item rows seen, the latest last (`layout.seen_of` reads them)"""
+    event_hashes: list[bytes]
+    """uint64 [n] of each user: `event_hash` of the newest applied events that had an id, oldest first"""
+    last_event_id: list[str | None]
+    sequences: list[Mapping[str, int]]
+    """of each user, by source: the highest sequence that was applied"""
+    read: Sequence[Sequence[str]] = ()
+    """for a write, the own ids of the items that each user's record has read since the one before, oldest first, or ()
+    where nobody's has: a store that keeps histories appends them"""
+
+    def __len__(self) -> int:
+        return len(self.fixed)
+
+    @property
+    def version(self) -> np.ndarray:
+        """[B] int64: how many writes made the record; 0 for a user who is not there"""
+        return self.fixed["version"]
+
+    @property
+    def num_events(self) -> np.ndarray:
+        """[B] int64: events that the state has read"""
+        return self.fixed["num_events"]
+
+    @property
+    def last_time(self) -> np.ndarray:
+        """[B] float64: the newest event's time, NaN where it had none"""
+        return self.fixed["last_time"]
+
+    @property
+    def user(self) -> np.ndarray:
+        """[B, D] float32: user vectors"""
+        return self.fixed["user"]
+
+    @property
+    def window(self) -> np.ndarray:
+        """[B, W] int32: the newest item rows with repeats, the newest last, 0 in front of short histories; W is 0 where
+        the state alone carries a user on"""
+        return self.fixed["window"]
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """[B, ...] float32 by tensor name"""
+        fixed = self.fixed
+        names = fixed.dtype.names or ()
+        return {name[len(STATE) :]: fixed[name] for name in names[NUM_PLAIN:]}
 
     def take(self, places: Sequence[int]) -> Rows:
-        """The rows of these users, in their order."""
-        index = np.asarray(places, np.int64)
+        """A copy of the rows of these users, in their order."""
         return Rows(
-            [self.records[place] for place in places],
-            self.user[index],
-            self.window[index],
-            {name: tensor[index] for name, tensor in self.state.items()},
+            self.fixed[np.asarray(places, np.int64)],
+            [self.seen[place] for place in places],
+            [self.event_hashes[place] for place in places],
+            [self.last_event_id[place] for place in places],
+            [self.sequences[place] for place in places],
             [self.read[place] for place in places] if self.read else (),
         )
+
+    def packed(self) -> list[Packed]:
+        """Each record as bytes, little-endian: the fixed part, `COUNTS`, seen items, event hashes, the last event's id
+        in UTF-8, the sequences as a JSON object. `Layout.unpacked` reads them."""
+        size, raw = self.fixed.dtype.itemsize, np.ascontiguousarray(self.fixed).tobytes()
+        records = []
+        columns = zip(self.seen, self.event_hashes, self.last_event_id, self.sequences, strict=True)
+        for place, (seen, hashes, event_id, sequences) in enumerate(columns):
+            text = b"" if event_id is None else event_id.encode()
+            marks = json.dumps(dict(sequences)).encode() if sequences else b""
+            counts = COUNTS.pack(len(seen) // 4, len(hashes) // 8, 0 if event_id is None else len(text) + 1, len(marks))
+            records.append(b"".join((raw[place * size : (place + 1) * size], counts, seen, hashes, text, marks)))
+        return records
+
+
+PLAIN = ("version", "num_events", "last_time", "user", "window")
+NUM_PLAIN = len(PLAIN)
+STATE = "state."
+"""In front of a state tensor's name in `Layout.dtype`."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a record of one bundle holds; a store of another layout never serves it."""
+    """What a record holds that bundles of one `state_id` can read; a store of another layout never serves them."""
 
-    bundle_id: str
+    state_id: str
     num_items: int
     dim: int
     window: int
@@ -90,17 +141,50 @@ class Layout:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Layout:
-        return cls(manifest.bundle_id, manifest.num_items, manifest.dim, manifest.window, manifest.state)
+        return cls(manifest.state_id, manifest.num_items, manifest.dim, manifest.window, manifest.state)
 
-    def zeros(self, batch: int) -> Rows:
-        """Users who are not there: no events, a zero state."""
-        user, window = np.zeros((batch, self.dim), np.float32), np.zeros((batch, self.window), np.int32)
-        return Rows([NOBODY] * batch, user, window, self.state.zeros(batch))
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """The fixed part of a record: counters, then float32 and int32, little-endian and without gaps."""
+        plain: list[tuple[str, str, tuple[int, ...]]] = [
+            *(("version", "<i8", ()), ("num_events", "<i8", ()), ("last_time", "<f8", ())),
+            *(("user", "<f4", (self.dim,)), ("window", "<i4", (self.window,))),
+        ]
+        return np.dtype([*plain, *((STATE + tensor.name, "<f4", tensor.shape) for tensor in self.state.tensors)])
 
     @property
     def bytes(self) -> int:
-        """Bytes of one record's tensors: user vector, window and state."""
-        return 4 * (self.dim + self.window) + self.state.bytes
+        """Bytes of one record's fixed part."""
+        return self.dtype.itemsize
+
+    def zeros(self, batch: int) -> Rows:
+        """Users who are not there: no events, a zero state."""
+        fixed = np.zeros(batch, self.dtype)
+        fixed["last_time"] = np.nan
+        return Rows(fixed, [b""] * batch, [b""] * batch, [None] * batch, [NO_SEQUENCES] * batch)
+
+    def unpacked(self, records: Sequence[Packed | None]) -> Rows:
+        """The records of `Rows.packed`, None for users who are not there; raises DataError for other bytes."""
+        rows = self.zeros(len(records))
+        raw, size = rows.fixed.view(np.uint8).reshape(len(records), -1), self.bytes
+        for place, record in enumerate(records):
+            if record is None:
+                continue
+            try:
+                seen, hashes, text, marks = COUNTS.unpack_from(record, size)
+                ends = [*accumulate((4 * seen, 8 * hashes, max(0, text - 1), marks), initial=size + COUNTS.size)]
+                if ends[-1] != len(record):
+                    raise ValueError(f"{len(record)} bytes instead of {ends[-1]}")
+                raw[place] = np.frombuffer(record, np.uint8, size)
+                rows.seen[place], rows.event_hashes[place] = record[ends[0] : ends[1]], record[ends[1] : ends[2]]
+                rows.last_event_id[place] = record[ends[2] : ends[3]].decode() if text else None
+                if marks:
+                    rows.sequences[place] = json.loads(record[ends[3] :])
+            except (struct.error, ValueError) as error:
+                raise DataError(
+                    f"expected a record of {size:,} bytes and lists; got {first_line(error)}; restore the store"
+                ) from None
+        return rows
 
 
 class Store(Protocol):

@@ -1,28 +1,37 @@
-"""Users' records in one file, read and written whole: snapshots of any store, and a store that is memory in between.
+"""Users' records in one file, written and read whole: snapshots of any store, and a store that is memory in between.
 
-The file is an .npz of arrays and JSON texts, read without unpickling.
+The file is an .npz, uncompressed and read without unpickling: a JSON text "states", and of each block of users, under
+"0/", "1/" and so on, the columns of their records, lists end to end beside their lengths.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import os
+import stat
 import zipfile
-import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from deployrec.errors import ConfigError, DataError, StaleStateError
 from deployrec.files import atomic_file, check_writable, check_writable_file, first_line
-from deployrec.runtime.stores.base import Layout, Record, Rows, Store
+from deployrec.runtime.events import MOST_SEQUENCE, id_text
+from deployrec.runtime.stores.base import Layout, Rows, Store
 from deployrec.runtime.stores.memory import MemoryStore
 
-TEXTS = ("bundle_id", "users", "last_event_id", "meta")
-RAGGED = ("seen", "event_hashes")
+MAGIC = b"PK\3\4"
+STATES = "states"
+TEXTS = ("users", "last_event_id", "sequences")
+RAGGED: dict[str, DTypeLike] = {"seen": np.int32, "event_hashes": np.uint64}
+BLOCK_USERS, BLOCK_BYTES = 4096, 4 * 2**20
+"""A block of the file holds no more users, and no more bytes of the records' fixed parts."""
 
 
 def load(layout: Layout, address: str) -> FileStore:
@@ -56,115 +65,167 @@ class FileStore(MemoryStore):
 
     def save(self) -> None:
         """Writes the file whole or not at all; raises DataError if the disk refuses."""
-        Snapshot.of(self).write(self.path)
+        write_states(self.path, self.layout, self.meta(), blocks_of(self))
 
     def close(self) -> None:
         self.save()
 
 
+def blocks_of(store: Store) -> Iterator[tuple[list[str], Rows]]:
+    """All users and copies of their records, block by block; between two blocks the store may change."""
+    size = max(1, min(BLOCK_USERS, BLOCK_BYTES // store.layout.bytes))
+    users = store.users()
+    while part := list(islice(users, size)):
+        rows = store.read(part)
+        there = np.flatnonzero(rows.version).tolist()
+        yield [part[place] for place in there], rows.take(there)
+
+
+def write_states(
+    path: str | Path, layout: Layout, meta: dict[str, Any], blocks: Iterable[tuple[Sequence[str], Rows]]
+) -> None:
+    """Writes blocks of users and records, whole or not at all; raises DataError if the disk refuses."""
+    number = 0
+    try:
+        with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for users, rows in blocks:
+                for name, array in _columns(users, rows).items():
+                    _add(archive, f"{number}/{name}", array)
+                number += 1
+            _add(archive, STATES, _text({"state_id": layout.state_id, "blocks": number, "meta": meta}))
+    except OSError as error:
+        raise DataError(f"expected to write {path}; got {error.strerror}; free space or name another file") from None
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """All records of a store: users in the order of the arrays, ragged fields end to end beside their lengths."""
+    """What `write_states` wrote: all users, and each block's number of them and columns."""
 
-    bundle_id: str
-    users: list[str]
-    last_event_id: list[str | None]
+    state_id: str
     meta: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, store: Store) -> Snapshot:
-        users = list(store.users())
-        rows = store.read(users)
-        times = [math.nan if record.last_time is None else record.last_time for record in rows.records]
-        arrays = {
-            "num_events": np.array([record.num_events for record in rows.records], np.int64),
-            "last_time": np.array(times, np.float64),
-            "user": rows.user,
-            "window": rows.window,
-            **{f"state.{name}": tensor for name, tensor in rows.state.items()},
-        }
-        for name in RAGGED:
-            values = [getattr(record, name) for record in rows.records]
-            arrays[name] = np.concatenate([np.zeros(0, _dtype(name)), *values])
-            arrays[f"num_{name}"] = np.array([len(value) for value in values], np.int64)
-        event_ids = [record.last_event_id for record in rows.records]
-        return cls(store.layout.bundle_id, users, event_ids, store.meta(), arrays)
-
-    def rows(self, layout: Layout) -> Rows:
-        """The records as those of new users; raises StaleStateError for another bundle's."""
-        if self.bundle_id != layout.bundle_id:
-            raise StaleStateError(
-                f"expected states of bundle {layout.bundle_id[:12]}; got states of bundle {self.bundle_id[:12]}; "
-                "load them with that bundle, or give the users' histories to load_states to encode them again"
-            )
-        rows = self.events(layout)
-        counts, seen = self._whole("num_events", (len(self.users),)).tolist(), self._ragged("seen", layout.num_items)
-        rows.records = [
-            record._replace(num_events=number, seen=items)
-            for record, number, items in zip(rows.records, counts, seen, strict=True)
-        ]
-        rows.window = self._whole("window", rows.window.shape, layout.num_items, np.int32)
-        rows.user = self._finite("user", rows.user.shape)
-        rows.state = {name: self._finite(f"state.{name}", tensor.shape) for name, tensor in rows.state.items()}
-        return rows
-
-    def events(self, layout: Layout) -> Rows:
-        """New users who know which events were applied, without the states: their histories are to be encoded."""
-        rows = layout.zeros(len(self.users))
-        times = self._checked("last_time", (len(self.users),), np.float64).tolist()
-        rows.records = [
-            Record(1, 0, None if math.isnan(time) else time, event_id, event_hashes=hashes)
-            for time, event_id, hashes in zip(times, self.last_event_id, self._ragged("event_hashes"), strict=True)
-        ]
-        return rows
-
-    def write(self, path: str | Path) -> None:
-        """Writes the file whole or not at all; raises DataError if the disk refuses."""
-        texts: dict[str, Any] = {
-            name: np.frombuffer(json.dumps(getattr(self, name)).encode(), np.uint8) for name in TEXTS
-        }
-        try:
-            with atomic_file(path) as file:
-                np.savez(file, **(texts | self.arrays))
-        except OSError as error:
-            raise DataError(
-                f"expected to write {path}; got {error.strerror}; free space or name another file"
-            ) from None
+    users: list[str]
+    blocks: list[Block]
 
     @classmethod
     def read(cls, path: str | Path) -> Snapshot:
-        """Raises DataError for a file that `write` did not write."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            bundle_id, users, last_event_id, meta = (json.loads(arrays.pop(name).tobytes()) for name in TEXTS)
-            if not isinstance(bundle_id, str) or not isinstance(meta, dict) or len(last_event_id) != len(users):
-                raise ValueError("fields that do not match")
-            if len(set(users)) != len(users) or not all(isinstance(user, str) for user in users):
-                raise ValueError("users that are not each a text of its own")
-            if not all(event is None or isinstance(event, str) for event in last_event_id):
-                raise ValueError("event ids that are no text")
-        except (
-            *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError, MemoryError),
-            *(NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error),
-        ) as error:
-            got = "no such file" if isinstance(error, FileNotFoundError) else f"a broken file ({first_line(error)})"
-            raise DataError(f"expected saved states in {path}; got {got}; name a file that save_states wrote") from None
-        return cls(bundle_id, users, last_event_id, meta, arrays)
+        """Raises DataError for a file that `write_states` did not write."""
+        with _in_one_line(path), _opened(path) as file, zipfile.ZipFile(file) as archive:
+            if file.seek(0) or file.read(len(MAGIC)) != MAGIC:
+                raise ValueError("no .npz")
+            members = archive.infolist()
+            # Members that are compressed, or that share their bytes, can be a thousand times as large as the file.
+            if sum(member.file_size for member in members) > os.fstat(file.fileno()).st_size:
+                raise ValueError("members larger than the file")
+            names = {member.filename.removesuffix(".npy") for member in members}
+            head = _json(_array(archive, STATES))
+            if not isinstance(head["state_id"], str) or not isinstance(head["meta"], dict):
+                raise ValueError("no state_id or no meta")
+            blocks = [Block.read(archive, number, names) for number in range(head["blocks"])]
+            users = [user for block in blocks for user in block.users]
+            if len(set(users)) != len(users):
+                raise ValueError("a user twice")
+        return cls(head["state_id"], head["meta"], users, blocks)
 
-    def _ragged(self, name: str, most: int | None = None) -> list[np.ndarray]:
-        lengths = self._whole(f"num_{name}", (len(self.users),))
-        shape, dtype = (sum(lengths.tolist()),), _dtype(name)
-        values = self._checked(name, shape, dtype) if most is None else self._whole(name, shape, most, dtype)
-        return np.split(values, np.cumsum(lengths)[:-1]) if len(lengths) else []
+    def rows(self, layout: Layout) -> Rows:
+        """The records as those of new users; raises StaleStateError for another bundle's."""
+        if self.state_id != layout.state_id:
+            raise StaleStateError(
+                f"expected states of id {layout.state_id[:12]} (see `deployrec info`); got {self.state_id[:12]}; "
+                "load them with a bundle of that id, or give the users' histories to load_states to encode them again"
+            )
+        return self._together(layout, Block.fill)
+
+    def events(self, layout: Layout) -> Rows:
+        """New users who know which events were applied, without the states: their histories are to be encoded."""
+        return self._together(layout, Block.fill_events)
+
+    def _together(self, layout: Layout, fill: Callable[[Block, Layout, Rows], None]) -> Rows:
+        rows = layout.zeros(len(self.users))
+        rows.version[...] = 1
+        start = 0
+        for block in self.blocks:
+            part = slice(start, start + len(block.users))
+            into = Rows(
+                rows.fixed[part],
+                rows.seen[part],
+                rows.event_hashes[part],
+                rows.last_event_id[part],
+                rows.sequences[part],
+            )
+            fill(block, layout, into)
+            rows.seen[part], rows.event_hashes[part] = into.seen, into.event_hashes
+            rows.last_event_id[part], rows.sequences[part] = into.last_event_id, into.sequences
+            start = part.stop
+        return rows
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some users of a file, and the columns of their records."""
+
+    users: list[str]
+    last_event_id: list[str | None]
+    sequences: list[dict[str, int]]
+    arrays: dict[str, np.ndarray]
+
+    @classmethod
+    def read(cls, archive: zipfile.ZipFile, number: int, names: set[str]) -> Block:
+        prefix = f"{number}/"
+        arrays = {name.removeprefix(prefix): _array(archive, name) for name in names if name.startswith(prefix)}
+        users, last_event_id, sequences = (_json(arrays.pop(name)) for name in TEXTS)
+        if not len(users) == len(last_event_id) == len(sequences):
+            raise ValueError("texts of different numbers of users")
+        for text in (*users, *(event_id for event_id in last_event_id if event_id is not None)):
+            if not isinstance(text, str) or id_text(text, "an id") != text:
+                raise ValueError("ids that are no text")
+        for marks in sequences:
+            for source, mark in marks.items():
+                if source:
+                    id_text(source, "a source")
+                if type(mark) is not int or not 0 <= mark <= MOST_SEQUENCE:
+                    raise ValueError("sequences that are no whole numbers")
+        return cls(users, last_event_id, sequences, arrays)
+
+    def fill(self, layout: Layout, rows: Rows) -> None:
+        """Puts the records into the rows; raises DataError for what no record holds."""
+        self.fill_events(layout, rows)
+        rows.num_events[...] = self._whole("num_events", rows.num_events.shape)
+        rows.seen = self._ragged("seen", 1, layout.num_items)
+        if np.any(self.arrays["num_seen"] > rows.num_events):
+            raise DataError("expected no more seen items than events; got more; save the states again")
+        rows.window[...] = self._whole("window", rows.window.shape, 0, layout.num_items, np.int32)
+        rows.user[...] = self._finite("user", rows.user.shape)
+        for name, tensor in rows.state.items():
+            tensor[...] = self._finite(f"state.{name}", tensor.shape)
+
+    def fill_events(self, layout: Layout, rows: Rows) -> None:
+        """Puts in which events were applied."""
+        times = self._checked("last_time", rows.last_time.shape, np.float64)
+        if np.isinf(times).any():
+            raise DataError("expected finite numbers in 'last_time'; got others; save the states again")
+        rows.last_time[...] = times
+        rows.event_hashes = self._ragged("event_hashes")
+        rows.last_event_id, rows.sequences = list(self.last_event_id), list(self.sequences)
+
+    def _ragged(self, name: str, least: int = 0, most: int | None = None) -> list[bytes]:
+        lengths = self._whole(f"num_{name}", (len(self.users),)).tolist()
+        shape, dtype = (sum(lengths),), RAGGED[name]
+        values = self._checked(name, shape, dtype) if most is None else self._whole(name, shape, least, most, dtype)
+        raw, size = values.tobytes(), values.itemsize
+        parts = zip(lengths, accumulate(lengths), strict=True)
+        return [raw[size * (end - length) : size * end] for length, end in parts]
 
     def _whole(
-        self, name: str, shape: tuple[int, ...], most: int = 2**63 - 1, dtype: DTypeLike = np.int64
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        least: int = 0,
+        most: int = 2**63 - 1,
+        dtype: DTypeLike = np.int64,
     ) -> np.ndarray:
         values = self._checked(name, shape, dtype)
-        if values.size and (values.min() < 0 or values.max() > most):
-            raise DataError(f"expected '{name}' from 0 to {most}; got other values; save the states again")
+        if values.size and (values.min() < least or values.max() > most):
+            raise DataError(f"expected '{name}' from {least} to {most}; got other values; save the states again")
         return values
 
     def _finite(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -181,5 +242,73 @@ class Snapshot:
         return got
 
 
-def _dtype(name: str) -> DTypeLike:
-    return np.int32 if name == "seen" else np.uint64
+def _columns(users: Sequence[str], rows: Rows) -> dict[str, np.ndarray]:
+    """The arrays of one block of the file."""
+    columns = {
+        "users": _text(list(users)),
+        "last_event_id": _text(rows.last_event_id),
+        "sequences": _text(list(map(dict, rows.sequences))),
+        "num_events": rows.num_events,
+        "last_time": rows.last_time,
+        "user": rows.user,
+        "window": rows.window,
+        **{f"state.{name}": tensor for name, tensor in rows.state.items()},
+    }
+    for name in RAGGED:
+        values: list[bytes] = getattr(rows, name)
+        columns[name] = np.frombuffer(b"".join(values), RAGGED[name])
+        columns[f"num_{name}"] = np.array(list(map(len, values)), np.int64) // columns[name].itemsize
+    return columns
+
+
+def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One array as it was added; its header is believed only where the bytes are there."""
+    info = archive.getinfo(f"{name}.npy")
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("compressed members")
+    with archive.open(info) as member:
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise ValueError("an array of another version")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+        content = member.read()
+    if fortran or dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError("an array of another kind")
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def _text(value: object) -> np.ndarray:
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+def _json(array: np.ndarray) -> Any:
+    return json.loads(array.tobytes(), parse_constant=_no_number)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name}, which is no JSON")
+
+
+def _opened(path: str | Path) -> BinaryIO:
+    """The file for reading; anything but a regular one, which may never end or never begin, is an OSError."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("no regular file")
+    return open(path, "rb")
+
+
+@contextmanager
+def _in_one_line(path: str | Path) -> Iterator[None]:
+    """Whatever zipfile, numpy and json raise over a broken file as one DataError."""
+    try:
+        yield
+    except FileNotFoundError:
+        got = "no such file"
+    except Exception as error:
+        got = f"a broken file ({first_line(error)})"
+    else:
+        return
+    raise DataError(f"expected saved states in {path}; got {got}; name a file that save_states wrote")

@@ -35,7 +35,7 @@ class TestFile(StoreContract):
         assert not (tmp_path / "users.npz").exists()
         store.close()
         assert_equal(self.open(LAYOUT, tmp_path).read(["ann"]), made(LAYOUT, [4]))
-        with pytest.raises(StaleStateError, match="expected states of bundle bbbb"):
+        with pytest.raises(StaleStateError, match="expected states of id bbbb"):
             self.open(WINDOWED, tmp_path)
 
 
@@ -49,7 +49,7 @@ class ListedStore(MemoryStore):
     def write(self, users: Sequence[str], rows: Rows) -> None:
         super().write(users, rows)
         for user, read in zip(users, rows.read, strict=False):
-            self.items.setdefault(user, []).extend(event.item for event in read)
+            self.items.setdefault(user, []).extend(read)
 
     def history(self, users: Sequence[str]) -> list[list[str] | None]:
         return [self.items.get(user, []) for user in users]
@@ -102,5 +102,5 @@ def test_the_least_recently_used_go_first() -> None:
 
 
 def _with_versions(rows: Rows, versions: Sequence[int]) -> Rows:
-    rows.records = [record._replace(version=version) for record, version in zip(rows.records, versions, strict=True)]
+    rows.version[...] = versions
     return rows

@@ -77,7 +77,7 @@ class _Plan:
         self.name, self.stream, self.log = name, stream, log
         self.signature: Graph = bundle.manifest.graphs[name]
         path = bundle.file(PLAN.format(name))
-        self.engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        self.engine = runtime.deserialize_cuda_engine(bundle.read(PLAN.format(name)))
         if self.engine is None:
             raise ConfigError(
                 f"expected TensorRT {trt.__version__} to load {path}; got {log.take()}; build it here again"

@@ -1,0 +1,188 @@
+"""What a user's record says of the events it has read, and what it becomes once further ones are read.
+
+The lists of a record are bytes, which are searched, cut and joined in one call each: a tenth of the time of arrays as
+short as most users' are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import add
+
+import numpy as np
+
+from deployrec.runtime.events import Observation
+from deployrec.runtime.seam import Moved
+from deployrec.runtime.stores.base import Layout, Rows
+
+REMEMBERED = 8192
+"""Newest event ids of a user by which an event that comes again is known."""
+HASH_BYTES, ROW_BYTES = 8, 4
+FEW = 8
+"""Up to so many events are looked up one by one."""
+
+
+def fresh(event_hashes: bytes, sequences: Mapping[str, int], events: Sequence[Observation]) -> list[bool]:
+    """Which of a user's events were not applied before, nor earlier among these.
+
+    Where the record has forgotten its oldest ids, events in front of one that is among the older half of those it knows
+    are taken for older ones still: a run that comes again is recognised from its beginning, whatever its length.
+    """
+    marks = dict(sequences)
+    met: set[bytes] = set()
+    known = _hashes(event_hashes) if len(events) > FEW else None
+    begins = _end_of_forgotten(event_hashes, events)
+    found = []
+    for place, (_, _, _, event_hash, _, mark) in enumerate(events):
+        new = mark is None or marks.get(mark[0], -1) < mark[1]
+        if new and event_hash:
+            known_before = event_hash in known if known is not None else _find(event_hashes, event_hash) >= 0
+            new = not known_before and event_hash not in met and place >= begins
+        if new:
+            met.add(event_hash)
+            if mark is not None:
+                marks[mark[0]] = mark[1]
+        found.append(new)
+    return found
+
+
+def is_fresh(event_hashes: bytes, sequences: Mapping[str, int], event: Observation) -> bool:
+    """Whether the event was not applied before."""
+    _, _, _, event_hash, _, mark = event
+    if mark is not None and sequences.get(mark[0], -1) >= mark[1]:
+        return False
+    return not (event_hash and event_hash in event_hashes and _find(event_hashes, event_hash) >= 0)
+
+
+class OneRecord:
+    """Memory for the next record of one user, whose columns are looked up once: that is half of what a record costs."""
+
+    def __init__(self, layout: Layout) -> None:
+        rows = layout.zeros(1)
+        self.fixed, self.version, self.num_events, self.last_time = (
+            *(rows.fixed, rows.version, rows.num_events),
+            rows.last_time,
+        )
+        self.user, self.window, self.state = rows.user, rows.window, rows.state
+
+    def after(self, rows: Rows, event: Observation) -> Rows:
+        """What the one row becomes once the event is read, but for what the graphs answer (see `put`)."""
+        row, item, event_id, event_hash, time, mark = event
+        self.version[0] = rows.fixed["version"].item() + 1
+        self.num_events[0] = rows.fixed["num_events"].item() + 1
+        self.last_time[0] = time
+        if self.window.size:
+            self.window[0, :-1], self.window[0, -1] = rows.window[0, 1:], row
+        hashes = rows.event_hashes[0] + event_hash
+        return Rows(
+            self.fixed,
+            [_seen_too(rows.seen[0], row)],
+            [hashes if len(hashes) <= HASH_BYTES * REMEMBERED else hashes[HASH_BYTES:]],
+            [event_id],
+            rows.sequences if mark is None else [{**rows.sequences[0], mark[0]: mark[1]}],
+            ((item,),),
+        )
+
+    def put(self, moved: Moved) -> None:
+        """Completes the record with what the graphs have answered."""
+        self.user[...] = moved.user
+        for name, tensor in self.state.items():
+            tensor[...] = moved.state[name]
+
+
+def after(rows: Rows, read: Sequence[Sequence[Observation]], window: int, fixed: np.ndarray) -> Rows:
+    """What the rows become once each user's events are read, in `fixed`, but for what the graphs answer."""
+    last = [events[-1] for events in read]
+    item_rows, items, event_ids, event_hashes, times, marks = zip(*last, strict=True)
+    lengths = list(map(len, read))
+    one_each = max(lengths) == 1
+    fixed["version"] = rows.version + 1
+    fixed["num_events"] = rows.num_events + lengths
+    fixed["last_time"] = times
+    if window:
+        for into, before, events in zip(fixed["window"], rows.window, read, strict=True):
+            new = [event.row for event in events[-window:]]
+            into[: window - len(new)] = before[len(new) :]
+            into[window - len(new) :] = new
+    if one_each:
+        seen = _seen_one_each(rows.seen, np.array(item_rows, np.int32))
+        hashes = list(map(add, rows.event_hashes, event_hashes))
+        if max(map(len, hashes)) > HASH_BYTES * REMEMBERED:
+            hashes = [own[-HASH_BYTES * REMEMBERED :] for own in hashes]
+    else:
+        seen, hashes = list(map(_seen, rows.seen, read)), list(map(_remembered, rows.event_hashes, read))
+    marked = any(marks) or not one_each
+    return Rows(
+        fixed,
+        seen,
+        hashes,
+        list(event_ids),
+        list(map(_marked, rows.sequences, read)) if marked else rows.sequences,
+        list(zip(items, strict=True)) if one_each else [[event.item for event in events] for events in read],
+    )
+
+
+def _seen_one_each(seen: Sequence[bytes], new: np.ndarray) -> list[bytes]:
+    """`_seen` of many users and one item row of each, int32 [B]."""
+    raw, values = new.tobytes(), np.frombuffer(b"".join(seen), np.int32)
+    after = [
+        own + raw[start : start + ROW_BYTES] for own, start in zip(seen, range(0, len(raw), ROW_BYTES), strict=True)
+    ]
+    lengths = np.fromiter(map(len, seen), np.int64, len(seen)) // ROW_BYTES
+    again = np.flatnonzero(values == np.repeat(new, lengths))
+    if len(again):
+        ends = np.cumsum(lengths)
+        owners = np.searchsorted(ends, again, "right")
+        for owner, at in zip(owners.tolist(), (again - ends[owners] + lengths[owners]).tolist(), strict=True):
+            own = after[owner]
+            after[owner] = own[: at * ROW_BYTES] + own[(at + 1) * ROW_BYTES :]
+    return after
+
+
+def _seen(seen: bytes, events: Sequence[Observation]) -> bytes:
+    """Distinct item rows, the latest last, once these are seen too."""
+    if len(events) > FEW:
+        rows = np.fromiter((event.row for event in events), np.int32, len(events))
+        newest_first = np.concatenate((np.frombuffer(seen, np.int32), rows))[::-1]
+        _, first = np.unique(newest_first, return_index=True)
+        return newest_first[np.sort(first)][::-1].tobytes()
+    for event in events:
+        seen = _seen_too(seen, event.row)
+    return seen
+
+
+def _seen_too(seen: bytes, item_row: int) -> bytes:
+    row = item_row.to_bytes(ROW_BYTES, "little")
+    at = _find(seen, row)
+    return seen + row if at < 0 else seen[:at] + seen[at + ROW_BYTES :] + row
+
+
+def _remembered(event_hashes: bytes, events: Sequence[Observation]) -> bytes:
+    """The newest event hashes once these events are read."""
+    return b"".join((event_hashes, *(event.event_hash for event in events)))[-HASH_BYTES * REMEMBERED :]
+
+
+def _marked(sequences: Mapping[str, int], events: Sequence[Observation]) -> Mapping[str, int]:
+    """The highest sequence of each source once these events are read."""
+    marks = [event.mark for event in events if event.mark is not None]
+    return {**sequences, **dict(marks)} if marks else sequences
+
+
+def _end_of_forgotten(event_hashes: bytes, events: Sequence[Observation]) -> int:
+    """How many of the events, at their beginning, are older than all that the record knows."""
+    if len(event_hashes) < HASH_BYTES * REMEMBERED:
+        return 0
+    older = _hashes(event_hashes[: len(event_hashes) // 2])
+    return max((place for place, event in enumerate(events) if event.event_hash in older), default=0)
+
+
+def _hashes(event_hashes: bytes) -> set[bytes]:
+    return {event_hashes[start : start + HASH_BYTES] for start in range(0, len(event_hashes), HASH_BYTES)}
+
+
+def _find(values: bytes, value: bytes) -> int:
+    """Where a value lies among values of its size, -1 for nowhere."""
+    at = values.find(value)
+    while at > 0 and at % len(value):
+        at = values.find(value, at + 1)
+    return at
