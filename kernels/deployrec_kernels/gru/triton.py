@@ -24,15 +24,17 @@ ROWS = 16
 """Rows of a block: the smallest tile of a tensor-core product."""
 WIDEST = 128
 """Channels; the registers of a block hold no wider rows."""
-FEW_ROWS = int(__import__("os").environ.get("FEW_ROWS", 256))
+FEW_ROWS = 256
+"""Up to so many float32 rows each has a block of its own: benchmarks/gpu/predictions.md has the arithmetic."""
 FORWARD_TILES, BACKWARD_TILES = 3, 8
 """[ROWS, D] tiles that a step of the walk reads."""
 
 
 def fits_on_chip(gates: Tensor, channels: int) -> bool:
-    """Whether the three recurrent [D, D] matrices stay in the shared memory of one block of the tensor's GPU."""
-    known = gates.dtype in (torch.float32, torch.bfloat16, torch.float16)
-    return known and channels <= WIDEST and _resident_bytes(gates, _width(channels)) <= shared_memory(gates)
+    """Whether the three recurrent [D, D] matrices stay in the registers or the shared memory of one block."""
+    if channels > WIDEST or gates.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return False
+    return _one_row_a_block(gates) or _resident_bytes(gates, _width(channels)) <= shared_memory(gates)
 
 
 def gru_triton(
@@ -50,7 +52,7 @@ def gru_triton(
     if not final.numel():
         return hidden, final
     with device_of(gates):
-        if _one_row_a_block(gates, channels):
+        if _one_row_a_block(gates):
             final = triton_row.forward(gates, stride, recurrent_weight, initial_state, lengths.contiguous(), hidden)
         else:
             _forward[(triton.cdiv(batch, ROWS),)](
@@ -80,7 +82,7 @@ def gru_backward_triton(
     previous = _previous_states(hidden, initial_state)
     with device_of(gates), torch.autocast(gates.device.type, enabled=False):
         products = previous @ recurrent_weight.T
-        if _one_row_a_block(gates, channels):
+        if _one_row_a_block(gates):
             grad_initial = triton_row.backward(
                 gates, stride, products, previous, recurrent_weight, grad_hidden, g_stride, grad_final.contiguous(),
                 lengths.contiguous(), grad_gates,
@@ -97,8 +99,7 @@ def gru_backward_triton(
     return grad_gates, grad_weight, grad_initial
 
 
-def _one_row_a_block(gates: Tensor, channels: int) -> bool:
-    """Whether so few float32 rows are walked sooner each by itself: see benchmarks/gpu/predictions.md."""
+def _one_row_a_block(gates: Tensor) -> bool:
     return gates.dtype == torch.float32 and len(gates) <= FEW_ROWS
 
 

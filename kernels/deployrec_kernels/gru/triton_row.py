@@ -39,12 +39,21 @@ def backward(
     gates: Tensor, stride: int, products: Tensor, previous: Tensor, recurrent_weight: Tensor,
     grad_hidden: Tensor, g_stride: int, grad_final: Tensor, lengths: Tensor, grad_gates: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Fills grad_gates, and the candidate part of products with its gradient; returns grad_initial_state [B, D]."""
+    """Fills grad_gates, and the candidate part of products with its gradient; returns grad_initial_state [B, D].
+
+    What does not wait for the later events is computed for all events at once: the walk's registers hold the weight.
+    """
     batch, channels = grad_final.shape
+    time = gates.shape[1]
     grad_initial = torch.empty_like(grad_final)
+    config = _config(channels)
+    block_t = 1024 // config["BLOCK_D"]
+    _coefficients[(batch, triton.cdiv(time, block_t))](
+        gates, products, previous, grad_gates, lengths, time, stride, channels, block_t, config["BLOCK_D"],
+    )  # fmt: skip
     _backward[(batch,)](
-        gates, products, previous, _spread(recurrent_weight.view(3, channels, channels).permute(1, 2, 0)), grad_hidden,
-        grad_final, grad_gates, grad_initial, lengths, gates.shape[1], stride, g_stride, **_config(channels),
+        grad_gates, products, _spread(recurrent_weight.view(3, channels, channels).permute(1, 2, 0)), grad_hidden,
+        grad_final, grad_initial, time, g_stride, **config,
     )  # fmt: skip
     return grad_initial
 
@@ -91,7 +100,7 @@ def _forward(
     u_r, u_z, u_n = _load_weight(weight, D, BLOCK_D, ROOM)
     state = tl.load(initial_state + row * D + d, mask=exists, other=0.0)
     for t in tl.range(0, time, num_stages=STAGES):
-        real = (t < length) & exists
+        real = d < tl.where(t < length, D, 0)
         event = row * time + t
         gates_t = gates + event * stride + d
         g_r = tl.load(gates_t, mask=real, other=0.0)
@@ -107,41 +116,63 @@ def _forward(
 
 
 @triton.jit(do_not_specialize=["time"])
-def _backward(
-    gates, products, previous, weight, grad_hidden, grad_final, grad_gates, grad_initial, lengths, time,
-    stride: tl.constexpr, g_stride: tl.constexpr,
-    D: tl.constexpr, BLOCK_D: tl.constexpr, ROOM: tl.constexpr, STAGES: tl.constexpr,
+def _coefficients(
+    gates, products, previous, factors, lengths, time,
+    stride: tl.constexpr, D: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """From the last event down; products holds h_{t-1} U^T and gets the gradient of its candidate part."""
+    """What the gradient at an event's output is multiplied by: the three gates' in factors, (z, -, U_n's) in products.
+
+    Padding hands the gradient on as it is.
+    """
     row = tl.program_id(0).to(tl.int64)
-    length = tl.minimum(tl.load(lengths + row).to(tl.int32), time)
+    t = tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T)[:, None]
+    d = tl.arange(0, BLOCK_D)[None, :]
+    inside = (t < time) & (d < D)
+    real = (t < tl.load(lengths + row)) & inside
+    event = row * time + t
+    gates_t = gates + event * stride + d
+    products_t = products + event * (3 * D) + d
+    factors_t = factors + event * (3 * D) + d
+    p_n = tl.load(products_t + 2 * D, mask=real, other=0.0)
+    r = tl.sigmoid(tl.load(gates_t, mask=real, other=0.0) + tl.load(products_t, mask=real, other=0.0))
+    z = tl.sigmoid(tl.load(gates_t + D, mask=real, other=0.0) + tl.load(products_t + D, mask=real, other=0.0))
+    n = tanh(tl.load(gates_t + 2 * D, mask=real, other=0.0) + r * p_n)
+    h = tl.load(previous + event * D + d, mask=real, other=0.0)
+    by_n = tl.where(real, (1.0 - z) * (1.0 - n * n), 0.0)
+    by_u = by_n * r
+    by_z = tl.where(real, (h - n) * z * (1.0 - z), 0.0)
+    tl.store(factors_t, by_u * p_n * (1.0 - r), mask=inside)
+    tl.store(factors_t + D, by_z, mask=inside)
+    tl.store(factors_t + 2 * D, by_n, mask=inside)
+    tl.store(products_t, tl.where(real, z, 1.0), mask=inside)
+    tl.store(products_t + 2 * D, by_u, mask=inside)
+
+
+@triton.jit(do_not_specialize=["time"])
+def _backward(
+    factors, products, weight, grad_hidden, grad_final, grad_initial, time,
+    g_stride: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, ROOM: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """From the last event down; the factors of `_coefficients` become the gradients."""
+    row = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK_D)
     exists = d < D
     u_r, u_z, u_n = _load_weight(weight, D, BLOCK_D, ROOM)
     carry = tl.load(grad_final + row * D + d, mask=exists, other=0.0)
     for s in tl.range(0, time, num_stages=STAGES):
-        t = time - 1 - s
-        real = (t < length) & exists
-        event = row * time + t
-        gates_t = gates + event * stride + d
+        event = row * time + time - 1 - s
+        factors_t = factors + event * (3 * D) + d
         products_t = products + event * (3 * D) + d
-        p_n = tl.load(products_t + 2 * D, mask=real, other=0.0)
-        r = tl.sigmoid(tl.load(gates_t, mask=real, other=0.0) + tl.load(products_t, mask=real, other=0.0))
-        z = tl.sigmoid(tl.load(gates_t + D, mask=real, other=0.0) + tl.load(products_t + D, mask=real, other=0.0))
-        n = tanh(tl.load(gates_t + 2 * D, mask=real, other=0.0) + r * p_n)
-        h = tl.load(previous + event * D + d, mask=real, other=0.0)
         carry += tl.load(grad_hidden + event * g_stride + d, mask=exists, other=0.0)
-
-        g = tl.where(real, carry, 0.0)
-        by_n = g * (1.0 - z) * (1.0 - n * n)
-        by_u = by_n * r
-        by_z = g * (h - n) * z * (1.0 - z)
-        by_r = by_u * p_n * (1.0 - r)
-        grad_gates_t = grad_gates + event * (3 * D) + d
-        tl.store(grad_gates_t, by_r, mask=exists)
-        tl.store(grad_gates_t + D, by_z, mask=exists)
-        tl.store(grad_gates_t + 2 * D, by_n, mask=exists)
+        by_r = carry * tl.load(factors_t, mask=exists, other=0.0)
+        by_z = carry * tl.load(factors_t + D, mask=exists, other=0.0)
+        by_n = carry * tl.load(factors_t + 2 * D, mask=exists, other=0.0)
+        by_u = carry * tl.load(products_t + 2 * D, mask=exists, other=0.0)
+        kept = carry * tl.load(products_t, mask=exists, other=0.0)
+        tl.store(factors_t, by_r, mask=exists)
+        tl.store(factors_t + D, by_z, mask=exists)
+        tl.store(factors_t + 2 * D, by_n, mask=exists)
         tl.store(products_t + 2 * D, by_u, mask=exists)
-        through = by_r[:, None] * u_r + by_z[:, None] * u_z + by_u[:, None] * u_n
-        carry = tl.where(real, carry * z, carry) + tl.sum(through, 0)
+        to_r, to_z, to_n = tl.reduce((by_r[:, None] * u_r, by_z[:, None] * u_z, by_u[:, None] * u_n), 0, _add)
+        carry = kept + to_r + to_z + to_n
     tl.store(grad_initial + row * D + d, carry, mask=exists)
