@@ -11,8 +11,8 @@ import pytest
 from tests.plugins_trt import toolchain
 from tests.plugins_trt.test_plugin import assert_symbols
 
-# ptxas 13.0 puts seven registers of one kernel on the stack for capability 10.0; its loop reloads a single one.
-SPILL_BYTES = 32
+# ptxas 13.0 keeps up to eleven registers of the widest tensor-core kernel on the stack: addresses, read once a step.
+SPILL_BYTES = 44
 
 
 @pytest.mark.slow
