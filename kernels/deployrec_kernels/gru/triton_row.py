@@ -15,11 +15,8 @@ from torch import Tensor
 
 from deployrec_kernels.tiles import tanh
 
-STAGES = 4
+STAGES = 3
 """Steps whose inputs are on their way: a row's few bytes hide none of the memory's latency by themselves."""
-ROOM = 4
-"""Numbers from one unit's weights to the next one's: side by side, lanes would load several units each, and the sums
-of a unit would cross four times as many warps."""
 
 
 def forward(
@@ -29,7 +26,7 @@ def forward(
     batch, channels = initial_state.shape
     final = torch.empty_like(initial_state)
     _forward[(batch,)](
-        gates, _spread(recurrent_weight.view(3, channels, channels).permute(2, 1, 0)), initial_state, hidden, final,
+        gates, recurrent_weight.view(3, channels, channels).transpose(1, 2).contiguous(), initial_state, hidden, final,
         lengths, gates.shape[1], stride, **_config(channels),
     )  # fmt: skip
     return final
@@ -52,33 +49,29 @@ def backward(
         gates, products, previous, grad_gates, lengths, time, stride, channels, block_t, config["BLOCK_D"],
     )  # fmt: skip
     _backward[(batch,)](
-        grad_gates, products, _spread(recurrent_weight.view(3, channels, channels).permute(1, 2, 0)), grad_hidden,
-        grad_final, grad_initial, time, g_stride, **config,
+        grad_gates, products, recurrent_weight, grad_hidden, grad_final, grad_initial, time, g_stride, **config,
     )  # fmt: skip
     return grad_initial
-
-
-def _spread(weight: Tensor) -> Tensor:
-    """[D, D, 3], the products' common axis first, with room between units."""
-    return torch.nn.functional.pad(weight, (0, ROOM - weight.shape[-1])).contiguous()
 
 
 def _config(channels: int) -> dict[str, Any]:
     width = max(16, triton.next_power_of_2(channels))
     warps = {16: 1, 32: 1, 64: 4, 128: 8}[width]
-    return {"D": channels, "BLOCK_D": width, "ROOM": ROOM, "STAGES": STAGES, "num_warps": warps, "maxnreg": 255}
+    return {"D": channels, "BLOCK_D": width, "STAGES": STAGES, "num_warps": warps, "maxnreg": 255}
 
 
+# A kernel does not know how its weight is aligned: it would load several units at once into a lane, and the sums of a
+# unit would then cross four times as many warps.
 @triton.jit
-def _load_weight(weight, D: tl.constexpr, BLOCK_D: tl.constexpr, ROOM: tl.constexpr):
+def _load_weight(weight, D: tl.constexpr, BLOCK_D: tl.constexpr):
     """The three [D, D] matrices, summed over along axis 0."""
     summed = tl.arange(0, BLOCK_D)[:, None]
     unit = tl.arange(0, BLOCK_D)[None, :]
-    at = weight + (summed * D + unit) * ROOM
+    at = weight + summed * D + unit
     inside = (summed < D) & (unit < D)
     u_r = tl.load(at, mask=inside, other=0.0)
-    u_z = tl.load(at + 1, mask=inside, other=0.0)
-    u_n = tl.load(at + 2, mask=inside, other=0.0)
+    u_z = tl.load(at + D * D, mask=inside, other=0.0)
+    u_n = tl.load(at + 2 * D * D, mask=inside, other=0.0)
     return u_r, u_z, u_n
 
 
@@ -87,17 +80,17 @@ def _add(r, z, n, more_r, more_z, more_n):
     return r + more_r, z + more_z, n + more_n
 
 
-@triton.jit(do_not_specialize=["time"])
+@triton.jit(do_not_specialize=["time", "weight"])
 def _forward(
     gates, weight, initial_state, hidden, final_state, lengths, time,
-    stride: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, ROOM: tl.constexpr, STAGES: tl.constexpr,
+    stride: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """r, z = sigmoid(g + h U^T), n = tanh(g_n + r (h U_n^T)), h <- n + z (h - n)."""
     row = tl.program_id(0).to(tl.int64)
     length = tl.minimum(tl.load(lengths + row).to(tl.int32), time)
     d = tl.arange(0, BLOCK_D)
     exists = d < D
-    u_r, u_z, u_n = _load_weight(weight, D, BLOCK_D, ROOM)
+    u_r, u_z, u_n = _load_weight(weight, D, BLOCK_D)
     state = tl.load(initial_state + row * D + d, mask=exists, other=0.0)
     for t in tl.range(0, time, num_stages=STAGES):
         real = d < tl.where(t < length, D, 0)
@@ -148,16 +141,16 @@ def _coefficients(
     tl.store(products_t + 2 * D, by_u, mask=inside)
 
 
-@triton.jit(do_not_specialize=["time"])
+@triton.jit(do_not_specialize=["time", "weight"])
 def _backward(
     factors, products, weight, grad_hidden, grad_final, grad_initial, time,
-    g_stride: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, ROOM: tl.constexpr, STAGES: tl.constexpr,
+    g_stride: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """From the last event down; the factors of `_coefficients` become the gradients."""
     row = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK_D)
     exists = d < D
-    u_r, u_z, u_n = _load_weight(weight, D, BLOCK_D, ROOM)
+    u_r, u_z, u_n = _load_weight(weight, D, BLOCK_D)
     carry = tl.load(grad_final + row * D + d, mask=exists, other=0.0)
     for s in tl.range(0, time, num_stages=STAGES):
         event = row * time + time - 1 - s
