@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import PARITY_CASES
-from deployrec.bundle.parity import ParityCases
 from deployrec.runtime.backends.base import Output, load_backend
 from deployrec.runtime.reader import Reader
 from deployrec_demo.shelf import Shelf
@@ -30,7 +28,7 @@ class Engine:
         self.window = self.manifest.window
         self.catalogue = bundle.catalogue()
         self.shelf = Shelf.of(self.catalogue)
-        self.cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
+        self.cases = bundle.cases()
         self.lock = threading.RLock()
 
     @classmethod

@@ -13,9 +13,9 @@ from typing import Any
 import onnx
 
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import PARITY_CASES, FileDigest, Graph, Manifest
+from deployrec.bundle.manifest import FileDigest, Graph, Manifest
 from deployrec.bundle.nodes import DOMAIN
-from deployrec.bundle.parity import Comparison, ParityCases
+from deployrec.bundle.parity import Comparison, largest_figures
 from deployrec.bundle.writing import writing
 from deployrec.errors import ConfigError
 from deployrec.export.half import half_products
@@ -101,7 +101,7 @@ def build_engines(
             "profile": {axis: list(size) for axis, size in sizes.items()},
             "plugin_sha256": sha256_file(library) if library else None,
             "graphs": built,
-            "parity": _worst(comparisons),
+            "parity": largest_figures(comparisons),
         }
         atomic_write(folder / RECORD, canonical_json(record))
         seal(folder, bundle.manifest.document)
@@ -192,17 +192,12 @@ def _write_graphs(bundle: Bundle, precision: str, folder: Path) -> dict[str, Pat
 
 def _compare(bundle: Bundle, folder: Path) -> list[Comparison]:
     """The graphs in `folder`, run by ONNX Runtime, against the bundle's float64 reference."""
-    cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
+    cases = bundle.cases()
     files = {
         graph.file: FileDigest(sha256_file(folder / graph.file), (folder / graph.file).stat().st_size)
         for graph in bundle.manifest.graphs.values()
     }
     return compare_graphs(Bundle(folder, replace(bundle.manifest, files=files)), cases)
-
-
-def _worst(comparisons: list[Comparison]) -> dict[str, float]:
-    """The largest figure of each quantity: state relative to its size, top-k in scores."""
-    return {row.quantity: max(r.figure for r in comparisons if r.quantity == row.quantity) for row in comparisons}
 
 
 def _copy(bundle: Bundle, folder: Path) -> None:
