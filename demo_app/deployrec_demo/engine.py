@@ -63,10 +63,11 @@ class Engine:
             return items[0].copy(), scores[0].copy()
 
     def real_histories(self) -> list[np.ndarray]:
-        """Item rows of real users of the training data: the cases that follow the certificate's longest edge case."""
-        lengths = [len(self.cases.history(case)) for case in range(len(self.cases))]
-        whole = range(int(np.argmax(lengths)) + 1, len(lengths)) or range(len(lengths))
-        return [self.cases.history(case) for case in whole if lengths[case] > 1]
+        """Item rows of real users of the training data, the shortest history first."""
+        whole = [
+            case for case, name in enumerate(self.cases.names) if name == "a user's" and self.cases.lengths[case] > 1
+        ]
+        return [self.cases.history(case) for case in whole]
 
 
 def _own(found: Output) -> Output:

@@ -185,7 +185,7 @@ class ParityCases:
         cases, k = self.topk_items.shape
         shapes = {"offsets": (cases + 1,), "names": (cases,), "rows": (int(self.offsets[-1]),), "user": (cases, dim)}
         shapes |= {"topk_scores": (cases, k), "attained": (cases, len(QUANTITIES))}
-        shapes |= {"exclude": (cases, *self.exclude.shape[1:2])}
+        shapes |= {"exclude": (cases, self.exclude.shape[1])}
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} {getattr(self, name).shape} for {shape}")

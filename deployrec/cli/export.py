@@ -127,11 +127,16 @@ def print_report(report: ExportReport) -> None:
     bundle = report.bundle
     cases = bundle.cases()
     endless = {cases.label(case) for case in cases.long}
-    largest = largest_figures([row for row in report.comparisons if row.case not in endless])
+    usual = largest_figures([row for row in report.comparisons if row.case not in endless])
+    driven = largest_figures([row for row in report.comparisons if row.case in endless])
+    errors = (
+        f"{usual[quantity]:.1e} ({name}{f'; endless {driven[quantity]:.1e}' if driven else ''})"
+        for quantity, name in (("user", "user vector"), ("state", "state"))
+    )
     console.print(
-        f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {len(cases)} histories of up to "
-        f"{max(cases.lengths):,} events; largest error {largest['user']:.1e} (user vector), {largest['state']:.1e} "
-        f"(state); top-{bundle.manifest.top_k} agrees.",
+        f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {len(cases.short)} histories"
+        + (f" and {len(cases.long)} endless ones of up to {max(cases.lengths):,} events" if endless else "")
+        + f"; largest error {', '.join(errors)}; top-{bundle.manifest.top_k} agrees.",
         soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False)

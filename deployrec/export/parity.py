@@ -181,7 +181,7 @@ def _chunks(model: SequentialRecommender, histories: Sequence[np.ndarray], state
     state = {name: tensor.clone() for name, tensor in state.items()}
     lengths = np.array([len(history) for history in histories])
     for length in np.unique(lengths[lengths > 0]):
-        places = np.flatnonzero(lengths == length)
+        places = np.flatnonzero(lengths == length).tolist()
         rows = torch.from_numpy(np.stack([histories[place] for place in places]))
         present = {name: tensor[places] for name, tensor in state.items()}
         for chunk in rows.split(ENCODE_CHUNK, dim=1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 from deployrec.bundle.bundle import Bundle, seal
+from deployrec.bundle.parity import ParityCases
 from deployrec.errors import BundleError
 from deployrec.runtime.verify import verify
 
@@ -59,6 +61,43 @@ def test_an_edited_file_is_refused_before_anything_runs(twin_bundle: Callable[..
     content[-1] ^= 1
     (folder / "parity_cases.npz").write_bytes(content)
     with pytest.raises(BundleError, match=r"parity_cases\.npz"):
+        verify(folder)
+
+
+def keep(cases: ParityCases, places: list[int]) -> ParityCases:
+    histories = [cases.history(place) for place in places]
+    arrays = ("names", "user", "topk_items", "topk_scores", "exclude", "attained")
+    return replace(
+        cases,
+        rows=np.concatenate([np.zeros(0, np.int64), *histories]),
+        offsets=np.cumsum([0, *map(len, histories)]),
+        state={name: tensor[places] for name, tensor in cases.state.items()},
+        **{name: getattr(cases, name)[places] for name in arrays},
+    )
+
+
+@pytest.mark.parametrize("places", [[], [0], [0, 1, 2], [0, 1, 2, 3, 4, 5, 6, 7, 7]], ids=str)
+@pytest.mark.parametrize("promised", [True, False], ids=["as promised", "fewer promised"])
+def test_a_certificate_that_proves_too_little_is_refused(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, places: list[int], promised: bool
+) -> None:
+    folder = shutil.copytree(twin_bundle().path, tmp_path / "bundle")
+    document = json.loads((folder / "manifest.json").read_text())
+    cases = keep(Bundle.open(folder).cases(), places)
+    cases.save(folder / "parity_cases.npz")
+    if not promised and len(places) < 8:
+        document["certificate"] = {"lengths": cases.lengths}
+    seal(folder, document)
+    with pytest.raises(BundleError, match=r"expected (a certificate on|parity cases)"):
+        verify(folder)
+
+
+def test_the_certificate_of_other_items_is_refused(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+    folder = shutil.copytree(twin_bundle().path, tmp_path / "bundle")
+    items = folder / "items.csv"
+    items.write_text(items.read_text().replace("i1,", "i99,"))
+    seal(folder, json.loads((folder / "manifest.json").read_text()))
+    with pytest.raises(BundleError, match="expected the certificate of the items in"):
         verify(folder)
 
 
