@@ -125,10 +125,11 @@ class Bundle:
                 f"expected a certificate on {len(promised)} histories, as {MANIFEST} promises, the lengths around a "
                 f"chunk of {chunk} among them; got one on {len(cases)}; export the bundle again"
             )
-        if cases.items != self.manifest.files[ITEMS].sha256:
-            raise BundleError(
-                f"expected the certificate of the items in {self.file(ITEMS)}; got one of others; export it again"
-            )
+        for name in self.manifest.deciding:
+            if cases.files.get(name) != self.manifest.files[name].sha256:
+                raise BundleError(
+                    f"expected a certificate that was held on {self.file(name)}; got one on another file; export again"
+                )
         shapes = {tensor.name: tensor.shape for tensor in self.manifest.state.tensors}
         if {name: tensor.shape[1:] for name, tensor in cases.state.items()} != shapes:
             raise BundleError(

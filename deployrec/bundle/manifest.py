@@ -91,6 +91,11 @@ class Manifest:
         return canonical_json(self.document).encode()
 
     @property
+    def deciding(self) -> list[str]:
+        """The files that decide an answer."""
+        return _deciding(self.document)
+
+    @property
     def num_items(self) -> int:
         return int(self.model["num_items"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import zipfile
 import zlib
@@ -21,7 +22,7 @@ LONG = 2_000
 USER_ATOL = 1e-5
 STATE_RTOL = 1e-4
 TIE_FACTOR = 2e-5
-STORED = ("rows", "offsets", "names", "user", "topk_items", "topk_scores", "exclude", "attained", "items")
+STORED = ("rows", "offsets", "names", "user", "topk_items", "topk_scores", "exclude", "attained")
 QUANTITIES = ("state", "user", "top-k", "scores")
 ROOM = 4.0
 """How many times what the training code itself attains in float32 an endless history may take."""
@@ -90,8 +91,8 @@ class ParityCases:
     """The histories of a certificate and the float64 answers to them.
 
     rows: all histories' item rows, one after the other; offsets [C + 1]; names [C], what a history is; user [C, D];
-    state tensors [C, ...]; topk_items, topk_scores [C, K]; exclude [C, E], padded with 0; items: the digest of the
-    items.csv that the answers were made with; item_l1_max: the largest L1 norm of an item vector, which is not stored.
+    state tensors [C, ...]; topk_items, topk_scores [C, K]; exclude [C, E], padded with 0; files: the digest of every
+    file that decides an answer; item_l1_max: the largest L1 norm of an item vector, which is not stored.
     attained [C, 4]: by how much, for each of QUANTITIES, the training code in float32 is off on an endless history, 0
     elsewhere. One item read over and over leaves a recurrence whose decay is nearly 1 where the rounding of that decay
     counts a thousand times: no float32 arithmetic can be held to the gates there, but it is held to its own best.
@@ -107,7 +108,7 @@ class ParityCases:
     topk_scores: np.ndarray
     exclude: np.ndarray
     attained: np.ndarray
-    items: str
+    files: Mapping[str, str]
     item_l1_max: float
 
     def __len__(self) -> int:
@@ -156,6 +157,7 @@ class ParityCases:
     def save(self, path: str | Path) -> None:
         arrays: dict[str, Any] = {name: getattr(self, name) for name in STORED}
         arrays |= {f"state.{name}": tensor for name, tensor in self.state.items()}
+        arrays["files"] = np.array(json.dumps(dict(self.files)))
         with atomic_file(path) as file:
             np.savez_compressed(file, **arrays)
 
@@ -169,7 +171,8 @@ class ParityCases:
                 name.removeprefix("state."): arrays.pop(name) for name in list(arrays) if name.startswith("state.")
             }
             norm = float(np.abs(item_table).sum(1).max())
-            cases = cls(**{**arrays, "items": str(arrays["items"])}, state=state, item_l1_max=norm)
+            files = {str(name): str(digest) for name, digest in json.loads(str(arrays.pop("files"))).items()}
+            cases = cls(**arrays, state=state, files=files, item_l1_max=norm)
             cases._check(*item_table.shape)
             return cases
         except (

@@ -78,7 +78,8 @@ def export_bundle(
         graphs = write_graphs(model, folder, top_k, progress)
         histories = choose_histories(dataset, _edges(window), longest)
         progress(0, 0, f"answering {len(histories)} histories in float64")
-        cases = reference_cases(model, histories, sha256_file(folder / ITEMS), top_k, MAX_EXCLUDE)
+        deciding = {path.name: sha256_file(path) for path in folder.iterdir()}
+        cases = reference_cases(model, histories, deciding, top_k, MAX_EXCLUDE)
         cases, comparisons = attain(model, cases, top_k, progress)
         cases.save(folder / PARITY_CASES)
         document = describe(model, graphs, top_k, cases.lengths, data=dataset.summary(), training=training or {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -64,10 +64,15 @@ def choose_histories(dataset: Dataset, edges: Iterable[int], longest: int, seed:
 
 
 def reference_cases(
-    model: SequentialRecommender, chosen: Sequence[History], items_digest: str, top_k: int, max_exclude: int
+    model: SequentialRecommender,
+    chosen: Sequence[History],
+    files: Mapping[str, str],
+    top_k: int,
+    max_exclude: int,
 ) -> ParityCases:
     """The answers of a float64 copy of the model; each history's newest `max_exclude` items are excluded.
 
+    files: names and digests of those that the certificate will be held on.
     A model whose state is exact up to W events reads the newest W of a history, as it does when it serves.
     """
     histories = [history.rows for history in chosen]
@@ -89,7 +94,7 @@ def reference_cases(
         topk_scores=scores.numpy(),
         exclude=exclude,
         attained=np.zeros((len(histories), len(QUANTITIES))),
-        items=items_digest,
+        files=files,
         item_l1_max=float(reference.embedding.weight.abs().sum(1).max()),
     )
 

@@ -31,7 +31,7 @@ def cases() -> ParityCases:
         topk_scores=np.stack([SCORES, SCORES]),
         exclude=np.array([[0, 0], [1, 4]]),
         attained=np.zeros((2, 4)),
-        items="0",
+        files={"step.onnx": "0"},
         item_l1_max=1.0,
     )
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors.numpy import save_file
 
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.parity import ParityCases
+from deployrec.files import sha256_file
 from deployrec.runtime.recommender import Recommender, UserRecord
 from deployrec.state import StateSpec, StateTensor
 
@@ -99,7 +99,6 @@ class Twin:
         save_file(self.weights, folder / "weights.safetensors")
         (folder / "items.csv").write_text(self.items())
         (folder / "parity.json").write_text("{}\n")
-        self.cases().save(folder / "parity_cases.npz")
         names = ["encode", "score"] if self.kind == "encode-only" else ["step", "encode", "score"]
         graphs = {}
         for name in names:
@@ -124,10 +123,11 @@ class Twin:
             "training": {"preset": "none", "seed": self.seed, "metrics": {"hr@10": 0.5}},
             "versions": {"onnx": onnx.__version__},
         }
+        self.cases({path.name: sha256_file(path) for path in folder.iterdir()}).save(folder / "parity_cases.npz")
         seal(folder, document)
         return Bundle.open(folder)
 
-    def cases(self) -> ParityCases:
+    def cases(self, files: Mapping[str, str] | None = None) -> ParityCases:
         rng = np.random.default_rng(1)
         lengths = [0, 1, 2, WINDOW - 1, WINDOW, CHUNK - 1, CHUNK, CHUNK + 1, *([40] if self.kind == "gru" else [])]
         histories = [rng.integers(1, self.num_items + 1, length).tolist() for length in lengths]
@@ -147,7 +147,7 @@ class Twin:
             topk_scores=np.stack([scores for _, scores in answers]),
             exclude=exclude,
             attained=np.zeros((len(lengths), 4)),
-            items=hashlib.sha256(self.items().encode()).hexdigest(),
+            files=files or {},
             item_l1_max=float(np.abs(self.weights["table"]).sum(1).max()),
         )
 

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.parity import ParityCases
 from deployrec.errors import BundleError
+from deployrec.files import sha256_file
 from deployrec.runtime.verify import verify
 
 KINDS = ["gru", "window", "encode-only"]
@@ -92,12 +93,19 @@ def test_a_certificate_that_proves_too_little_is_refused(
         verify(folder)
 
 
-def test_the_certificate_of_other_items_is_refused(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["items.csv", "items.bin", "step.onnx", "weights.safetensors"])
+def test_a_certificate_of_another_file_is_refused(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, name: str
+) -> None:
     folder = shutil.copytree(twin_bundle().path, tmp_path / "bundle")
-    items = folder / "items.csv"
-    items.write_text(items.read_text().replace("i1,", "i99,"))
+    other = twin_bundle(seed=7).path / name
+    if name == "items.csv":
+        (folder / name).write_text(other.read_text().replace("i1,", "i99,"))
+    else:
+        shutil.copy(other, folder / name)
     seal(folder, json.loads((folder / "manifest.json").read_text()))
-    with pytest.raises(BundleError, match="expected the certificate of the items in"):
+    Bundle.open(folder)
+    with pytest.raises(BundleError, match=f"expected a certificate that was held on .*{name}"):
         verify(folder)
 
 
@@ -112,13 +120,15 @@ def test_stray_files_are_named(twin_bundle: Callable[..., Bundle], tmp_path: Pat
 def with_changed_weight(
     bundle: Bundle, tmp_path: Path, graph: str, name: str, change: Callable[[np.ndarray], None]
 ) -> Bundle:
-    """A copy, sealed as genuine, whose graph holds another weight than its answers were made with."""
-    folder = shutil.copytree(bundle.path, tmp_path / "changed")
+    """A copy, certified and sealed as genuine, whose graph holds another weight than its answers were made with."""
+    folder, cases = shutil.copytree(bundle.path, tmp_path / "changed"), bundle.cases()
     model = onnx.load(folder / f"{graph}.onnx", load_external_data=False)
     (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
     weight = numpy_helper.to_array(tensor).copy()
     change(weight)
     tensor.CopyFrom(numpy_helper.from_array(weight, name))
     onnx.save(model, folder / f"{graph}.onnx")
+    files = {name: sha256_file(folder / name) for name in cases.files}
+    replace(cases, files=files).save(folder / "parity_cases.npz")
     seal(folder, json.loads((folder / "manifest.json").read_text()))
     return Bundle.open(folder)
