@@ -131,9 +131,11 @@ class Bundle:
                     f"expected a certificate that was held on {self.file(name)}; got one on another file; export again"
                 )
         shapes = {tensor.name: tensor.shape for tensor in self.manifest.state.tensors}
-        if {name: tensor.shape[1:] for name, tensor in cases.state.items()} != shapes:
+        states = {name: tensor.shape[1:] for name, tensor in cases.state.items()}
+        if states != shapes or cases.topk_items.shape[1] != self.manifest.top_k:
             raise BundleError(
-                f"expected a certificate of states as {MANIFEST} describes them; got others; export the bundle again"
+                f"expected a certificate of states and lists as {MANIFEST} describes them; got others; export the "
+                "bundle again"
             )
         return cases
 
