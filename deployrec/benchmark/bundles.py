@@ -43,7 +43,7 @@ def random_bundle(
     top_k = min(top_k, num_items)
     graphs = write_graphs(built, folder, top_k)
     data = {"name": "none", "digest": "", "num_users": 0, "num_items": num_items, "num_events": 0}
-    seal(folder, describe(built, graphs, top_k, data, RANDOM))
+    seal(folder, describe(built, graphs, top_k, [], data, RANDOM))
     return Bundle.open(folder)
 
 
@@ -60,6 +60,7 @@ def resized_bundle(bundle: Bundle, num_items: int, folder: Path, seed: int = 0) 
     document = {k: v for k, v in manifest.document.items() if k not in ("files", "bundle_id", "digest")}
     document["model"] = {**manifest.model, "num_items": num_items}
     document["training"] = RANDOM
+    document["certificate"] = {"lengths": []}
     # The weights are those of the other catalogue's model: torch gets them with the table of this one.
     save_file(load_file(bundle.file(WEIGHTS)), folder / WEIGHTS)
     seal(folder, document)

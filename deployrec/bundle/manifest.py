@@ -16,7 +16,7 @@ from deployrec.errors import BundleError
 from deployrec.files import canonical_json, sha256_json
 from deployrec.state import StateSpec, StateTensor
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"
 """Beside the manifest, and in nobody's digest; see deployrec.bundle.signing."""
@@ -77,6 +77,8 @@ class Manifest:
     """events of one encode call; longer histories go in chunks"""
     data: dict[str, Any]
     training: dict[str, Any]
+    certificate: tuple[int, ...]
+    """numbers of events of the certificate's histories; none for a bundle that was made without one"""
     versions: dict[str, Any]
     item_rows: str
     """digest of which item is which row; see `Catalogue.item_rows`"""
@@ -87,6 +89,11 @@ class Manifest:
     def content(self) -> bytes:
         """The bytes of manifest.json."""
         return canonical_json(self.document).encode()
+
+    @property
+    def deciding(self) -> list[str]:
+        """The files that decide an answer."""
+        return _deciding(self.document)
 
     @property
     def num_items(self) -> int:
@@ -113,7 +120,7 @@ class Manifest:
             raise BundleError(
                 f"expected a bundle of schema {SCHEMA_VERSION}; got schema {version}; upgrade deployrec to read it"
             )
-        if version < 1:
+        if version < SCHEMA_VERSION:
             raise BundleError(f"expected a bundle of schema {SCHEMA_VERSION}; got schema {version}; export it again")
         digest = _field(document, "digest", str)
         if digest != manifest_digest(document):
@@ -140,6 +147,7 @@ class Manifest:
             encode_chunk=_whole(document, "encode_chunk", MOST_SIZE),
             data=data,
             training=training,
+            certificate=_lengths(_field(document, "certificate", dict)),
             versions=_field(document, "versions", dict),
             item_rows=_field(document, "item_rows", str),
             files=files,
@@ -206,6 +214,13 @@ def _whole(document: dict[str, Any], name: str, most: int, where: str = "", leas
             "export the bundle again"
         )
     return int(value)
+
+
+def _lengths(certificate: dict[str, Any]) -> tuple[int, ...]:
+    lengths = _field(certificate, "lengths", list, "certificate.")
+    for length in lengths:
+        _whole({"length": length}, "length", MOST_ITEMS, "certificate.", least=0)
+    return tuple(lengths)
 
 
 def _check_data(data: dict[str, Any]) -> None:

@@ -122,15 +122,21 @@ def write(
 def print_report(report: ExportReport) -> None:
     """The certificate in one line, the files, a step's latency on this machine, and what to do next."""
     from deployrec.benchmark import step_latency
-    from deployrec.export.parity import LONGEST
+    from deployrec.bundle.parity import largest_figures
 
     bundle = report.bundle
-    worst = {name: max(row.figure for row in report.comparisons if row.quantity == name) for name in ("user", "state")}
-    cases = len({row.case for row in report.comparisons})
+    cases = bundle.cases()
+    endless = {cases.label(case) for case in cases.long}
+    usual = largest_figures([row for row in report.comparisons if row.case not in endless])
+    driven = largest_figures([row for row in report.comparisons if row.case in endless])
+    errors = (
+        f"{usual[quantity]:.1e} ({name}{f'; endless {driven[quantity]:.1e}' if driven else ''})"
+        for quantity, name in (("user", "user vector"), ("state", "state"))
+    )
     console.print(
-        f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {cases} histories of up to {LONGEST:,} "
-        f"events; largest error {worst['user']:.1e} (user vector), {worst['state']:.1e} (state); "
-        f"top-{bundle.manifest.top_k} agrees.",
+        f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {len(cases.short)} histories"
+        + (f" and {len(cases.long)} endless ones of up to {max(cases.lengths):,} events" if endless else "")
+        + f"; largest error {', '.join(errors)}; top-{bundle.manifest.top_k} agrees.",
         soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False)

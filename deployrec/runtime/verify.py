@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import PARITY_CASES, Manifest
-from deployrec.bundle.parity import Answer, Comparison, ParityCases
+from deployrec.bundle.manifest import Manifest
+from deployrec.bundle.parity import Answer, Comparison, ParityCases, worst
 from deployrec.progress import Progress, silent
-from deployrec.runtime.backends.base import Backend, Output, load_backend
+from deployrec.runtime.backends.base import Backend, Output, State, load_backend
+
+MANY_ITEMS = 20_000
+LAST_STEPS = 1_000
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,10 +31,8 @@ class VerifyReport:
         failed = sum(not row.passed for row in self.comparisons)
         verdict = f"{failed} of {len(self.comparisons)} comparisons fail" if failed else "parity holds"
         lines = [f"VerifyReport({self.bundle!r}: {verdict})"]
-        worst: dict[str, Comparison] = {}
-        for row in sorted(self.worst(), key=_strain):
-            worst[row.quantity] = row
-        for row in worst.values():
+        nearest = {row.quantity: row for row in sorted(self.worst(), key=lambda row: row.strain)}
+        for row in nearest.values():
             passed = "holds" if row.passed else "FAILS"
             lines.append(
                 f"  {row.quantity:<7} {row.figure:.1e} of {row.limit:.1e} {passed}  {row.comparison}, {row.case}"
@@ -44,12 +45,7 @@ class VerifyReport:
 
     def worst(self) -> list[Comparison]:
         """The row nearest to its limit (or furthest beyond) of each comparison and quantity."""
-        worst: dict[tuple[str, str], Comparison] = {}
-        for row in self.comparisons:
-            key = row.comparison, row.quantity
-            if key not in worst or _strain(row) > _strain(worst[key]):
-                worst[key] = row
-        return list(worst.values())
+        return worst(self.comparisons)
 
 
 def verify(
@@ -67,10 +63,8 @@ def verify(
     """
     bundle = Bundle.open(path, trusted=trusted)
     bundle.catalogue()
-    cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
-    return VerifyReport(
-        bundle, compare_graphs(bundle, cases, backend, progress=progress, **options), bundle.stray_files()
-    )
+    comparisons = compare_graphs(bundle, bundle.cases(), backend, progress=progress, **options)
+    return VerifyReport(bundle, comparisons, bundle.stray_files())
 
 
 def compare_graphs(
@@ -84,16 +78,22 @@ def compare_graphs(
     """Every way in which the runtime reaches a user's state, held against the reference of each case.
 
     Alone: encode at once, encode in chunks, step by step, encode then step, and score of the reference's user vector;
-    together: all cases as one ragged batch of encode and of steps. A model that is exact up to W events reads the
-    newest W of a history, and so does its reference.
+    together: all cases as one ragged batch of encode and of steps. Histories beyond LONG events together alone: in
+    chunks, and step by step (over a catalogue beyond MANY_ITEMS, whose every step is scored, the last LAST_STEPS after
+    the chunks before). A model that is exact up to W events reads the newest W of a history, and so does its reference.
     """
     graphs = _Graphs(bundle.manifest, load_backend(backend, bundle, **options), backend)
     rows: list[Comparison] = []
-    for case in range(len(cases)):
-        progress(case, len(cases) + 1, f"comparing the graphs on {cases.label(case)}")
+    short, total = cases.short, len(cases.short) + 1 + bool(cases.long)
+    for done, case in enumerate(short):
+        progress(done, total, f"comparing the graphs on {cases.label(case)}")
         rows += graphs.alone(cases, case)
-    progress(len(cases), len(cases) + 1, "comparing the graphs on all histories in a batch")
-    return rows + graphs.together(cases)
+    progress(len(short), total, "comparing the graphs on all histories in a batch")
+    rows += graphs.together(cases, short)
+    if cases.long:
+        progress(len(short) + 1, total, f"comparing the graphs on up to {max(cases.lengths):,} events")
+        rows += graphs.endless(cases, cases.long)
+    return rows
 
 
 class _Graphs:
@@ -123,29 +123,79 @@ class _Graphs:
             for row in cases.compare(f"{self.name} {name}", case, _answer(answer, 0))
         ] + self._score(cases, case)
 
-    def together(self, cases: ParityCases) -> list[Comparison]:
-        histories = [self._read(cases.history(case)) for case in range(len(cases))]
-        lengths = np.array([len(rows) for rows in histories])
-        items = np.zeros((len(cases), max(1, lengths.max())), np.int64)
-        for line, rows in zip(items, histories, strict=True):
-            line[: len(rows)] = rows
-        start = self._start(len(cases))
-        answers = {"encode in a batch": _copy(self.backend.encode(items, lengths, cases.exclude, start))}
+    def together(self, cases: ParityCases, places: list[int]) -> list[Comparison]:
+        histories, exclude = self._batch(cases, places)
+        answers = {"encode in a batch": self._chunk(histories, exclude, 0, max(map(len, histories)), None)}
         if "step" in self.manifest.graphs:
-            stepped = _copy(answers["encode in a batch"]._replace(state=start))
-            for position in range(int(lengths.max())):
-                active = np.flatnonzero(lengths > position)
-                past = {name: tensor[active] for name, tensor in stepped.state.items()}
-                found = self.backend.step(items[active, position], cases.exclude[active], past)
-                for target, value in zip(_arrays(stepped), _arrays(found), strict=True):
-                    target[active] = value
-            answers["step in a batch"] = stepped
+            answers["step in a batch"] = self._walk(histories, exclude, answers["encode in a batch"])
+        return self._compare(cases, places, answers)
+
+    def endless(self, cases: ParityCases, places: list[int]) -> list[Comparison]:
+        histories, exclude = self._batch(cases, places)
+        answers = {"encode in chunks, in a batch": self._in_chunks(histories, exclude)}
+        if "step" in self.manifest.graphs:
+            stepped = LAST_STEPS if self.manifest.num_items > MANY_ITEMS else max(map(len, histories))
+            if all(len(rows) <= stepped for rows in histories):
+                begun = answers["encode in chunks, in a batch"]
+                answers["step in a batch"] = self._walk(histories, exclude, begun)
+            else:
+                begun = self._in_chunks([rows[:-stepped] for rows in histories], exclude)
+                newest = [rows[-stepped:] for rows in histories]
+                answers["encode in chunks, then step"] = self._walk(newest, exclude, begun, resumed=True)
+        return self._compare(cases, places, answers)
+
+    def _batch(self, cases: ParityCases, places: list[int]) -> tuple[list[np.ndarray], np.ndarray]:
+        return [self._read(cases.history(case)) for case in places], cases.exclude[places]
+
+    def _compare(self, cases: ParityCases, places: list[int], answers: dict[str, Output]) -> list[Comparison]:
         return [
             row
             for name, answer in answers.items()
-            for case in range(len(cases))
-            for row in cases.compare(f"{self.name} {name}", case, _answer(answer, case))
+            for place, case in enumerate(places)
+            for row in cases.compare(f"{self.name} {name}", case, _answer(answer, place))
         ]
+
+    def _chunk(
+        self, histories: list[np.ndarray], exclude: np.ndarray, start: int, events: int, state: State | None
+    ) -> Output:
+        """Every history's next events, up to so many, in one run of encode."""
+        parts = [rows[start : start + events] for rows in histories]
+        lengths = np.array([len(rows) for rows in parts])
+        items = np.zeros((len(parts), max(1, lengths.max())), np.int64)
+        for line, rows in zip(items, parts, strict=True):
+            line[: len(rows)] = rows
+        return _copy(self.backend.encode(items, lengths, exclude, self._start(len(parts)) if state is None else state))
+
+    def _in_chunks(self, histories: list[np.ndarray], exclude: np.ndarray) -> Output:
+        """All events of every history; a history that has ended keeps what it had."""
+        chunk = self.manifest.encode_chunk
+        whole = self._chunk(histories, exclude, 0, chunk, None)
+        for start in range(chunk, max(map(len, histories)), chunk):
+            going = np.array([place for place, rows in enumerate(histories) if len(rows) > start])
+            state = {name: tensor[going] for name, tensor in whole.state.items()}
+            found = self._chunk([histories[place] for place in going], exclude[going], start, chunk, state)
+            for target, value in zip(_arrays(whole), _arrays(found), strict=True):
+                target[going] = value
+        return whole
+
+    def _walk(self, histories: list[np.ndarray], exclude: np.ndarray, begun: Output, resumed: bool = False) -> Output:
+        """Every history step by step, from `begun` or, unless `resumed`, from the start; one without events keeps
+        `begun`'s answer."""
+        stepped = _copy(begun if resumed else begun._replace(state=self._start(len(histories))))
+        order = sorted(range(len(histories)), key=lambda place: -len(histories[place]))
+        state: State = {name: tensor[order] for name, tensor in stepped.state.items()}
+        position = 0
+        while going := [place for place in order if len(histories[place]) > position]:
+            stop = min(len(histories[place]) for place in going)
+            items = np.stack([histories[place][position:stop] for place in going], axis=1)
+            left_out, state = exclude[going], {name: tensor[: len(going)] for name, tensor in state.items()}
+            for rows in items[:-1]:
+                state = self.backend.step(rows, None, state).state
+            found = self.backend.step(items[-1], left_out, state)
+            for target, value in zip(_arrays(stepped), _arrays(found), strict=True):
+                target[going] = value
+            state, position = _copy(found).state, stop
+        return stepped
 
     def _read(self, history: np.ndarray) -> np.ndarray:
         return history[-self.window :] if self.window else history
@@ -193,7 +243,3 @@ def _copy(output: Output) -> Output:
 
 def _arrays(output: Output) -> list[np.ndarray]:
     return [output.topk_items, output.topk_scores, output.user, *output.state.values()]
-
-
-def _strain(row: Comparison) -> float:
-    return row.figure / row.limit if row.figure == row.figure else np.inf

@@ -44,7 +44,7 @@ BUNDLES: dict[str, Callable[[Path], object]] = {
     "edited": lambda folder: _flip(folder / "items.bin"),
     "truncated": lambda folder: _cut(folder / "step.onnx"),
     "incomplete": lambda folder: (folder / "encode.onnx").unlink(),
-    "newer": lambda folder: _replace(folder / "manifest.json", '"schema_version": 1', '"schema_version": 99'),
+    "newer": lambda folder: _replace(folder / "manifest.json", '"schema_version": 2', '"schema_version": 99'),
     "rewritten": lambda folder: _replace(folder / "manifest.json", '"opset"', '"opsets"'),
     "no-json": lambda folder: (folder / "manifest.json").write_text("{"),
     "binary": lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe\x00"),

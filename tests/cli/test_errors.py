@@ -141,7 +141,7 @@ def test_a_truncated_file_and_a_newer_schema(deployrec: Callable[..., Ended], bu
     refused(deployrec("verify", bundle), "items.bin", f"{len(content):,} bytes")
     (bundle / "items.bin").write_bytes(content)
     text = (bundle / "manifest.json").read_text()
-    (bundle / "manifest.json").write_text(text.replace('"schema_version": 1', '"schema_version": 2'))
+    (bundle / "manifest.json").write_text(text.replace('"schema_version": 2', '"schema_version": 3'))
     refused(deployrec("verify", bundle), "schema 2", "upgrade")
 
 

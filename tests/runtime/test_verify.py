@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 from onnx import numpy_helper
 
 from deployrec.bundle.bundle import Bundle, seal
+from deployrec.bundle.parity import ParityCases
 from deployrec.errors import BundleError
+from deployrec.files import sha256_file
 from deployrec.runtime.verify import verify
 
 KINDS = ["gru", "window", "encode-only"]
@@ -62,6 +65,50 @@ def test_an_edited_file_is_refused_before_anything_runs(twin_bundle: Callable[..
         verify(folder)
 
 
+def keep(cases: ParityCases, places: list[int]) -> ParityCases:
+    histories = [cases.history(place) for place in places]
+    arrays = ("names", "user", "topk_items", "topk_scores", "exclude", "attained")
+    return replace(
+        cases,
+        rows=np.concatenate([np.zeros(0, np.int64), *histories]),
+        offsets=np.cumsum([0, *map(len, histories)]),
+        state={name: tensor[places] for name, tensor in cases.state.items()},
+        **{name: getattr(cases, name)[places] for name in arrays},
+    )
+
+
+@pytest.mark.parametrize("places", [[], [0], [0, 1, 2], [0, 1, 2, 3, 4, 5, 6, 7, 7]], ids=str)
+@pytest.mark.parametrize("promised", [True, False], ids=["as promised", "fewer promised"])
+def test_a_certificate_that_proves_too_little_is_refused(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, places: list[int], promised: bool
+) -> None:
+    folder = shutil.copytree(twin_bundle().path, tmp_path / "bundle")
+    document = json.loads((folder / "manifest.json").read_text())
+    cases = keep(Bundle.open(folder).cases(), places)
+    cases.save(folder / "parity_cases.npz")
+    if not promised and len(places) < 8:
+        document["certificate"] = {"lengths": cases.lengths}
+    seal(folder, document)
+    with pytest.raises(BundleError, match=r"expected (a certificate on|parity cases)"):
+        verify(folder)
+
+
+@pytest.mark.parametrize("name", ["items.csv", "items.bin", "step.onnx", "weights.safetensors"])
+def test_a_certificate_of_another_file_is_refused(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path, name: str
+) -> None:
+    folder = shutil.copytree(twin_bundle().path, tmp_path / "bundle")
+    other = twin_bundle(seed=7).path / name
+    if name == "items.csv":
+        (folder / name).write_text(other.read_text().replace("i1,", "i99,"))
+    else:
+        shutil.copy(other, folder / name)
+    seal(folder, json.loads((folder / "manifest.json").read_text()))
+    Bundle.open(folder)
+    with pytest.raises(BundleError, match=f"expected a certificate that was held on .*{name}"):
+        verify(folder)
+
+
 def test_stray_files_are_named(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
     folder = shutil.copytree(twin_bundle().path, tmp_path / "bundle")
     (folder / "notes.txt").write_text("mine")
@@ -73,13 +120,15 @@ def test_stray_files_are_named(twin_bundle: Callable[..., Bundle], tmp_path: Pat
 def with_changed_weight(
     bundle: Bundle, tmp_path: Path, graph: str, name: str, change: Callable[[np.ndarray], None]
 ) -> Bundle:
-    """A copy, sealed as genuine, whose graph holds another weight than its answers were made with."""
-    folder = shutil.copytree(bundle.path, tmp_path / "changed")
+    """A copy, certified and sealed as genuine, whose graph holds another weight than its answers were made with."""
+    folder, cases = shutil.copytree(bundle.path, tmp_path / "changed"), bundle.cases()
     model = onnx.load(folder / f"{graph}.onnx", load_external_data=False)
     (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
     weight = numpy_helper.to_array(tensor).copy()
     change(weight)
     tensor.CopyFrom(numpy_helper.from_array(weight, name))
     onnx.save(model, folder / f"{graph}.onnx")
+    files = {name: sha256_file(folder / name) for name in cases.files}
+    replace(cases, files=files).save(folder / "parity_cases.npz")
     seal(folder, json.loads((folder / "manifest.json").read_text()))
     return Bundle.open(folder)
