@@ -71,7 +71,7 @@ def torch_model(bundle: Bundle) -> SequentialRecommender:
     """The bundle's model in torch, with the item table that its graphs read."""
     manifest = bundle.manifest
     weights = load_file(bundle.file(WEIGHTS))
-    weights["embedding.weight"] = torch.from_numpy(bundle.item_table())
+    weights["embedding.weight"] = torch.from_numpy(bundle.item_table().copy())
     model = build_model(spec_of(manifest.model), manifest.num_items, manifest.model["config"])
     model.load_state_dict(weights)
     return model.eval()
