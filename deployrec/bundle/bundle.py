@@ -28,6 +28,7 @@ from deployrec.bundle.manifest import (
     state_id,
 )
 from deployrec.bundle.parity import ParityCases
+from deployrec.bundle.signature import check_signature
 from deployrec.errors import BundleError, ConfigError
 from deployrec.files import atomic_write, canonical_json, first_line, open_regular, sha256_file
 
@@ -64,9 +65,7 @@ class Bundle:
             raise ConfigError(f"expected a bundle's folder; got {type(path).__name__}; pass its path")
         bundle = cls(Path(path), _read_manifest(Path(path)))
         if trusted is not None:
-            from deployrec.bundle.signing import check_signature
-
-            check_signature(bundle, trusted)
+            check_signature(bundle.path, bundle.manifest, trusted)
         if check:
             bundle.check_files()
         return bundle
