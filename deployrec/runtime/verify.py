@@ -14,8 +14,8 @@ from deployrec.bundle.parity import Answer, Comparison, ParityCases, worst
 from deployrec.progress import Progress, silent
 from deployrec.runtime.backends.base import Backend, Output, State, load_backend
 
-MANY_ITEMS = 20_000
-LAST_STEPS = 1_000
+LEAST_STEPS, MOST_SCORES = 100, 350_000_000
+"""Steps of an endless history, and items times steps: every step scores the catalogue."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,8 +79,8 @@ def compare_graphs(
 
     Alone: encode at once, encode in chunks, step by step, encode then step, and score of the reference's user vector;
     together: all cases as one ragged batch of encode and of steps. Histories beyond LONG events together alone: in
-    chunks, and step by step (over a catalogue beyond MANY_ITEMS, whose every step is scored, the last LAST_STEPS after
-    the chunks before). A model that is exact up to W events reads the newest W of a history, and so does its reference.
+    chunks, and step by step (as many last events as MOST_SCORES allows, after the chunks before). A model that is exact
+    up to W events reads the newest W of a history, and so does its reference.
     """
     graphs = _Graphs(bundle.manifest, load_backend(backend, bundle, **options), backend)
     rows: list[Comparison] = []
@@ -134,7 +134,7 @@ class _Graphs:
         histories, exclude = self._batch(cases, places)
         answers = {"encode in chunks, in a batch": self._in_chunks(histories, exclude)}
         if "step" in self.manifest.graphs:
-            stepped = LAST_STEPS if self.manifest.num_items > MANY_ITEMS else max(map(len, histories))
+            stepped = max(LEAST_STEPS, MOST_SCORES // self.manifest.num_items)
             if all(len(rows) <= stepped for rows in histories):
                 begun = answers["encode in chunks, in a batch"]
                 answers["step in a batch"] = self._walk(histories, exclude, begun)

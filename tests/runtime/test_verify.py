@@ -17,7 +17,7 @@ from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.parity import ParityCases
 from deployrec.errors import BundleError
 from deployrec.files import sha256_file
-from deployrec.runtime.verify import verify
+from deployrec.runtime.verify import VerifyReport, verify
 
 KINDS = ["gru", "window", "encode-only"]
 
@@ -132,3 +132,19 @@ def with_changed_weight(
     replace(cases, files=files).save(folder / "parity_cases.npz")
     seal(folder, json.loads((folder / "manifest.json").read_text()))
     return Bundle.open(folder)
+
+
+def test_large_catalogues_are_stepped_through_at_the_end_alone(
+    twin_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployrec.runtime.verify.MOST_SCORES", 0)
+    monkeypatch.setattr("deployrec.bundle.parity.LONG", 8)
+    assert {"encode in chunks, in a batch", "step in a batch"} <= paths(verify(twin_bundle().path))
+    monkeypatch.setattr("deployrec.runtime.verify.LEAST_STEPS", 3)
+    report = verify(twin_bundle().path)
+    assert {"encode in chunks, in a batch", "encode in chunks, then step"} <= paths(report)
+    assert report.passed
+
+
+def paths(report: VerifyReport) -> set[str]:
+    return {row.comparison.removeprefix("onnxruntime ") for row in report.comparisons}
