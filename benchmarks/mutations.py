@@ -197,7 +197,7 @@ def swapped_files(folder: Path, draw: Draw) -> str:
 
 
 def emptied_certificate(folder: Path, draw: Draw) -> str:
-    """Fewer histories than promised, or an answer replaced by another's."""
+    """Fewer histories than promised, or an answer replaced by another's, with all the room in the world."""
     cases, path = Bundle.open(folder).cases(), folder / PARITY_CASES
     if draw.integers(2):
         kept = int(draw.integers(len(cases)))
@@ -212,6 +212,7 @@ def emptied_certificate(folder: Path, draw: Draw) -> str:
         what = f"{kept} histories kept"
     else:
         cases.user[:] = cases.user[::-1].copy()
+        cases.attained[:] = np.inf
         cases.save(path)
         what = "user vectors reversed"
     reseal(folder)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deployrec.bundle.parity import LONG, QUANTITIES, ROOM, Answer, Comparison, ParityCases
+from deployrec.bundle.parity import LONG, QUANTITIES, UNSTEADY, Answer, Comparison, ParityCases, limit_of
 from deployrec.data import Dataset
 from deployrec.export.graphs import recommend
 from deployrec.models import SequentialRecommender, State
@@ -20,8 +20,6 @@ from deployrec.progress import Progress, silent
 LONGEST = 100_000
 MARKS = (10_000, 100_000)
 """Numbers of events after which a state is compared that has read nothing but one kind of history."""
-UNSTEADY = 100.0
-"""Times the gate: an error beyond it is a fault, however a history drives float32."""
 ENCODE_CHUNK = 512
 """Events that one run of encode.onnx reads; all that a model without a state reads of a history."""
 REAL_HISTORIES = 8
@@ -134,7 +132,7 @@ def attain(
     for row in _compared(model, cases, top_k, cases.long, "torch encode in chunks", *found):
         case, name = names[row.case]
         earlier = before.get((name, row.quantity))
-        limit = UNSTEADY * row.limit if earlier is None else max(row.limit, ROOM * earlier)
+        limit = UNSTEADY * row.limit if earlier is None else limit_of(row.limit, earlier)
         rows.append(replace(row, limit=limit))
         attained[case, QUANTITIES.index(row.quantity)] = before[name, row.quantity] = row.figure
     return replace(cases, attained=attained), rows

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployrec.bundle.parity import Answer, Comparison, ParityCases, largest_figures, topk_figure, worst
+from deployrec.bundle.parity import LONG, Answer, Comparison, ParityCases, largest_figures, topk_figure, worst
 from deployrec.errors import BundleError
 
 SCORES = np.array([5.0, 4.0, 4.0 - 1e-6, 1.0])
@@ -103,11 +103,21 @@ def test_exhausted_slots_on_both_sides_agree() -> None:
 
 
 def test_an_endless_history_is_held_to_what_float32_attains() -> None:
-    attained = np.array([[0, 0, 0, 0], [0, 1e-4, 0, 0]])
-    driven = dataclasses.replace(cases(), attained=attained)
-    assert failed(driven.compare("x", 1, answer(user=np.ones(4) + 3.9e-4))) == []
-    assert failed(driven.compare("x", 1, answer(user=np.ones(4) + 4.1e-4))) == ["user"]
-    assert failed(cases().compare("x", 1, answer(user=np.ones(4) + 3.9e-4))) == ["user"]
+    def failing(attained: float, off: float, length: int = LONG + 1) -> list[str]:
+        given = np.array([[0, 0, 0, 0], [0, attained, 0, 0]])
+        driven = dataclasses.replace(
+            cases(), attained=given, rows=np.ones(length, np.int64), offsets=np.array([0, 0, length])
+        )
+        return failed(driven.compare("x", 1, answer(user=np.ones(4) + off)))
+
+    assert failing(1e-4, 3.9e-4) == []
+    assert failing(1e-4, 4.1e-4) == ["user"]
+    assert failing(0, 3.9e-4) == ["user"]
+    assert failing(1e-4, 3.9e-4, length=LONG) == ["user"]
+    for forged in (1.0, np.inf):
+        assert failing(forged, 0.99e-3) == []
+        assert failing(forged, 1.01e-3) == ["user"]
+    assert failing(np.nan, 3.9e-4) == ["user"]
 
 
 def test_a_nan_never_hides_in_a_summary() -> None:
