@@ -197,22 +197,14 @@ def swapped_files(folder: Path, draw: Draw) -> str:
 
 
 def emptied_certificate(folder: Path, draw: Draw) -> str:
-    """Fewer histories than promised, or an answer replaced by another's, with all the room in the world."""
+    """Fewer histories than promised, or an answer replaced by another's."""
     cases, path = Bundle.open(folder).cases(), folder / PARITY_CASES
     if draw.integers(2):
         kept = int(draw.integers(len(cases)))
-        arrays = ("names", "user", "topk_items", "topk_scores", "exclude", "attained")
-        replace(
-            cases,
-            rows=cases.rows[: cases.offsets[kept]],
-            offsets=cases.offsets[: kept + 1],
-            state={name: tensor[:kept] for name, tensor in cases.state.items()},
-            **{name: getattr(cases, name)[:kept] for name in arrays},
-        ).save(path)
+        cases.keep(list(range(kept))).save(path)
         what = f"{kept} histories kept"
     else:
         cases.user[:] = cases.user[::-1].copy()
-        cases.attained[:] = np.inf
         cases.save(path)
         what = "user vectors reversed"
     reseal(folder)

@@ -60,7 +60,7 @@ def resized_bundle(bundle: Bundle, num_items: int, folder: Path, seed: int = 0) 
     document = {k: v for k, v in manifest.document.items() if k not in ("files", "bundle_id", "digest")}
     document["model"] = {**manifest.model, "num_items": num_items}
     document["training"] = RANDOM
-    document["certificate"] = {"lengths": []}
+    document["certificate"] = {"lengths": [], "endless": {}}
     # The weights are those of the other catalogue's model: torch gets them with the table of this one.
     save_file(load_file(bundle.file(WEIGHTS)), folder / WEIGHTS)
     seal(folder, document)

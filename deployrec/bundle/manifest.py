@@ -79,6 +79,8 @@ class Manifest:
     training: dict[str, Any]
     certificate: tuple[int, ...]
     """numbers of events of the certificate's histories; none for a bundle that was made without one"""
+    endless: dict[str, int]
+    """up to how many events each kind of endless history, such as one item over and over, was found within the gates"""
     versions: dict[str, Any]
     item_rows: str
     """digest of which item is which row; see `Catalogue.item_rows`"""
@@ -148,6 +150,7 @@ class Manifest:
             data=data,
             training=training,
             certificate=_lengths(_field(document, "certificate", dict)),
+            endless=_endless(document["certificate"]),
             versions=_field(document, "versions", dict),
             item_rows=_field(document, "item_rows", str),
             files=files,
@@ -221,6 +224,11 @@ def _lengths(certificate: dict[str, Any]) -> tuple[int, ...]:
     for length in lengths:
         _whole({"length": length}, "length", MOST_ITEMS, "certificate.", least=0)
     return tuple(lengths)
+
+
+def _endless(certificate: dict[str, Any]) -> dict[str, int]:
+    kinds = _field(certificate, "endless", dict, "certificate.")
+    return {kind: _whole(kinds, kind, MOST_ITEMS, "certificate.endless.", least=0) for kind in kinds}
 
 
 def _check_data(data: dict[str, Any]) -> None:

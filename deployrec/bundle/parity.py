@@ -8,7 +8,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,7 @@ LONG = 2_000
 USER_ATOL = 1e-5
 STATE_RTOL = 1e-4
 TIE_FACTOR = 2e-5
-STORED = ("rows", "offsets", "names", "user", "topk_items", "topk_scores", "exclude", "attained")
-QUANTITIES = ("state", "user", "top-k", "scores")
-ROOM = 4.0
-"""How many times what the training code itself attains in float32 an endless history may take."""
-UNSTEADY = 100.0
-"""Times the gate: an error beyond it is a fault, however a history drives float32."""
+STORED = ("rows", "offsets", "names", "user", "topk_items", "topk_scores", "exclude")
 
 
 @dataclass(frozen=True)
@@ -95,9 +90,6 @@ class ParityCases:
     rows: all histories' item rows, one after the other; offsets [C + 1]; names [C], what a history is; user [C, D];
     state tensors [C, ...]; topk_items, topk_scores [C, K]; exclude [C, E], padded with 0; files: the digest of every
     file that decides an answer; item_l1_max: the largest L1 norm of an item vector, which is not stored.
-    attained [C, 4]: by how much, for each of QUANTITIES, the training code in float32 is off on an endless history, 0
-    elsewhere. One item read over and over leaves a recurrence whose decay is nearly 1 where the rounding of that decay
-    counts a thousand times: no float32 arithmetic can be held to the gates there, but it is held to its own best.
     The user vector and top-k of a case without events mean nothing and are not compared.
     """
 
@@ -109,7 +101,6 @@ class ParityCases:
     topk_items: np.ndarray
     topk_scores: np.ndarray
     exclude: np.ndarray
-    attained: np.ndarray
     files: Mapping[str, str]
     item_l1_max: float
 
@@ -150,11 +141,18 @@ class ParityCases:
                 "top-k": (topk_figure(answer, reference, self.exclude[case]), ties),
                 "scores": (score_figure(answer, reference), ties),
             }
-        attained = dict(zip(QUANTITIES, self.attained[case].tolist(), strict=True)) if case in self.long else {}
-        return [
-            Comparison(comparison, label, quantity, figure, limit_of(gate, attained.get(quantity, 0.0)))
-            for quantity, (figure, gate) in figures.items()
-        ]
+        return [Comparison(comparison, label, quantity, *figure) for quantity, figure in figures.items()]
+
+    def keep(self, places: Sequence[int]) -> ParityCases:
+        """The cases at `places`, in their order."""
+        histories = [self.history(place) for place in places]
+        return replace(
+            self,
+            rows=np.concatenate([np.zeros(0, np.int64), *histories]),
+            offsets=np.cumsum([0, *map(len, histories)]),
+            state={name: tensor[places] for name, tensor in self.state.items()},
+            **{name: getattr(self, name)[places] for name in ("names", "user", "topk_items", "topk_scores", "exclude")},
+        )
 
     def save(self, path: str | Path) -> None:
         arrays: dict[str, Any] = {name: getattr(self, name) for name in STORED}
@@ -189,7 +187,7 @@ class ParityCases:
         """Raises ValueError for arrays that do not fit together, or that hold other rows than the item table has."""
         cases, k = self.topk_items.shape
         shapes = {"offsets": (cases + 1,), "names": (cases,), "rows": (int(self.offsets[-1]),), "user": (cases, dim)}
-        shapes |= {"topk_scores": (cases, k), "attained": (cases, len(QUANTITIES))}
+        shapes |= {"topk_scores": (cases, k)}
         shapes |= {"exclude": (cases, self.exclude.shape[1])}
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
@@ -206,11 +204,6 @@ class ParityCases:
             raise ValueError("rows beyond the item table")
         if self.rows.min(initial=1) < 1:
             raise ValueError("padding within a history")
-
-
-def limit_of(gate: float, attained: float) -> float:
-    """ROOM times what float32 itself attains, where that is beyond the gate; UNSTEADY times the gate at most."""
-    return max(gate, min(ROOM * attained, UNSTEADY * gate))
 
 
 def state_figure(state: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> tuple[float, float]:

@@ -125,20 +125,16 @@ def print_report(report: ExportReport) -> None:
     from deployrec.bundle.parity import largest_figures
 
     bundle = report.bundle
-    cases = bundle.cases()
-    endless = {cases.label(case) for case in cases.long}
-    usual = largest_figures([row for row in report.comparisons if row.case not in endless])
-    driven = largest_figures([row for row in report.comparisons if row.case in endless])
-    errors = (
-        f"{usual[quantity]:.1e} ({name}{f'; endless {driven[quantity]:.1e}' if driven else ''})"
-        for quantity, name in (("user", "user vector"), ("state", "state"))
-    )
+    largest, lengths = largest_figures(report.comparisons), bundle.manifest.certificate
     console.print(
-        f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {len(cases.short)} histories"
-        + (f" and {len(cases.long)} endless ones of up to {max(cases.lengths):,} events" if endless else "")
-        + f"; largest error {', '.join(errors)}; top-{bundle.manifest.top_k} agrees.",
+        f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {len(lengths)} histories of up to "
+        f"{max(lengths):,} events; largest error {largest['user']:.1e} (user vector), {largest['state']:.1e} (state); "
+        f"top-{bundle.manifest.top_k} agrees.",
         soft_wrap=True,
     )
+    if falling := {kind: held for kind, held in bundle.manifest.endless.items() if held < max(lengths)}:
+        kinds = ", ".join(f"{kind} up to {held:,}" if held else f"{kind} to none" for kind, held in falling.items())
+        console.print(f"Of the endless histories float32 leaves the gates on: {kinds} events.", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     table.add_column("file")
     table.add_column("KiB", justify="right")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -21,7 +21,7 @@ from deployrec.errors import ConfigError, ParityError
 from deployrec.export import parity
 from deployrec.export.graphs import write_graphs
 from deployrec.export.onnx_ops import OPSET
-from deployrec.export.parity import ENCODE_CHUNK, attain, choose_histories, compare_torch, reference_cases
+from deployrec.export.parity import ENCODE_CHUNK, choose_histories, compare_torch, reference_cases, split_held
 from deployrec.files import atomic_write, canonical_json, sha256_file
 from deployrec.models import SequentialRecommender, identity
 from deployrec.progress import Progress, silent
@@ -80,14 +80,18 @@ def export_bundle(
         progress(0, 0, f"answering {len(histories)} histories in float64")
         deciding = {path.name: sha256_file(path) for path in folder.iterdir()}
         cases = reference_cases(model, histories, deciding, top_k, MAX_EXCLUDE)
-        cases, comparisons = attain(model, cases, top_k, progress)
         cases.save(folder / PARITY_CASES)
         document = describe(model, graphs, top_k, cases.lengths, data=dataset.summary(), training=training or {})
         seal(folder, document)
-        comparisons += compare_torch(model, cases, top_k, progress)
+        comparisons = compare_torch(model, cases, top_k, progress)
         comparisons += compare_graphs(Bundle.open(folder), cases, progress=progress)
+        places, held = split_held(cases, comparisons)
+        kept = cases.keep(places)
+        labels = {cases.label(place): kept.label(case) for case, place in enumerate(places)}
+        comparisons = [replace(row, case=labels[row.case]) for row in comparisons if row.case in labels]
         _certify(comparisons, folder, out)
-        seal(folder, document)
+        kept.save(folder / PARITY_CASES)
+        seal(folder, document | {"certificate": {"lengths": kept.lengths, "endless": held}})
     return ExportReport(Bundle.open(out), comparisons)
 
 
@@ -108,7 +112,7 @@ def describe(
         "opset": OPSET,
         "top_k": top_k,
         "encode_chunk": ENCODE_CHUNK,
-        "certificate": {"lengths": list(lengths)},
+        "certificate": {"lengths": list(lengths), "endless": {}},
         "data": data,
         "training": training,
         "versions": _versions(),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from deployrec.bundle.parity import LONG, QUANTITIES, UNSTEADY, Answer, Comparison, ParityCases, limit_of
+from deployrec.bundle.parity import LONG, Answer, Comparison, ParityCases
 from deployrec.data import Dataset
 from deployrec.export.graphs import recommend
 from deployrec.models import SequentialRecommender, State
@@ -91,7 +90,6 @@ def reference_cases(
         topk_items=items.numpy(),
         topk_scores=scores.numpy(),
         exclude=exclude,
-        attained=np.zeros((len(histories), len(QUANTITIES))),
         files=files,
         item_l1_max=float(reference.embedding.weight.abs().sum(1).max()),
     )
@@ -100,7 +98,8 @@ def reference_cases(
 def compare_torch(
     model: SequentialRecommender, cases: ParityCases, top_k: int, progress: Progress = silent
 ) -> list[Comparison]:
-    """Torch in float32 against the reference: encode at once, step by step, and encode resumed or followed by steps."""
+    """Torch in float32 against the reference: encode at once, step by step, and encode resumed or followed by steps; on
+    endless histories encode in chunks."""
     progress(0, 0, f"comparing torch on {len(cases.short)} histories")
     histories = [served(model, cases.history(case)) for case in cases.short]
     start = model.initial_state(len(histories))
@@ -111,31 +110,32 @@ def compare_torch(
         paths["torch encode, encode"] = _encode(model, second, middle)
         paths["torch step"] = _steps(model, histories, start)
         paths["torch encode, step"] = _steps(model, second, middle)
-    return [row for name, found in paths.items() for row in _compared(model, cases, top_k, cases.short, name, *found)]
-
-
-def attain(
-    model: SequentialRecommender, cases: ParityCases, top_k: int, progress: Progress = silent
-) -> tuple[ParityCases, list[Comparison]]:
-    """The cases once they know what float32 attains on endless histories, and whether its error grows with length.
-
-    At the first mark an error is held to UNSTEADY times the gate, at every further one to the gate or, where float32
-    misses that, to ROOM times the error at the mark before: what a state gathers for ever is no rounding.
-    """
+    rows = [row for name, found in paths.items() for row in _compared(model, cases, top_k, cases.short, name, *found)]
     if not cases.long:
-        return cases, []
+        return rows
     progress(0, 0, f"comparing torch on up to {max(cases.lengths):,} events")
-    histories = [served(model, cases.history(case)) for case in cases.long]
-    found = _chunks(model, histories, model.initial_state(len(histories)))
-    attained, before, rows = cases.attained.copy(), dict[tuple[str, str], float](), []
-    names = {cases.label(case): (case, str(cases.names[case])) for case in cases.long}
-    for row in _compared(model, cases, top_k, cases.long, "torch encode in chunks", *found):
-        case, name = names[row.case]
-        earlier = before.get((name, row.quantity))
-        limit = UNSTEADY * row.limit if earlier is None else limit_of(row.limit, earlier)
-        rows.append(replace(row, limit=limit))
-        attained[case, QUANTITIES.index(row.quantity)] = before[name, row.quantity] = row.figure
-    return replace(cases, attained=attained), rows
+    endless = [served(model, cases.history(case)) for case in cases.long]
+    found = _chunks(model, endless, model.initial_state(len(endless)))
+    return rows + _compared(model, cases, top_k, cases.long, "torch encode in chunks", *found)
+
+
+def split_held(cases: ParityCases, comparisons: Sequence[Comparison]) -> tuple[list[int], dict[str, int]]:
+    """The cases that a certificate keeps, and up to how many events each kind of endless history holds (0: none).
+
+    Short histories always stay. An endless one stays where everything on it, and on the shorter ones of its kind, is
+    within the gates: some recurrences answer to a rounding, however small, with ever more.
+    """
+    failed = {row.case for row in comparisons if not row.passed}
+    kept, held, broken = list(cases.short), dict[str, int](), set[str]()
+    for case in sorted(cases.long, key=lambda case: cases.lengths[case]):
+        name = str(cases.names[case])
+        held.setdefault(name, 0)
+        if cases.label(case) in failed or name in broken:
+            broken.add(name)
+        else:
+            kept.append(case)
+            held[name] = cases.lengths[case]
+    return kept, held
 
 
 def _compared(

@@ -118,7 +118,7 @@ class Twin:
             "opset": 20,
             "top_k": min(self.top_k, self.num_items),
             "encode_chunk": WINDOW if self.kind == "encode-only" else CHUNK,
-            "certificate": {"lengths": self.cases().lengths},
+            "certificate": {"lengths": self.cases().lengths, "endless": {}},
             "data": {"name": "twin", "digest": "0", "num_users": 1, "num_items": self.num_items, "num_events": 1},
             "training": {"preset": "none", "seed": self.seed, "metrics": {"hr@10": 0.5}},
             "versions": {"onnx": onnx.__version__},
@@ -146,7 +146,6 @@ class Twin:
             topk_items=np.array([items for items, _ in answers]),
             topk_scores=np.stack([scores for _, scores in answers]),
             exclude=exclude,
-            attained=np.zeros((len(lengths), 4)),
             files=files or {},
             item_l1_max=float(np.abs(self.weights["table"]).sum(1).max()),
         )
