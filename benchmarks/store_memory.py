@@ -93,13 +93,13 @@ def measured(users: int) -> dict[str, Any]:
     calls = {name: Times() for name in ("write of new users", "read", "write", "write of one new user", "forget")}
     for start in range(0, users, BATCH):
         _write(store, names[start : start + BATCH].tolist(), calls["write of new users"])
-    record = LAYOUT.bytes + 4 * SEEN + 8 * EVENT_IDS
+    record = LAYOUT.record_bytes + 4 * SEEN + 8 * EVENT_IDS
     grown = _resident() - before
     memory = {
         "users": users,
         "bytes of a record": record,
         "process over records": grown / (users * record),
-        "blocks over fixed parts": store.bytes / (users * LAYOUT.bytes),
+        "blocks over fixed parts": store.bytes / (users * LAYOUT.record_bytes),
     }
     for _ in range(MOVED):
         _write(store, _some(names, choose), calls["write"], calls["read"])

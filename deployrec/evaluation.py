@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import MANIFEST, Manifest
 from deployrec.data import Dataset, load_dataset
@@ -115,11 +117,12 @@ def _compared_with_training(report: Report, name: str, manifest: Manifest) -> li
     trained = rows.get("streamed") or rows.get("windowed")
     if trained is None:
         return []
-    largest = max(
+    differences = [
         abs(value - trained[kind][metric])
         for kind, masked in (("masked", True), ("unmasked", False))
         for metric, value in report.row(name, masked).metrics.items()
-    )
+    ]
+    largest = float(np.max(differences))  # a NaN stays
     hit, gain = trained["masked"]["hr@10"], trained["masked"]["ndcg@10"]
     return [
         f"torch, after training: masked HR@10 {hit:.4f}, NDCG@10 {gain:.4f}; "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import settings
 
+from deployrec.bundle.parity import LONG
 from deployrec.data import Dataset, load_dataset
 from deployrec.export import export_bundle
 from tests.support import random_model
@@ -16,6 +18,13 @@ from tests.support import random_model
 # Timings of a shared machine are not what property tests are about.
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_certificates() -> Iterator[None]:
+    """Exports here are held on histories of up to 2,000 events; tests/export/test_endless.py exports in full."""
+    with mock.patch("deployrec.export.parity.LONGEST", LONG):
+        yield
 
 
 @pytest.fixture(scope="session")

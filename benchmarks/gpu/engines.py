@@ -32,9 +32,11 @@ def main(out: Path) -> None:
             libraries.mkdir()
             plugin = folder / "src" / "plugin" / "libdeployrec_plugin.so"
             environment = {**lay_out(libraries), PLUGIN_VARIABLE: str(plugin)}
-            cases = [run_model(key, Path(scratch) / key, environment) for key in ("recblr", "glintru")]
-    write_results("gpu-engines", {"machine": machine("cuda"), "not_run": reason, "cases": cases}, out)
+            for key in ("recblr", "glintru"):
+                cases.append(run_model(key, Path(scratch) / key, environment))
+                write_results("gpu-engines", {"machine": machine("cuda"), "not_run": reason, "cases": cases}, out)
     if reason:
+        write_results("gpu-engines", {"machine": machine("cuda"), "not_run": reason, "cases": cases}, out)
         print(f"not run: {reason}")
     for case in cases:
         print(case["model"], *(f"{name}: {line}" for name, line in case["last_line"].items()), sep="\n  ")

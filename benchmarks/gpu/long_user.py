@@ -25,7 +25,7 @@ def main(out: Path) -> None:
             timings = time_together({"chunks": in_chunks, "one piece": in_one}, "cuda")
             ratio = timings["one piece"].median / timings["chunks"].median
             cases.append({"kernel": name, "events": time, "channels": channels, "ratio": ratio, **timings})
-    write_results("gpu-long-user", {"machine": machine("cuda"), "cases": cases}, out)
+            write_results("gpu-long-user", {"machine": machine("cuda"), "cases": cases}, out)
     rows = [
         [
             case["kernel"],

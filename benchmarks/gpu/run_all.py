@@ -56,14 +56,19 @@ def main() -> None:
 
 def run_section(section: str, out: Path) -> dict[str, Any]:
     """How a section ended ("" or what failed) and its seconds; a crash of the GPU stays in its process."""
-    program = f"from pathlib import Path; from benchmarks.gpu.{section} import main; main(Path({str(out)!r}))"
     start, limit = time.perf_counter(), SECTIONS[section]
     try:
-        code = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=limit).returncode
+        code = subprocess.run(command(section, out), cwd=ROOT, check=False, timeout=limit).returncode
         failed = f"exit code {code}" if code else ""
     except subprocess.TimeoutExpired:
         failed = f"not done after {limit} s"
     return {"failed": failed, "seconds": round(time.perf_counter() - start, 1)}
+
+
+def command(section: str, out: Path) -> list[str]:
+    """Runs one section in a process of its own."""
+    program = f"from pathlib import Path; from benchmarks.gpu.{section} import main; main(Path({str(out)!r}))"
+    return [sys.executable, "-c", program]
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ def main(out: Path) -> None:
                     for name, call in calls(backend, bundle, batch).items():
                         median = measure(call, calls=30, warmup=5).p50
                         cases.append({"model": key, "device": device, "batch": batch, "call": name, "seconds": median})
-    write_results("gpu-serving", {"machine": machine("cuda"), "cases": cases, "skipped": skipped}, out)
+                        results = {"machine": machine("cuda"), "cases": cases, "skipped": skipped}
+                        write_results("gpu-serving", results, out)
     rows = [[c["model"], c["device"], str(c["batch"]), c["call"], f"{c['seconds'] * 1e3:.3f}"] for c in cases]
     print(markdown(["model", "device", "batch", "call", "median ms"], rows))
 

@@ -28,7 +28,7 @@ def main(out: Path) -> None:
             cases.append(
                 {"model": model, "precision": precision, "seconds": seconds, "events_a_second": EVENTS / seconds}
             )
-    write_results("gpu-training", {"machine": machine("cuda"), "cases": cases}, out)
+            write_results("gpu-training", {"machine": machine("cuda"), "cases": cases}, out)
     rows = [[c["model"], c["precision"], f"{c['seconds']:.1f}", f"{c['events_a_second']:,.0f}"] for c in cases]
     print(markdown(["model", "precision", "epoch s", "events/s"], rows))
 

@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from deployrec.bundle.manifest import GRAPHS, PARITY
+from deployrec.bundle.parity import Comparison, largest_figures, worst
 from deployrec.runtime.verify import verify
 from deployrec_demo import look, resources
 from deployrec_demo.engine import Engine
@@ -18,7 +19,7 @@ from deployrec_demo.graph_picture import dot, read_picture
 
 def page() -> None:
     engine = resources.engine()
-    certificate = json.loads(engine.bundle.read(PARITY)).get("comparisons", [])
+    certificate = [Comparison.from_dict(row) for row in json.loads(engine.bundle.read(PARITY)).get("comparisons", [])]
     _summary(engine, certificate)
     left, right = st.columns(2, gap="medium")
     with left:
@@ -31,11 +32,10 @@ def page() -> None:
         st.json(engine.manifest.document, expanded=1)
 
 
-def _summary(engine: Engine, certificate: list[dict[str, Any]]) -> None:
+def _summary(engine: Engine, certificate: list[Comparison]) -> None:
     manifest = engine.manifest
-    worst = max((row["figure"] for row in certificate if row["quantity"] == "user"), default=0.0)
     look.figures(
-        (f"{worst:.0e}", "largest error of a user vector, against float64"),
+        (f"{largest_figures(certificate).get('user', 0.0):.0e}", "largest error of a user vector, against float64"),
         (f"{len(certificate):,}", "comparisons in the certificate"),
         (look.size(manifest.state.bytes) if manifest.state.tensors else "none", "state per user"),
         (look.size(sum(file.bytes for file in manifest.files.values())), f"in {len(manifest.files)} files"),
@@ -90,28 +90,28 @@ def _files(engine: Engine) -> None:
     st.caption("Every digest was compared when this server opened the bundle.")
 
 
-def _certificate(engine: Engine, certificate: list[dict[str, Any]]) -> None:
+def _certificate(engine: Engine, certificate: list[Comparison]) -> None:
     st.markdown("#### Parity certificate")
     st.caption(
         "Every path to a user's state, in torch and in ONNX Runtime, against a float64 reference on "
-        f"{len({row['case'] for row in certificate})} histories. Below, each quantity's worst figure."
+        f"{len({row.case for row in certificate})} histories. Below, each quantity's worst figure."
     )
-    worst: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in certificate:
-        key = row["quantity"], row["comparison"].partition(" ")[0]
-        if key not in worst or row["figure"] / row["limit"] > worst[key]["figure"] / worst[key]["limit"]:
-            worst[key] = row
+    # Torch's worst and ONNX Runtime's, of each quantity.
+    nearest = {
+        (row.quantity, row.comparison.partition(" ")[0]): row
+        for row in sorted(worst(certificate), key=lambda row: row.strain)
+    }
     look.table(
         ["quantity", "worst in", "error", "limit", ""],
         [
             [
-                escape(row["quantity"]),
-                f"{escape(row['comparison'])}, {escape(row['case'])}",
-                f"{row['figure']:.1e}",
-                f"{row['limit']:.1e}",
-                _verdict(row["passed"]),
+                escape(row.quantity),
+                f"{escape(row.comparison)}, {escape(row.case)}",
+                f"{row.figure:.1e}",
+                f"{row.limit:.1e}",
+                _verdict(row.passed),
             ]
-            for _, row in sorted(worst.items())
+            for _, row in sorted(nearest.items())
         ],
         numbers=(2, 3),
     )
@@ -126,7 +126,7 @@ def _certificate(engine: Engine, certificate: list[dict[str, Any]]) -> None:
         )
     with st.expander(f"All {len(certificate):,} comparisons"):
         st.dataframe(
-            certificate,
+            [row.to_dict() for row in certificate],
             hide_index=True,
             column_order=["comparison", "case", "quantity", "figure", "limit", "passed"],
             column_config={name: st.column_config.NumberColumn(format="%.1e") for name in ("figure", "limit")},

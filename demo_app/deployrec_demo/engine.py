@@ -10,8 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import PARITY_CASES
-from deployrec.bundle.parity import ParityCases
 from deployrec.runtime.backends.base import Moved, TopK, load_backend
 from deployrec.runtime.reader import Reader
 from deployrec_demo.shelf import Shelf
@@ -43,7 +41,7 @@ class Engine:
         self.k = min(SHOWN, self.manifest.num_items)
         self.catalogue = bundle.catalogue()
         self.shelf = Shelf.of(self.catalogue)
-        self.cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
+        self.cases = bundle.cases()
         self.lock = threading.RLock()
 
     @classmethod
@@ -78,10 +76,11 @@ class Engine:
             return items[0].copy(), scores[0].copy()
 
     def real_histories(self) -> list[np.ndarray]:
-        """Item rows of real users of the training data: the cases that follow the certificate's longest edge case."""
-        lengths = [len(self.cases.history(case)) for case in range(len(self.cases))]
-        whole = range(int(np.argmax(lengths)) + 1, len(lengths)) or range(len(lengths))
-        return [self.cases.history(case) for case in whole if lengths[case] > 1]
+        """Item rows of real users of the training data, the shortest history first."""
+        whole = [
+            case for case, name in enumerate(self.cases.names) if name == "a user's" and self.cases.lengths[case] > 1
+        ]
+        return [self.cases.history(case) for case in whole]
 
 
 def _own(moved: Moved, best: TopK) -> Output:

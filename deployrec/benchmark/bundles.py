@@ -40,7 +40,7 @@ def random_bundle(model: str | ModelClass, num_items: int, folder: Path, *, seed
     _write_catalogue(num_items, folder)
     graphs = write_graphs(built, folder)
     data = {"name": "none", "digest": "", "num_users": 0, "num_items": num_items, "num_events": 0}
-    seal(folder, describe(built, graphs, data, RANDOM))
+    seal(folder, describe(built, graphs, [], data, RANDOM))
     return Bundle.open(folder)
 
 
@@ -57,6 +57,7 @@ def resized_bundle(bundle: Bundle, num_items: int, folder: Path, seed: int = 0) 
     document = {k: v for k, v in manifest.document.items() if k not in ("files", "bundle_id", "digest")}
     document["model"] = {**manifest.model, "num_items": num_items}
     document["training"] = RANDOM
+    document["certificate"] = {"lengths": [], "endless": {}}
     # The weights are those of the other catalogue's model: torch gets them with the table of this one.
     save_file(load_file(bundle.file(WEIGHTS)), folder / WEIGHTS)
     seal(folder, document)
@@ -67,7 +68,7 @@ def torch_model(bundle: Bundle) -> SequentialRecommender:
     """The bundle's model in torch, with the item table that its graphs read."""
     manifest = bundle.manifest
     weights = load_file(bundle.file(WEIGHTS))
-    weights["embedding.weight"] = torch.from_numpy(bundle.item_table())
+    weights["embedding.weight"] = torch.from_numpy(bundle.item_table().copy())
     model = build_model(spec_of(manifest.model), manifest.num_items, manifest.model["config"])
     model.load_state_dict(weights)
     return model.eval()

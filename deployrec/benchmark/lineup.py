@@ -44,7 +44,7 @@ def entry_of(bundle: Bundle, others: Sequence[Entry]) -> Entry:
             dim=manifest.dim,
             exact_up_to=manifest.state.exact_up_to,
             state_bytes=manifest.state.bytes,
-            user_bytes=Layout.of(manifest).bytes,
+            user_bytes=Layout.of(manifest).record_bytes,
             table_bytes=4 * (manifest.num_items + 1) * manifest.dim,
         ),
         bundle,

@@ -18,6 +18,7 @@ from deployrec.bundle.manifest import (
     ITEM_TABLE,
     ITEMS,
     MANIFEST,
+    PARITY_CASES,
     SCHEMA_VERSION,
     SIGNATURE,
     GraphTensor,
@@ -26,6 +27,8 @@ from deployrec.bundle.manifest import (
     manifest_digest,
     state_id,
 )
+from deployrec.bundle.parity import CERTIFIED_K, ParityCases
+from deployrec.bundle.signature import check_signature
 from deployrec.errors import BundleError, ConfigError
 from deployrec.files import atomic_write, canonical_json, first_line, open_regular, sha256_file
 
@@ -62,9 +65,7 @@ class Bundle:
             raise ConfigError(f"expected a bundle's folder; got {type(path).__name__}; pass its path")
         bundle = cls(Path(path), _read_manifest(Path(path)))
         if trusted is not None:
-            from deployrec.bundle.signing import check_signature
-
-            check_signature(bundle, trusted)
+            check_signature(bundle.path, bundle.manifest, trusted)
         if check:
             bundle.check_files()
         return bundle
@@ -108,6 +109,34 @@ class Bundle:
                 f"expected the items of {self.file(ITEMS)} as the graphs number them; got others; export it again"
             )
         return catalogue
+
+    def cases(self) -> ParityCases:
+        """The certificate's histories and the answers to them.
+
+        Raises BundleError for others than the manifest promises, or where these are too few to prove anything.
+        """
+        table = self.item_table()
+        cases = ParityCases.parse(self.read(PARITY_CASES), self.file(PARITY_CASES), table)
+        chunk, promised = self.manifest.encode_chunk, self.manifest.certificate
+        missing = {0, 1, 2, chunk - 1, chunk, chunk + 1}.difference(promised)
+        if tuple(cases.lengths) != promised or missing:
+            raise BundleError(
+                f"expected a certificate on {len(promised)} histories, as {MANIFEST} promises, the lengths around a "
+                f"chunk of {chunk} among them; got one on {len(cases)}; export the bundle again"
+            )
+        for name in self.manifest.deciding:
+            if cases.files.get(name) != self.manifest.files[name].sha256:
+                raise BundleError(
+                    f"expected a certificate that was held on {self.file(name)}; got one on another file; export again"
+                )
+        shapes = {tensor.name: tensor.shape for tensor in self.manifest.state.tensors}
+        states = {name: tensor.shape[1:] for name, tensor in cases.state.items()}
+        if states != shapes or cases.topk_items.shape[1] != min(CERTIFIED_K, self.manifest.num_items):
+            raise BundleError(
+                f"expected a certificate of states and lists as {MANIFEST} describes them; got others; export the "
+                "bundle again"
+            )
+        return cases
 
     def graph(self, name: str) -> tuple[bytes, tuple[str, ...]]:
         """The ONNX file of a graph, and the names of the initializers that are the item table.

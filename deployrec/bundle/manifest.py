@@ -76,6 +76,10 @@ class Manifest:
     """events of one encode call; longer histories go in chunks"""
     data: dict[str, Any]
     training: dict[str, Any]
+    certificate: tuple[int, ...]
+    """numbers of events of the certificate's histories; none for a bundle that was made without one"""
+    endless: dict[str, int]
+    """up to how many events each kind of endless history, such as one item over and over, was found within the gates"""
     versions: dict[str, Any]
     item_rows: str
     """digest of which item is which row; see `Catalogue.item_rows`"""
@@ -86,6 +90,11 @@ class Manifest:
     def content(self) -> bytes:
         """The bytes of manifest.json."""
         return canonical_json(self.document).encode()
+
+    @property
+    def deciding(self) -> list[str]:
+        """The files that decide an answer."""
+        return _deciding(self.document)
 
     @property
     def num_items(self) -> int:
@@ -138,6 +147,8 @@ class Manifest:
             encode_chunk=_whole(document, "encode_chunk", MOST_SIZE),
             data=data,
             training=training,
+            certificate=_lengths(_field(document, "certificate", dict)),
+            endless=_endless(document["certificate"]),
             versions=_field(document, "versions", dict),
             item_rows=_field(document, "item_rows", str),
             files=files,
@@ -205,6 +216,18 @@ def _whole(document: dict[str, Any], name: str, most: int, where: str = "", leas
             "export the bundle again"
         )
     return int(value)
+
+
+def _lengths(certificate: dict[str, Any]) -> tuple[int, ...]:
+    lengths = _field(certificate, "lengths", list, "certificate.")
+    for length in lengths:
+        _whole({"length": length}, "length", MOST_ITEMS, "certificate.", least=0)
+    return tuple(lengths)
+
+
+def _endless(certificate: dict[str, Any]) -> dict[str, int]:
+    kinds = _field(certificate, "endless", dict, "certificate.")
+    return {kind: _whole(kinds, kind, MOST_ITEMS, "certificate.endless.", least=0) for kind in kinds}
 
 
 def _check_data(data: dict[str, Any]) -> None:

@@ -118,18 +118,19 @@ def write(
 def print_report(report: ExportReport) -> None:
     """The certificate in one line, the files, a step's latency on this machine, and what to do next."""
     from deployrec.benchmark import step_latency
-    from deployrec.export.bundle import CERTIFIED_K
-    from deployrec.export.parity import LONGEST
+    from deployrec.bundle.parity import CERTIFIED_K, largest_figures
 
     bundle = report.bundle
-    worst = {name: max(row.figure for row in report.comparisons if row.quantity == name) for name in ("user", "state")}
-    cases = len({row.case for row in report.comparisons})
+    largest, lengths = largest_figures(report.comparisons), bundle.manifest.certificate
     console.print(
-        f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {cases} histories of up to {LONGEST:,} "
-        f"events; largest error {worst['user']:.1e} (user vector), {worst['state']:.1e} (state); "
+        f"[green]Parity holds[/]: {len(report.comparisons)} comparisons on {len(lengths)} histories of up to "
+        f"{max(lengths):,} events; largest error {largest['user']:.1e} (user vector), {largest['state']:.1e} (state); "
         f"top-{min(CERTIFIED_K, bundle.manifest.num_items)} agrees.",
         soft_wrap=True,
     )
+    if falling := {kind: held for kind, held in bundle.manifest.endless.items() if held < max(lengths)}:
+        kinds = ", ".join(f"{kind} up to {held:,}" if held else f"{kind} to none" for kind, held in falling.items())
+        console.print(f"Of the endless histories float32 leaves the gates on: {kinds} events.", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     table.add_column("file")
     table.add_column("KiB", justify="right")

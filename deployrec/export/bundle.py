@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -14,21 +14,20 @@ from safetensors.torch import save
 
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, WEIGHTS, Graph
-from deployrec.bundle.parity import Comparison
+from deployrec.bundle.parity import CERTIFIED_K, LONG, Comparison
 from deployrec.bundle.writing import check_target, writing
 from deployrec.data import Dataset, write_items
 from deployrec.errors import ConfigError, ParityError
+from deployrec.export import parity
 from deployrec.export.graphs import write_graphs
 from deployrec.export.onnx_ops import OPSET
-from deployrec.export.parity import ENCODE_CHUNK, choose_histories, compare_torch, reference_cases
-from deployrec.files import atomic_write, canonical_json
+from deployrec.export.parity import ENCODE_CHUNK, choose_histories, compare_torch, reference_cases, split_held
+from deployrec.files import atomic_write, canonical_json, sha256_file
 from deployrec.models import SequentialRecommender, identity
 from deployrec.progress import Progress, silent
 from deployrec.runtime.verify import VerifyReport, compare_graphs
 
 MAX_EXCLUDE = 512
-CERTIFIED_K = 100
-"""Items of the lists that the certificate compares."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +48,23 @@ def export_bundle(
     out: str | Path,
     *,
     window: int = 200,
+    longest: int | None = None,
     training: dict[str, Any] | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> ExportReport:
     """Exports `model`, trained on `dataset`, to the folder `out`.
 
-    window: events of a training window, an edge that the certificate covers; training: what the manifest says about
+    window: events of a training window, an edge that the certificate covers; longest: events of the certificate's
+    longest histories, by default 100,000 (at 2,000 it takes half a minute less); training: what the manifest says about
     the training run; progress hears of every graph and every history.
-    Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `window` out of range, a model
-    of another catalogue than the data set's or with weights that are not finite; ParityError if a gate fails (the
-    report is then OUT.parity-failed.json); BundleError if the disk refuses. Nothing else is left.
+    Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `window` or `longest` out of
+    range, a model of another catalogue than the data set's or with weights that are not finite; ParityError if a gate
+    fails (the report is then OUT.parity-failed.json); BundleError if the disk refuses. Nothing else is left.
     """
     out = Path(out)
     _check_fit(model, dataset, window)
+    longest = parity.LONGEST if longest is None else check_longest(longest)
     check_target(out, force)
     check_weights(model)
     model, k = model.cpu().float().eval(), min(CERTIFIED_K, model.num_items)
@@ -70,26 +72,33 @@ def export_bundle(
         atomic_write(folder / WEIGHTS, save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
         write_items(dataset.items, folder / ITEMS)
         graphs = write_graphs(model, folder, progress)
-        histories = choose_histories(dataset, _edges(window))
+        histories = choose_histories(dataset, _edges(window), longest)
         progress(0, 0, f"answering {len(histories)} histories in float64")
-        cases = reference_cases(model, histories, k, MAX_EXCLUDE)
+        deciding = {path.name: sha256_file(path) for path in folder.iterdir()}
+        cases = reference_cases(model, histories, deciding, k, MAX_EXCLUDE)
         cases.save(folder / PARITY_CASES)
-        document = describe(model, graphs, data=dataset.summary(), training=training or {})
+        document = describe(model, graphs, cases.lengths, data=dataset.summary(), training=training or {})
         seal(folder, document)
         comparisons = compare_torch(model, cases, k, progress)
         comparisons += compare_graphs(Bundle.open(folder), cases, progress=progress)
+        places, held = split_held(cases, comparisons)
+        kept = cases.keep(places)
+        labels = {cases.label(place): kept.label(case) for case, place in enumerate(places)}
+        comparisons = [replace(row, case=labels[row.case]) for row in comparisons if row.case in labels]
         _certify(comparisons, folder, out)
-        seal(folder, document)
+        kept.save(folder / PARITY_CASES)
+        seal(folder, document | {"certificate": {"lengths": kept.lengths, "endless": held}})
     return ExportReport(Bundle.open(out), comparisons)
 
 
 def describe(
     model: SequentialRecommender,
     graphs: Mapping[str, Graph],
+    lengths: Sequence[int],
     data: dict[str, Any],
     training: dict[str, Any],
 ) -> dict[str, Any]:
-    """The manifest's content, but for what `seal` adds: digests and bundle_id."""
+    """The manifest's content, but for what `seal` adds: digests and ids. lengths: of the certificate's histories."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {**identity(model), "num_items": model.num_items, "dim": model.config.dim},
@@ -97,6 +106,7 @@ def describe(
         "graphs": {name: asdict(graph) for name, graph in graphs.items()},
         "opset": OPSET,
         "encode_chunk": ENCODE_CHUNK,
+        "certificate": {"lengths": list(lengths), "endless": {}},
         "data": data,
         "training": training,
         "versions": _versions(),
@@ -118,6 +128,15 @@ def _check_fit(model: object, dataset: object, window: object) -> None:
         raise ConfigError(f"expected window as a whole number of at least 1; got {window!r}; pass the training's")
 
 
+def check_longest(longest: int) -> int:
+    """Raises ConfigError for what is no length of a certificate's longest histories."""
+    if not (isinstance(longest, int) and LONG <= longest <= parity.LONGEST):
+        raise ConfigError(
+            f"expected longest from {LONG:,} to {parity.LONGEST:,} events; got {longest!r}; leave it out for the most"
+        )
+    return longest
+
+
 def check_weights(model: SequentialRecommender) -> None:
     """Raises ConfigError for a weight that is NaN or infinite."""
     for name, tensor in model.state_dict().items():
@@ -137,7 +156,7 @@ def _certify(comparisons: list[Comparison], folder: Path, out: Path) -> None:
     if failed:
         target = out.with_name(f"{out.name}.parity-failed.json")
         atomic_write(target, report)
-        worst = max(failed, key=lambda row: row.figure / row.limit)
+        worst = max(failed, key=lambda row: row.strain)
         raise ParityError(
             f"expected {worst.comparison} within {worst.limit:.1e} of the float64 reference; got {worst.figure:.1e} "
             f"for {worst.quantity} in {worst.case} ({len(failed)} of {len(comparisons)} failed); read {target}"

@@ -13,14 +13,15 @@ from typing import Any
 import onnx
 
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import PARITY_CASES, FileDigest, Graph, Manifest
+from deployrec.bundle.manifest import FileDigest, Graph, Manifest
 from deployrec.bundle.nodes import DOMAIN
-from deployrec.bundle.parity import Comparison, ParityCases
+from deployrec.bundle.parity import Comparison, largest_figures
 from deployrec.bundle.writing import writing
 from deployrec.errors import ConfigError
 from deployrec.export.half import half_products
 from deployrec.files import atomic_write, canonical_json, sha256_file
 from deployrec.runtime.backends.tensorrt.api import has_plugins, import_tensorrt, load_plugins, make_logger
+from deployrec.runtime.backends.tensorrt.backend import plan_name
 from deployrec.runtime.verify import compare_graphs
 
 FOLDER = "engine"
@@ -98,7 +99,7 @@ def build_engines(
         built = {}
         for graph, source in graphs.items():
             started = time.perf_counter()
-            plan, layers = builder.build(source, bundle.manifest.graphs[graph], bundle.manifest.bundle_id, sizes)
+            plan, layers = builder.build(source, bundle.manifest.graphs[graph], plan_name(bundle.manifest), sizes)
             seconds = round(time.perf_counter() - started, 2)
             atomic_write(folder / plan_file(graph), plan)
             built[graph] = {"bytes": len(plan), "seconds": seconds, "plugin_layers": layers}
@@ -110,7 +111,7 @@ def build_engines(
             "profile": {axis: list(size) for axis, size in sizes.items()},
             "plugin_sha256": sha256_file(library) if library else None,
             "graphs": built,
-            "parity": _worst(comparisons),
+            "parity": largest_figures(comparisons),
         }
         atomic_write(folder / RECORD, canonical_json(record))
         seal(folder, bundle.manifest.document)
@@ -134,7 +135,7 @@ class PlanBuilder:
         self.cache: bytes = b""
 
     def build(
-        self, source: Path, signature: Graph, bundle_id: str, sizes: Mapping[str, tuple[int, int, int]]
+        self, source: Path, signature: Graph, name: str, sizes: Mapping[str, tuple[int, int, int]]
     ) -> tuple[bytes, int]:
         """The plan, and how many plugin layers it has."""
         trt = self.trt
@@ -147,7 +148,7 @@ class PlanBuilder:
                 f"expected TensorRT to parse {source.name}; got {' '.join(errors.split())}; report this line"
             )
         layers = _plugin_layers(trt, network, source, nodes)
-        network.name = bundle_id
+        network.name = name
         config = self.builder.create_builder_config()
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default; its products keep 10 bits and miss the certificate
         cache = config.create_timing_cache(self.cache)
@@ -204,17 +205,12 @@ def _write_graphs(bundle: Bundle, precision: str, folder: Path) -> dict[str, Pat
 
 def _compare(bundle: Bundle, folder: Path) -> list[Comparison]:
     """The graphs in `folder`, run by ONNX Runtime, against the bundle's float64 reference."""
-    cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
+    cases = bundle.cases()
     files = {
         graph.file: FileDigest(sha256_file(folder / graph.file), (folder / graph.file).stat().st_size)
         for graph in bundle.manifest.graphs.values()
     }
     return compare_graphs(Bundle(folder, replace(bundle.manifest, files=files)), cases)
-
-
-def _worst(comparisons: list[Comparison]) -> dict[str, float]:
-    """The largest figure of each quantity: state relative to its size, top-k in scores."""
-    return {row.quantity: max(r.figure for r in comparisons if r.quantity == row.quantity) for row in comparisons}
 
 
 def _copy(bundle: Bundle, folder: Path) -> None:

@@ -23,7 +23,7 @@ class BundleScorer:
     def __init__(self, bundle: Bundle, backend: str = "onnxruntime", **options: object) -> None:
         self.name = backend
         self._reader = Reader(bundle.manifest, load_backend(backend, bundle, **options))
-        self._table = torch.from_numpy(bundle.item_table())
+        self._table = torch.from_numpy(bundle.item_table().copy())
         self.chunk = bundle.manifest.window or 1
 
     def scores(self, histories: Sequence[np.ndarray]) -> Tensor:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import PARITY_CASES, Manifest
-from deployrec.bundle.parity import Answer, Comparison, ParityCases
+from deployrec.bundle.manifest import Manifest
+from deployrec.bundle.parity import Answer, Comparison, ParityCases, worst
 from deployrec.progress import Progress, silent
 from deployrec.runtime.backends.base import Backend, Moved, State, TopK, load_backend
 
@@ -29,10 +29,8 @@ class VerifyReport:
         failed = sum(not row.passed for row in self.comparisons)
         verdict = f"{failed} of {len(self.comparisons)} comparisons fail" if failed else "parity holds"
         lines = [f"VerifyReport({self.bundle!r}: {verdict})"]
-        worst: dict[str, Comparison] = {}
-        for row in sorted(self.worst(), key=_strain):
-            worst[row.quantity] = row
-        for row in worst.values():
+        nearest = {row.quantity: row for row in sorted(self.worst(), key=lambda row: row.strain)}
+        for row in nearest.values():
             passed = "holds" if row.passed else "FAILS"
             lines.append(
                 f"  {row.quantity:<7} {row.figure:.1e} of {row.limit:.1e} {passed}  {row.comparison}, {row.case}"
@@ -45,12 +43,7 @@ class VerifyReport:
 
     def worst(self) -> list[Comparison]:
         """The row nearest to its limit (or furthest beyond) of each comparison and quantity."""
-        worst: dict[tuple[str, str], Comparison] = {}
-        for row in self.comparisons:
-            key = row.comparison, row.quantity
-            if key not in worst or _strain(row) > _strain(worst[key]):
-                worst[key] = row
-        return list(worst.values())
+        return worst(self.comparisons)
 
 
 def verify(
@@ -68,10 +61,8 @@ def verify(
     """
     bundle = Bundle.open(path, trusted=trusted)
     bundle.catalogue()
-    cases = ParityCases.parse(bundle.read(PARITY_CASES), bundle.file(PARITY_CASES))
-    return VerifyReport(
-        bundle, compare_graphs(bundle, cases, backend, progress=progress, **options), bundle.stray_files()
-    )
+    comparisons = compare_graphs(bundle, bundle.cases(), backend, progress=progress, **options)
+    return VerifyReport(bundle, comparisons, bundle.stray_files())
 
 
 def compare_graphs(
@@ -85,16 +76,22 @@ def compare_graphs(
     """Every way in which the runtime reaches a user's state, held against the reference of each case.
 
     Alone: encode at once, encode in chunks, step by step with and without lists, encode then step, and score of the
-    reference's user vector; together: all cases as one ragged batch of encode and of steps. A model that is exact up to
-    W events reads the newest W of a history, and so does its reference.
+    reference's user vector; together: all cases as one ragged batch of encode and of steps, the last of each with its
+    list. Histories beyond LONG events together alone: in chunks, and step by step. A model that is exact up to W events
+    reads the newest W of a history, and so does its reference.
     """
     graphs = _Graphs(bundle.manifest, load_backend(backend, bundle, **options), backend, cases.topk_items.shape[1])
     rows: list[Comparison] = []
-    for case in range(len(cases)):
-        progress(case, len(cases) + 1, f"comparing the graphs on {cases.label(case)}")
+    short, total = cases.short, len(cases.short) + 1 + bool(cases.long)
+    for done, case in enumerate(short):
+        progress(done, total, f"comparing the graphs on {cases.label(case)}")
         rows += graphs.alone(cases, case)
-    progress(len(cases), len(cases) + 1, "comparing the graphs on all histories in a batch")
-    return rows + graphs.together(cases)
+    progress(len(short), total, "comparing the graphs on all histories in a batch")
+    rows += graphs.together(cases, short)
+    if cases.long:
+        progress(len(short) + 1, total, f"comparing the graphs on up to {max(cases.lengths):,} events")
+        rows += graphs.endless(cases, cases.long)
+    return rows
 
 
 class _Found(NamedTuple):
@@ -135,29 +132,72 @@ class _Graphs:
             for row in cases.compare(f"{self.name} {name}", case, _answer(answer, 0))
         ] + self._score(cases, case)
 
-    def together(self, cases: ParityCases) -> list[Comparison]:
-        histories = [self._read(cases.history(case)) for case in range(len(cases))]
-        lengths = np.array([len(rows) for rows in histories])
-        items = np.zeros((len(cases), max(1, lengths.max())), np.int64)
-        for line, rows in zip(items, histories, strict=True):
-            line[: len(rows)] = rows
-        start = self._start(len(cases))
-        answers = {"encode in a batch": self._scored(self.backend.encode(items, lengths, start), cases.exclude)}
+    def together(self, cases: ParityCases, places: list[int]) -> list[Comparison]:
+        histories, exclude = self._batch(cases, places)
+        answers = {"encode in a batch": self._chunk(histories, exclude, 0, max(map(len, histories)), None)}
         if "step" in self.manifest.graphs:
-            stepped = _own(*_halves(answers["encode in a batch"]._replace(state=start)))
-            for position in range(int(lengths.max())):
-                active = np.flatnonzero(lengths > position)
-                past = {name: tensor[active] for name, tensor in stepped.state.items()}
-                moved, best = self.backend.step(items[active, position], cases.exclude[active], self.k, past)
-                for target, value in zip(_arrays(stepped), _arrays(_own(moved, best)), strict=True):
-                    target[active] = value
-            answers["step in a batch"] = stepped
+            answers["step in a batch"] = self._walk(histories, exclude, answers["encode in a batch"])
+        return self._compare(cases, places, answers)
+
+    def endless(self, cases: ParityCases, places: list[int]) -> list[Comparison]:
+        histories, exclude = self._batch(cases, places)
+        answers = {"encode in chunks, in a batch": self._in_chunks(histories, exclude)}
+        if "step" in self.manifest.graphs:
+            answers["step in a batch"] = self._walk(histories, exclude, answers["encode in chunks, in a batch"])
+        return self._compare(cases, places, answers)
+
+    def _batch(self, cases: ParityCases, places: list[int]) -> tuple[list[np.ndarray], np.ndarray]:
+        return [self._read(cases.history(case)) for case in places], cases.exclude[places]
+
+    def _compare(self, cases: ParityCases, places: list[int], answers: dict[str, _Found]) -> list[Comparison]:
         return [
             row
             for name, answer in answers.items()
-            for case in range(len(cases))
-            for row in cases.compare(f"{self.name} {name}", case, _answer(answer, case))
+            for place, case in enumerate(places)
+            for row in cases.compare(f"{self.name} {name}", case, _answer(answer, place))
         ]
+
+    def _chunk(
+        self, histories: list[np.ndarray], exclude: np.ndarray, start: int, events: int, state: State | None
+    ) -> _Found:
+        """Every history's next events, up to so many, in one run of encode."""
+        parts = [rows[start : start + events] for rows in histories]
+        lengths = np.array([len(rows) for rows in parts])
+        items = np.zeros((len(parts), max(1, lengths.max())), np.int64)
+        for line, rows in zip(items, parts, strict=True):
+            line[: len(rows)] = rows
+        moved = self.backend.encode(items, lengths, self._start(len(parts)) if state is None else state)
+        return self._scored(moved, exclude)
+
+    def _in_chunks(self, histories: list[np.ndarray], exclude: np.ndarray) -> _Found:
+        """All events of every history; a history that has ended keeps what it had."""
+        chunk = self.manifest.encode_chunk
+        whole = self._chunk(histories, exclude, 0, chunk, None)
+        for start in range(chunk, max(map(len, histories)), chunk):
+            going = np.array([place for place, rows in enumerate(histories) if len(rows) > start])
+            state = {name: tensor[going] for name, tensor in whole.state.items()}
+            found = self._chunk([histories[place] for place in going], exclude[going], start, chunk, state)
+            for target, value in zip(_arrays(whole), _arrays(found), strict=True):
+                target[going] = value
+        return whole
+
+    def _walk(self, histories: list[np.ndarray], exclude: np.ndarray, unread: _Found) -> _Found:
+        """Every history step by step from the start; one without events keeps the answer of `unread`."""
+        stepped = _own(*_halves(unread._replace(state=self._start(len(histories)))))
+        order = sorted(range(len(histories)), key=lambda place: -len(histories[place]))
+        state: State = {name: tensor[order] for name, tensor in stepped.state.items()}
+        position = 0
+        while going := [place for place in order if len(histories[place]) > position]:
+            stop = min(len(histories[place]) for place in going)
+            items = np.stack([histories[place][position:stop] for place in going], axis=1)
+            left_out, state = exclude[going], {name: tensor[: len(going)] for name, tensor in state.items()}
+            for rows in items[:-1]:
+                state = self.backend.advance(rows, state).state
+            found = _own(*self.backend.step(items[-1], left_out, self.k, state))
+            for target, value in zip(_arrays(stepped), _arrays(found), strict=True):
+                target[going] = value
+            state, position = found.state, stop
+        return stepped
 
     def _read(self, history: np.ndarray) -> np.ndarray:
         return history[-self.window :] if self.window else history
@@ -220,7 +260,3 @@ def _halves(found: _Found) -> tuple[Moved, TopK]:
 
 def _arrays(found: _Found) -> list[np.ndarray]:
     return [found.topk_items, found.topk_scores, found.user, *found.state.values()]
-
-
-def _strain(row: Comparison) -> float:
-    return row.figure / row.limit if row.figure == row.figure else np.inf

@@ -45,6 +45,11 @@ def locate(lengths, time, chunks, CHUNK: tl.constexpr):
 
 
 @triton.jit
+def tanh(x):
+    return 2.0 * tl.sigmoid(2.0 * x) - 1.0
+
+
+@triton.jit
 def softplus(x):
     """log(1 + exp(x)); in float32 by the series of log1p on (0, 1], which keeps every digit of a small result."""
     e = tl.exp(-tl.abs(x))

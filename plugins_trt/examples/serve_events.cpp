@@ -1,5 +1,5 @@
 // Reads "user item_row" lines from standard input and prints what to recommend after each:
-//   serve_events step.plan NUM_ITEMS [encode.plan libdeployrec_plugin.so] < events.txt
+//   serve_events step.plan [encode.plan libdeployrec_plugin.so] < events.txt
 // With an encode plan, the lines before the first empty one are history: they are encoded at once, without an answer.
 #include <deployrec/serving.h>
 
@@ -54,22 +54,21 @@ void print(const Line& line, const deployrec::Recommendations& best) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3 && argc != 5) {
-    std::fprintf(stderr, "usage: serve_events STEP_PLAN NUM_ITEMS [ENCODE_PLAN PLUGIN_LIBRARY] < events\n");
+  if (argc != 2 && argc != 4) {
+    std::fprintf(stderr, "usage: serve_events STEP_PLAN [ENCODE_PLAN PLUGIN_LIBRARY] < events\n");
     return 2;
   }
   deployrec::StepOptions options;
   options.plan = argv[1];
-  options.num_items = std::atoll(argv[2]);
   std::unique_ptr<deployrec::StepEngine> step;
   stop_unless_ok(deployrec::StepEngine::load(options, &step));
 
   std::map<int64_t, std::vector<int64_t>> seen;
   deployrec::Recommendations best;
   Line line;
-  if (argc == 5) {
+  if (argc == 4) {
     std::unique_ptr<deployrec::EncodeEngine> encode;
-    stop_unless_ok(deployrec::EncodeEngine::load({argv[3], argv[4]}, *step, &encode));
+    stop_unless_ok(deployrec::EncodeEngine::load({argv[2], argv[3]}, *step, &encode));
     while (read(&line)) seen[line.user].push_back(line.item_row);
     std::vector<deployrec::History> histories;
     for (const auto& [user, items] : seen) histories.push_back({user, items.data(), items.size(), nullptr, 0, false});

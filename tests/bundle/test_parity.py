@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployrec.bundle.parity import Answer, Comparison, ParityCases, topk_figure
+from deployrec.bundle.parity import Answer, Comparison, ParityCases, largest_figures, topk_figure, worst
 from deployrec.errors import BundleError
 
 SCORES = np.array([5.0, 4.0, 4.0 - 1e-6, 1.0])
@@ -23,13 +24,20 @@ def cases() -> ParityCases:
     return ParityCases(
         rows=np.array([1, 4, 5]),
         offsets=np.array([0, 0, 3]),
+        names=np.array(["nothing", "a user's"]),
         user=np.ones((2, 4)),
         state={"0.h": np.full((2, 3), 10.0)},
         topk_items=np.stack([ITEMS, ITEMS]),
         topk_scores=np.stack([SCORES, SCORES]),
         exclude=np.array([[0, 0], [1, 4]]),
+        files={"step.onnx": "0"},
         item_l1_max=1.0,
     )
+
+
+def read(folder: Path) -> ParityCases:
+    path = folder / "cases.npz"
+    return ParityCases.parse(path.read_bytes(), path, np.full((10, 4), 0.25, np.float32))
 
 
 def answer(**changes: Any) -> Answer:
@@ -93,6 +101,41 @@ def test_exhausted_slots_on_both_sides_agree() -> None:
     assert failed(reference.compare("x", 1, exhausted)) == []
 
 
+def test_a_nan_never_hides_in_a_summary() -> None:
+    figures = (1e-3, np.nan, 2e-3)
+    for order in permutations(figures):
+        rows = [Comparison("x", f"case {figure}", "user", figure, 1e-2) for figure in order]
+        assert np.isnan(largest_figures(rows)["user"])
+        (nearest,) = worst(rows)
+        assert np.isnan(nearest.figure)
+        assert [Comparison.from_dict(row.to_dict()).strain for row in rows] == [row.strain for row in rows]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"rows": np.array([1, 4, 99])},
+        {"rows": np.array([1, -4, 5])},
+        {"rows": np.array([1, 0, 5])},
+        {"rows": np.array([1.0, 4, 5])},
+        {"offsets": np.array([0, 4, 3])},
+        {"offsets": np.array([0, 3])},
+        {"offsets": np.array([1, 1, 3])},
+        {"user": np.ones((2, 5))},
+        {"user": np.ones((1, 4))},
+        {"topk_scores": SCORES},
+        {"exclude": np.array([1, 4])},
+        {"state": {"0.h": np.zeros((3, 3))}},
+        {"names": np.array("one")},
+    ],
+    ids=str,
+)
+def test_arrays_that_do_not_fit_are_one_line(tmp_path: Path, broken: dict[str, Any]) -> None:
+    dataclasses.replace(cases(), **broken).save(tmp_path / "cases.npz")
+    with pytest.raises(BundleError, match="expected parity cases"):
+        read(tmp_path)
+
+
 @given(st.permutations(range(4)))
 def test_a_permutation_costs_the_largest_gap_it_bridges(order: list[int]) -> None:
     figure = topk_figure(answer(topk_items=ITEMS[order], topk_scores=SCORES), answer(), NOTHING)
@@ -101,7 +144,7 @@ def test_a_permutation_costs_the_largest_gap_it_bridges(order: list[int]) -> Non
 
 def test_cases_come_back_from_disk_bit_for_bit(tmp_path: Path) -> None:
     cases().save(tmp_path / "cases.npz")
-    loaded = ParityCases.parse((tmp_path / "cases.npz").read_bytes(), tmp_path / "cases.npz")
+    loaded = read(tmp_path)
     assert len(loaded) == 2
     assert loaded.history(1).tolist() == [1, 4, 5]
     assert failed(loaded.compare("x", 1, answer())) == []
@@ -112,10 +155,10 @@ def test_cases_come_back_from_disk_bit_for_bit(tmp_path: Path) -> None:
 def test_a_broken_file_is_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "cases.npz").write_bytes(content)
     with pytest.raises(BundleError, match="expected parity cases"):
-        ParityCases.parse((tmp_path / "cases.npz").read_bytes(), tmp_path / "cases.npz")
+        read(tmp_path)
 
 
 def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "cases.npz", rows=np.array([{}], dtype=object))
     with pytest.raises(BundleError, match="allow_pickle=False"):
-        ParityCases.parse((tmp_path / "cases.npz").read_bytes(), tmp_path / "cases.npz")
+        read(tmp_path)

@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.parity import ParityCases
 from deployrec.cli.main import app
 from deployrec.data import Dataset
 from deployrec.errors import BundleError, UnknownItemError
@@ -40,7 +39,7 @@ def test_verify_ends_with_the_parity_line(bundle: Path) -> None:
 def test_verify_ends_with_exit_code_1_where_a_gate_fails(bundle: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(bundle, tmp_path / "bundle")
     document = json.loads((folder / "manifest.json").read_text())
-    cases = ParityCases.parse((folder / "parity_cases.npz").read_bytes(), folder)
+    cases = Bundle.open(folder).cases()
     cases.user[-1, 0] += 0.5
     cases.save(folder / "parity_cases.npz")
     seal(folder, document)

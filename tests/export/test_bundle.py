@@ -11,17 +11,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.parity import ParityCases
+from deployrec.bundle.parity import LONG
 from deployrec.data import Dataset
 from deployrec.errors import ConfigError, ParityError
 from deployrec.export import export_bundle
-from deployrec.export.parity import LONGEST, choose_histories
+from deployrec.export.parity import choose_histories
 from deployrec.models.layers import CausalConv1d
 from tests.support import random_model
 
@@ -35,9 +34,9 @@ def test_certificate_lists_every_comparison_within_its_gate(bundle_of: Callable[
     assert {"onnxruntime encode", "onnxruntime step", "onnxruntime score"} < names
     assert report["passed"]
     assert all(row["figure"] <= row["limit"] for row in report["comparisons"])
-    cases = ParityCases.parse(bundle.read("parity_cases.npz"), bundle.path)
-    lengths = set(np.diff(cases.offsets).tolist())
-    assert {0, 1, 2, 3, 4, 49, 50, 511, 512, 513, LONGEST} <= lengths
+    cases = bundle.cases()
+    assert {0, 1, 2, 3, 4, 49, 50, 511, 512, 513, LONG} <= set(cases.lengths)
+    assert bundle.manifest.certificate == tuple(cases.lengths)
     assert bundle.file("parity_cases.npz").stat().st_size < 1_000_000
 
 
@@ -166,8 +165,20 @@ def test_an_export_sweeps_up_after_one_that_was_killed(sample: Dataset, tmp_path
 
 
 def test_histories_have_the_asked_lengths_and_come_from_the_log(sample: Dataset) -> None:
-    histories = choose_histories(sample, [0, 1, 7, 300])
-    assert [len(h) for h in histories[:5]] == [0, 1, 7, 300, LONGEST]
+    histories = choose_histories(sample, [0, 1, 7, 300], 10_000)
+    assert [len(h.rows) for h in histories[:5]] == [0, 1, 7, 300, LONG]
     users = {tuple(sample.history(u)[:7].tolist()) for u in range(sample.num_users)}
-    assert tuple(histories[2].tolist()) in users
-    assert all(1 <= row <= sample.num_items for h in histories for row in h.tolist())
+    assert tuple(histories[2].rows.tolist()) in users
+    assert all(1 <= row <= sample.num_items for h in histories for row in h.rows.tolist())
+    endless = {h.name: h.rows for h in histories[-4:]}
+    assert all(len(rows) == 10_000 for rows in endless.values())
+    assert len(set(endless["one item repeated"])) == 1
+    assert len(set(endless["two items in turn"])) == 2
+    assert len(set(endless["items at random"])) == sample.num_items
+
+
+@pytest.mark.parametrize("longest", [0, 1999, 100_001, 2000.5, "all"])
+def test_histories_of_any_other_length_are_refused(sample: Dataset, tmp_path: Path, longest: object) -> None:
+    with pytest.raises(ConfigError, match="expected longest from 2,000 to"):
+        export_bundle(random_model("recblr", sample), sample, tmp_path / "out", longest=longest)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from contextlib import AbstractContextManager
 from unittest import mock
 
@@ -23,6 +24,8 @@ SCANS = [
 GRUS = [(3, 1, 1), (17, 5, 40), (2, 9, 64)]
 CHUNKED = [(1, 70, 40, 32), (3, 41, 5, 8)]
 """B, T, D, chunk."""
+ROWS_ALONE, ROWS_SHARED = 256, 0
+"""Up to so many float32 rows a block walks one alone: the kernels for few rows, and those for many."""
 
 
 def shape_id(shape: tuple[int, ...]) -> str:
@@ -44,6 +47,11 @@ def check(
     for name in recurrence.per_event:
         inputs[name][torch.arange(time, device=device) >= lengths[:, None]] = torch.nan
     assert_close(differentiate(recurrence.op, inputs, weights, lengths=lengths), expected, tolerance)
+
+
+def few_rows(most: int) -> AbstractContextManager[object]:
+    """While entered, so many float32 rows of the GRU count as few."""
+    return mock.patch.object(importlib.import_module("deployrec_kernels.gru.triton"), "FEW_ROWS", most)
 
 
 def chunks_of(size: int) -> AbstractContextManager[object]:

@@ -14,7 +14,7 @@ if importlib.util.find_spec("triton") is None:
     pytest.skip("Triton is not installed", allow_module_level=True)
 
 from deployrec_kernels.bd_lru.triton import bd_lru_backward_triton, bd_lru_triton
-from deployrec_kernels.gru.triton import fits_on_chip, gru_backward_triton, gru_triton
+from deployrec_kernels.gru.triton import FEW_ROWS, fits_on_chip, gru_backward_triton, gru_triton
 from deployrec_kernels.linear_recurrence.triton import linear_recurrence_backward_triton, linear_recurrence_triton
 
 from tests.kernels.aot import SHARED_LIMIT, Launch, recorded_launches, resources
@@ -36,10 +36,10 @@ def scan_launches(shape: tuple[int, int, int], dtype: torch.dtype) -> list[Launc
     return launches
 
 
-def gru_launches(channels: int, dtype: torch.dtype) -> list[Launch]:
-    gates, hidden = torch.empty(2, 5, 3 * channels, dtype=dtype), torch.empty(2, 5, channels, dtype=dtype)
-    weight, state = torch.empty(3 * channels, channels, dtype=dtype), torch.empty(2, channels)
-    lengths = torch.full((2,), 5)
+def gru_launches(rows: int, channels: int, dtype: torch.dtype) -> list[Launch]:
+    gates, hidden = torch.empty(rows, 5, 3 * channels, dtype=dtype), torch.empty(rows, 5, channels, dtype=dtype)
+    weight, state = torch.empty(3 * channels, channels, dtype=dtype), torch.empty(rows, channels)
+    lengths = torch.full((rows,), 5)
     with recorded_launches() as launches:
         gru_triton(gates, weight, state, lengths)
         gru_backward_triton(hidden, state, gates, weight, hidden, state, lengths)
@@ -66,19 +66,19 @@ def test_scans(shape: tuple[int, int, int], dtype: torch.dtype, capability: int)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", SHARED_LIMIT)
-@pytest.mark.parametrize("precision", ["highest", "high"])
+@pytest.mark.parametrize(("rows", "precision"), [(1, "highest"), (FEW_ROWS + 1, "highest"), (FEW_ROWS + 1, "high")])
 @pytest.mark.parametrize(("dtype", "channels"), [(dtype, width) for dtype, widths in GRUS.items() for width in widths])
 def test_gru(
-    dtype: torch.dtype, channels: int, precision: str, capability: int, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, channels: int, rows: int, precision: str, capability: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[fits_on_chip.__module__], "shared_memory", lambda _: SHARED_LIMIT[capability])
-    if not fits_on_chip(torch.empty(1, 1, 3 * channels, dtype=dtype), channels):
+    if not fits_on_chip(torch.empty(rows, 1, 3 * channels, dtype=dtype), channels):
         assert (dtype, channels, capability) == (torch.float32, 128, 80)
         return
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     try:
-        gate(gru_launches, capability, channels, dtype)
+        gate(gru_launches, capability, rows, channels, dtype)
     finally:
         torch.set_float32_matmul_precision(before)
 

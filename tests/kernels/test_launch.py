@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from deployrec_kernels.gru.torch_gru import torch_gru
-from deployrec_kernels.gru.triton import fits_on_chip
+from deployrec_kernels.gru.triton import FEW_ROWS, fits_on_chip
 from deployrec_kernels.launch import events, plan
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,10 +61,9 @@ def test_events_copies_only_what_no_single_stride_reaches() -> None:
 )
 def test_widths_on_chip(shared: int, dtype: torch.dtype, widest: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[fits_on_chip.__module__], "shared_memory", lambda _: shared)
-    fits = [
-        width for width in (8, 64, 65, 128, 129, 256) if fits_on_chip(torch.empty(1, 1, 3 * width, dtype=dtype), width)
-    ]
-    assert max(fits, default=0) == widest
+    for rows, most in ((1, 128 if dtype == torch.float32 else widest), (FEW_ROWS + 1, widest)):
+        gates = {width: torch.empty(rows, 1, 3 * width, dtype=dtype) for width in (8, 64, 65, 128, 129, 256)}
+        assert max((width for width in gates if fits_on_chip(gates[width], width)), default=0) == most
 
 
 @pytest.mark.parametrize("time", [0, 6])

@@ -107,8 +107,11 @@ def test_state_sizes_are_those_of_the_papers_dimensions() -> None:
     assert build_model("recblr", ITEMS).state_spec.bytes == 4096
     assert build_model("gru4rec", ITEMS).state_spec.bytes == 512
     assert build_model("sasrec", ITEMS).state_spec.floats == 2 * 2 * 200 * 64 + 1
-    assert build_model("glintru", ITEMS, {"dim": 64}).state_spec.floats == 896
-    assert build_model("glintru", ITEMS, {"dim": 128, "key_norm": "token"}).state_spec.floats == 2688
+    assert build_model("glintru", ITEMS, {"dim": 64}).state_spec.floats == 5 * 64 + 1 + 2 * 8 * 8 * 9
+    assert (
+        build_model("glintru", ITEMS, {"dim": 128, "key_norm": "token"}).state_spec.floats
+        == 5 * 128 + 1 + 2 * 8 * 16 * 16
+    )
 
 
 @pytest.mark.parametrize(

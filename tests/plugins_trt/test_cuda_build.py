@@ -11,8 +11,8 @@ import pytest
 from tests.plugins_trt import toolchain
 from tests.plugins_trt.test_plugin import assert_symbols
 
-# ptxas 13.0 puts seven registers of one kernel on the stack for capability 10.0; its loop reloads a single one.
-SPILL_BYTES = 32
+# ptxas 13.0 keeps up to eleven registers of the widest tensor-core kernel on the stack: addresses, read once a step.
+SPILL_BYTES = 44
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ def test_cuda_build_installs_and_a_consumer_links_it(builds: Path, major: int, t
     options = (f"-DCMAKE_PREFIX_PATH={tmp_path / 'installed'}", f"-DTensorRT_ROOT={release}")
     consumer = toolchain.build(tmp_path, "consumer", *options, source=toolchain.SOURCE / "examples")
     run = subprocess.run(
-        [str(consumer / "serve_events"), str(tmp_path / "absent.plan"), "10"],
+        [str(consumer / "serve_events"), str(tmp_path / "absent.plan")],
         input="1 2\n", capture_output=True, text=True, check=False, env={"LD_LIBRARY_PATH": str(release / "lib")},
     )  # fmt: skip
     assert run.returncode == 2, run.stderr

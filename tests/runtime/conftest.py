@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.parity import ParityCases
+from deployrec.bundle.parity import CERTIFIED_K, ParityCases
+from deployrec.files import sha256_file
 from deployrec.runtime.backends.base import Backend, Copying
 from deployrec.runtime.recommender import Recommender, UserRecord
 from deployrec.state import StateSpec, StateTensor
@@ -23,8 +24,6 @@ from deployrec.state import StateSpec, StateTensor
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
 WINDOW = 6
 CHUNK = 8
-CERTIFIED = 12
-"""Items of the lists in a twin's certificate."""
 
 
 @dataclass
@@ -89,15 +88,17 @@ class Twin:
     def item_ids(self) -> list[str]:
         return [f"i{row}" for row in range(1, self.num_items + 1)]
 
+    def items(self) -> str:
+        lines = [f'i{row},"Title {row}, ""the"" film",{row},drama' for row in range(1, self.num_items + 1)]
+        return "\n".join(["item_id,title,popularity,genre", *lines]) + "\n"
+
     def write(self, folder: Path) -> Bundle:
         """Writes and opens a complete bundle."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "items.bin").write_bytes(self.weights["table"].tobytes())
         save_file(self.weights, folder / "weights.safetensors")
-        lines = [f'i{row},"Title {row}, ""the"" film",{row},drama' for row in range(1, self.num_items + 1)]
-        (folder / "items.csv").write_text("\n".join(["item_id,title,popularity,genre", *lines]) + "\n")
+        (folder / "items.csv").write_text(self.items())
         (folder / "parity.json").write_text("{}\n")
-        self.cases().save(folder / "parity_cases.npz")
         names = ["encode", "score"] if self.kind == "encode-only" else ["step", "advance", "encode", "score"]
         graphs = {}
         for name in names:
@@ -109,25 +110,27 @@ class Twin:
                 "inputs": [describe(value) for value in model.graph.input],
                 "outputs": [describe(value) for value in model.graph.output],
             }
-        document = {
+        document: dict[str, Any] = {
             "created": "2026-01-01T00:00:00Z",
             "model": {"key": self.kind, "config": {"dim": self.dim}, "num_items": self.num_items, "dim": self.dim},
             "state": self.spec.to_dict(),
             "graphs": graphs,
             "opset": 20,
             "encode_chunk": WINDOW if self.kind == "encode-only" else CHUNK,
+            "certificate": {"lengths": self.cases().lengths, "endless": {}},
             "data": {"name": "twin", "digest": "0", "num_users": 1, "num_items": self.num_items, "num_events": 1},
             "training": {"preset": "none", "seed": self.seed, "metrics": {"hr@10": 0.5}},
             "versions": {"onnx": onnx.__version__},
         }
+        self.cases({path.name: sha256_file(path) for path in folder.iterdir()}).save(folder / "parity_cases.npz")
         seal(folder, document)
         return Bundle.open(folder)
 
-    def cases(self) -> ParityCases:
+    def cases(self, files: Mapping[str, str] | None = None) -> ParityCases:
         rng = np.random.default_rng(1)
-        lengths = [0, 1, 2, 5, 6, 9] if self.kind != "gru" else [0, 1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 40]
+        lengths = [0, 1, 2, WINDOW - 1, WINDOW, CHUNK - 1, CHUNK, CHUNK + 1, *([40] if self.kind == "gru" else [])]
         histories = [rng.integers(1, self.num_items + 1, length).tolist() for length in lengths]
-        k = min(CERTIFIED, self.num_items)
+        k = min(CERTIFIED_K, self.num_items)
         exclude = np.zeros((len(histories), 3), np.int64)
         for case, rows in enumerate(histories):
             exclude[case, : len(rows[-3:])] = rows[-3:]
@@ -136,11 +139,13 @@ class Twin:
         return ParityCases(
             rows=np.concatenate(histories).astype(np.int64),
             offsets=np.cumsum([0, *lengths]),
+            names=np.array(["drawn"] * len(lengths)),
             user=np.stack([user for user, _ in reads]),
             state={t.name: np.stack([state[t.name] for _, state in reads]) for t in self.spec.tensors},
             topk_items=np.array([items for items, _ in answers]),
             topk_scores=np.stack([scores for _, scores in answers]),
             exclude=exclude,
+            files=files or {},
             item_l1_max=float(np.abs(self.weights["table"]).sum(1).max()),
         )
 

@@ -153,7 +153,7 @@ class Layout:
         return np.dtype([*plain, *((STATE + tensor.name, "<f4", tensor.shape) for tensor in self.state.tensors)])
 
     @property
-    def bytes(self) -> int:
+    def record_bytes(self) -> int:
         """Bytes of one record's fixed part."""
         return self.dtype.itemsize
 
@@ -166,7 +166,7 @@ class Layout:
     def unpacked(self, records: Sequence[Packed | None]) -> Rows:
         """The records of `Rows.packed`, None for users who are not there; raises DataError for other bytes."""
         rows = self.zeros(len(records))
-        raw, size = rows.fixed.view(np.uint8).reshape(len(records), -1), self.bytes
+        raw, size = rows.fixed.view(np.uint8).reshape(len(records), -1), self.record_bytes
         for place, record in enumerate(records):
             if record is None:
                 continue

@@ -42,7 +42,7 @@ class Blocks:
     def __init__(self, layout: Layout, ordered: bool = False) -> None:
         self.ordered = ordered  # by use, for `oldest`
         self.dtype = layout.dtype
-        self.bytes = layout.bytes
+        self.bytes = layout.record_bytes
         self.shift = min(BLOCK_USERS, max(1, BLOCK_BYTES // self.bytes)).bit_length() - 1
         self.mask = (1 << self.shift) - 1
         self._nothing = bytes(self.bytes)

@@ -73,7 +73,7 @@ class FileStore(MemoryStore):
 
 def blocks_of(store: Store) -> Iterator[tuple[list[str], Rows]]:
     """All users and copies of their records, block by block; between two blocks the store may change."""
-    size = max(1, min(BLOCK_USERS, BLOCK_BYTES // store.layout.bytes))
+    size = max(1, min(BLOCK_USERS, BLOCK_BYTES // store.layout.record_bytes))
     users = store.users()
     while part := list(islice(users, size)):
         rows = store.read(part)

@@ -54,7 +54,7 @@ class MemoryStore:
     @property
     def bytes(self) -> int:
         """Bytes that the blocks take, room for further users included; what users have seen comes on top."""
-        return len(self._blocks) * (self.layout.bytes << self._blocks.shift)
+        return len(self._blocks) * (self.layout.record_bytes << self._blocks.shift)
 
     def read(self, users: Sequence[str]) -> Rows:
         if self._unfinished is not None:

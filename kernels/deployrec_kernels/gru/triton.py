@@ -16,20 +16,25 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from deployrec_kernels.gru import triton_row
 from deployrec_kernels.launch import device_of, events, shared_memory
+from deployrec_kernels.tiles import tanh
 
 ROWS = 16
 """Rows of a block: the smallest tile of a tensor-core product."""
 WIDEST = 128
 """Channels; the registers of a block hold no wider rows."""
+FEW_ROWS = 256
+"""Up to so many float32 rows each has a block of its own: benchmarks/gpu/predictions.md has the arithmetic."""
 FORWARD_TILES, BACKWARD_TILES = 3, 8
 """[ROWS, D] tiles that a step of the walk reads."""
 
 
 def fits_on_chip(gates: Tensor, channels: int) -> bool:
-    """Whether the three recurrent [D, D] matrices stay in the shared memory of one block of the tensor's GPU."""
-    known = gates.dtype in (torch.float32, torch.bfloat16, torch.float16)
-    return known and channels <= WIDEST and _resident_bytes(gates, _width(channels)) <= shared_memory(gates)
+    """Whether the three recurrent [D, D] matrices stay in the registers or the shared memory of one block."""
+    if channels > WIDEST or gates.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return False
+    return _one_row_a_block(gates) or _resident_bytes(gates, _width(channels)) <= shared_memory(gates)
 
 
 def gru_triton(
@@ -44,8 +49,12 @@ def gru_triton(
     initial_state = initial_state.contiguous()
     hidden = torch.empty((*gates.shape[:-1], channels), dtype=gates.dtype, device=gates.device)
     final = torch.empty_like(initial_state)
-    if final.numel():
-        with device_of(gates):
+    if not final.numel():
+        return hidden, final
+    with device_of(gates):
+        if _one_row_a_block(gates):
+            final = triton_row.forward(gates, stride, recurrent_weight, initial_state, lengths.contiguous(), hidden)
+        else:
             _forward[(triton.cdiv(batch, ROWS),)](
                 gates, recurrent_weight.contiguous(), initial_state, hidden, final,
                 lengths.contiguous(), gates.shape[1], batch, stride, **_config(gates, channels, FORWARD_TILES),
@@ -73,14 +82,25 @@ def gru_backward_triton(
     previous = _previous_states(hidden, initial_state)
     with device_of(gates), torch.autocast(gates.device.type, enabled=False):
         products = previous @ recurrent_weight.T
-        _backward[(triton.cdiv(batch, ROWS),)](
-            gates, products, previous, recurrent_weight, grad_hidden, grad_final.contiguous(), grad_gates, grad_initial,
-            lengths.contiguous(), gates.shape[1], batch, stride, g_stride, **_config(gates, channels, BACKWARD_TILES),
-        )  # fmt: skip
+        if _one_row_a_block(gates):
+            grad_initial = triton_row.backward(
+                gates, stride, products, previous, recurrent_weight, grad_hidden, g_stride, grad_final.contiguous(),
+                lengths.contiguous(), grad_gates,
+            )  # fmt: skip
+        else:
+            _backward[(triton.cdiv(batch, ROWS),)](
+                gates, products, previous, recurrent_weight, grad_hidden, grad_final.contiguous(), grad_gates,
+                grad_initial, lengths.contiguous(), gates.shape[1], batch, stride, g_stride,
+                **_config(gates, channels, BACKWARD_TILES),
+            )  # fmt: skip
         by_product = (grad_gates[..., : 2 * channels], products[..., 2 * channels :])
         flat = previous.reshape(-1, channels)
         grad_weight = torch.cat([by.reshape(-1, by.shape[-1]).T @ flat for by in by_product])
     return grad_gates, grad_weight, grad_initial
+
+
+def _one_row_a_block(gates: Tensor) -> bool:
+    return gates.dtype == torch.float32 and len(gates) <= FEW_ROWS
 
 
 def _previous_states(hidden: Tensor, initial_state: Tensor) -> Tensor:
@@ -151,11 +171,6 @@ def _multiply(x, u, low, total, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def _tanh(x):
-    return 2.0 * tl.sigmoid(2.0 * x) - 1.0
-
-
-@triton.jit
 def _locate_rows(lengths, time, batch, BLOCK_B: tl.constexpr):
     """(rows [BLOCK_B], their first events in memory, their lengths)."""
     rows = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
@@ -192,7 +207,7 @@ def _forward(
         g_n = tl.load(gates_t + 2 * D, mask=real, other=0.0)
         r = tl.sigmoid(_multiply(state, u_r, low_r, zeros, PRECISION) + g_r)
         z = tl.sigmoid(_multiply(state, u_z, low_z, zeros, PRECISION) + g_z)
-        n = _tanh(g_n + r * _multiply(state, u_n, low_n, zeros, PRECISION))
+        n = tanh(g_n + r * _multiply(state, u_n, low_n, zeros, PRECISION))
         state = tl.where(real, n + z * (state - n), state)
         tl.store(hidden + event * D + d, state, mask=exists)
     tl.store(final_state + state_at, state, mask=exists)
@@ -229,7 +244,7 @@ def _backward(
         )
         z = tl.load(gates_t + D, mask=real, other=0.0) + tl.load(products_t + D, mask=real, other=0.0).to(tl.float32)
         z = tl.sigmoid(z)
-        n = _tanh(tl.load(gates_t + 2 * D, mask=real, other=0.0) + r * p_n)
+        n = tanh(tl.load(gates_t + 2 * D, mask=real, other=0.0) + r * p_n)
         h = tl.load(previous + event * D + d, mask=real, other=0.0).to(tl.float32)
         carry += tl.load(grad_hidden + event * g_stride + d, mask=exists, other=0.0)
 

@@ -21,6 +21,7 @@ std::string describe(const std::vector<StateTensor>& states) {
 Arena::Arena(std::shared_ptr<Device> device, const EngineShape& shape, int64_t max_users, StateStorage storage)
     : device_(std::move(device)),
       bundle_id_(shape.bundle_id),
+      state_id_(shape.state_id),
       states_(shape.states),
       storage_(storage),
       slots_(max_users) {
@@ -100,7 +101,7 @@ std::string Arena::layout() const {
 }
 
 Status Arena::save(const std::string& path) {
-  StateFileHeader header{bundle_id_, layout(), row_bytes(), {}};
+  StateFileHeader header{state_id_, layout(), row_bytes(), {}};
   std::vector<int64_t> from;
   for (int64_t slot = 0; slot < slots_.end(); ++slot) {
     const SlotTable::Owner& owner = slots_.owner(slot);
@@ -125,9 +126,9 @@ Status Arena::restore(const std::string& path) {
   Status status = reader.open(path);
   if (!status.ok()) return status;
   const StateFileHeader& header = reader.header();
-  if (header.bundle_id != bundle_id_) {
-    return {StatusCode::kStaleState, "expected states of bundle " + shortened(bundle_id_) + "; got " +
-                                         shortened(header.bundle_id) + "; encode the histories again"};
+  if (header.state_id != state_id_) {
+    return {StatusCode::kStaleState, "expected states of id " + shortened(state_id_) + "; got " +
+                                         shortened(header.state_id) + "; encode the histories again"};
   }
   if (header.layout != layout() || header.row_bytes != row_bytes()) {
     return {StatusCode::kStaleState, "expected states stored as " + layout() + " got " + header.layout +

@@ -49,6 +49,7 @@ class Arena {
 
   std::shared_ptr<Device> device_;
   std::string bundle_id_;
+  std::string state_id_;
   std::vector<StateTensor> states_;
   StateStorage storage_;
   int64_t row_values_ = 0;

@@ -40,12 +40,6 @@ Status guarded(Arena& arena, Call call) noexcept {
   });
 }
 
-Status check_num_items(int64_t num_items) {
-  if (num_items >= 1) return {};
-  return {StatusCode::kInvalidArgument, "expected num_items of at least 1; got " + std::to_string(num_items) +
-                                            "; it is data.num_items of the bundle's manifest"};
-}
-
 Status check_kind(const Runner& engine, const std::string& plan, bool is_encode) {
   if ((engine.shape().max_time > 0) == is_encode) return {};
   const char* wanted = is_encode ? "an encode" : "a step";
@@ -56,7 +50,6 @@ Status check_kind(const Runner& engine, const std::string& plan, bool is_encode)
 }  // namespace
 
 struct StepEngine::Parts {
-  int64_t num_items;
   std::shared_ptr<CudaDevice> device;
   std::shared_ptr<Arena> arena;
   std::unique_ptr<BatchRunner> runner;
@@ -68,9 +61,7 @@ StepEngine::~StepEngine() = default;
 Status StepEngine::load(const StepOptions& options, std::unique_ptr<StepEngine>* engine) noexcept {
   return guarded([&] {
     auto parts = std::make_unique<Parts>();
-    parts->num_items = options.num_items;
-    Status status = check_num_items(options.num_items);
-    if (status.ok()) status = CudaDevice::create(options.device, &parts->device);
+    Status status = CudaDevice::create(options.device, &parts->device);
     std::unique_ptr<Runner> runner;
     if (status.ok()) status = TensorRtRunner::load(options.plan, "", parts->device, &runner);
     if (status.ok()) status = check_kind(*runner, options.plan, false);
@@ -86,8 +77,7 @@ Status StepEngine::load(const StepOptions& options, std::unique_ptr<StepEngine>*
 }
 
 Status StepEngine::step(const Event* events, size_t count, Recommendations* recommendations) noexcept {
-  return guarded(*parts_->arena,
-                 [&] { return run_step(*parts_->runner, parts_->num_items, events, count, recommendations); });
+  return guarded(*parts_->arena, [&] { return run_step(*parts_->runner, events, count, recommendations); });
 }
 
 Status StepEngine::forget(int64_t user) noexcept {
@@ -119,8 +109,11 @@ int64_t StepEngine::events_of(int64_t user) const noexcept {
 
 const std::string& StepEngine::bundle_id() const noexcept { return parts_->arena->bundle_id(); }
 
+int64_t StepEngine::num_items() const noexcept { return parts_->runner->shape().num_items; }
+
+int64_t StepEngine::window() const noexcept { return parts_->runner->shape().window; }
+
 struct EncodeEngine::Parts {
-  int64_t num_items;
   std::shared_ptr<Arena> arena;
   std::unique_ptr<BatchRunner> runner;
 };
@@ -132,7 +125,6 @@ Status EncodeEngine::load(const EncodeOptions& options, const StepEngine& step,
                           std::unique_ptr<EncodeEngine>* engine) noexcept {
   return guarded(*step.parts_->arena, [&] {
     auto parts = std::make_unique<Parts>();
-    parts->num_items = step.parts_->num_items;
     parts->arena = step.parts_->arena;
     std::unique_ptr<Runner> runner;
     Status status = TensorRtRunner::load(options.plan, options.plugin_library, step.parts_->device, &runner);
@@ -146,8 +138,7 @@ Status EncodeEngine::load(const EncodeOptions& options, const StepEngine& step,
 }
 
 Status EncodeEngine::encode(const History* histories, size_t count, Recommendations* recommendations) noexcept {
-  return guarded(*parts_->arena,
-                 [&] { return run_encode(*parts_->runner, parts_->num_items, histories, count, recommendations); });
+  return guarded(*parts_->arena, [&] { return run_encode(*parts_->runner, histories, count, recommendations); });
 }
 
 }  // namespace deployrec

@@ -17,6 +17,9 @@ struct StateTensor {
 
 struct EngineShape {
   std::string bundle_id;
+  std::string state_id;   // of bundles that take each other's states
+  int64_t num_items = 0;  // item rows run from 1 to it
+  int64_t window = 0;     // events up to which a state is exact; 0: any number
   std::vector<StateTensor> states;  // in the order of the engine's inputs
   int64_t max_batch = 0;
   int64_t max_time = 0;  // of an encode engine; 0: a step engine

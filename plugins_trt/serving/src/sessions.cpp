@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <unordered_map>
 
 #include "batching.h"
 
@@ -17,6 +18,38 @@ Status check_rows(const char* what, size_t entry, const int64_t* rows, size_t co
                                               " in entry " + std::to_string(entry) + "; leave unknown items out"};
   }
   return {};
+}
+
+// How many events each user has read, before a call and as it goes on.
+class Counts {
+ public:
+  explicit Counts(BatchRunner& runner) : slots_(runner.arena().slots()), window_(runner.shape().window) {}
+
+  // Adds a user's next events; kBeyondWindow where the state would forget the oldest without being told.
+  Status add(int64_t user, size_t events, bool resume) {
+    const int64_t slot = slots_.find(user);
+    const auto known = counts_.emplace(user, slot == SlotTable::kNone ? 0 : slots_.owner(slot).events).first;
+    known->second = (resume ? known->second : 0) + static_cast<int64_t>(events);
+    if (window_ == 0 || known->second <= window_) return {};
+    return {StatusCode::kBeyondWindow, "expected at most " + std::to_string(window_) + " events of a user; got " +
+                                           std::to_string(known->second) + " of user " + std::to_string(user) +
+                                           "; encode the user's newest events, without resume"};
+  }
+
+ private:
+  const SlotTable& slots_;
+  int64_t window_;
+  std::unordered_map<int64_t, int64_t> counts_;
+};
+
+// Without `resume` a model with a window reads the newest events of a history, as it does in Python.
+History newest(const History& history, int64_t window) {
+  History read = history;
+  if (window > 0 && !history.resume && history.item_count > static_cast<size_t>(window)) {
+    read.item_rows += history.item_count - static_cast<size_t>(window);
+    read.item_count = static_cast<size_t>(window);
+  }
+  return read;
 }
 
 void prepare(const BatchRunner& runner, size_t rows, Recommendations* out) {
@@ -66,13 +99,15 @@ Status run_stretches(BatchRunner& runner, const History* histories, const std::v
 
 }  // namespace
 
-Status run_step(BatchRunner& runner, int64_t num_items, const Event* events, size_t count,
-                Recommendations* recommendations) {
+Status run_step(BatchRunner& runner, const Event* events, size_t count, Recommendations* recommendations) {
+  const int64_t num_items = runner.shape().num_items;
+  Counts counts(runner);
   for (size_t i = 0; i < count; ++i) {
     Status status = check_rows("an item row", i, &events[i].item_row, 1, 1, num_items);
     if (status.ok()) {
       status = check_rows("an excluded row", i, events[i].exclude_rows, events[i].exclude_count, 0, num_items);
     }
+    if (status.ok()) status = counts.add(events[i].user, 1, true);
     if (!status.ok()) return status;
   }
   const std::vector<int64_t> users = users_of(events, count);
@@ -92,17 +127,21 @@ Status run_step(BatchRunner& runner, int64_t num_items, const Event* events, siz
   return {};
 }
 
-Status run_encode(BatchRunner& runner, int64_t num_items, const History* histories, size_t count,
-                  Recommendations* recommendations) {
+Status run_encode(BatchRunner& runner, const History* given, size_t count, Recommendations* recommendations) {
+  const int64_t num_items = runner.shape().num_items;
+  Counts counts(runner);
+  std::vector<History> histories;
   for (size_t i = 0; i < count; ++i) {
-    const History& history = histories[i];
+    histories.push_back(newest(given[i], runner.shape().window));
+    const History& history = histories.back();
     Status status = check_rows("an item row", i, history.item_rows, history.item_count, 1, num_items);
     if (status.ok()) {
       status = check_rows("an excluded row", i, history.exclude_rows, history.exclude_count, 0, num_items);
     }
+    if (status.ok()) status = counts.add(history.user, history.item_count, history.resume);
     if (!status.ok()) return status;
   }
-  const std::vector<int64_t> users = users_of(histories, count);
+  const std::vector<int64_t> users = users_of(histories.data(), count);
   std::vector<int64_t> slots;
   Status status = runner.arena().claim(users, &slots);
   if (!status.ok()) return status;
@@ -114,7 +153,7 @@ Status run_encode(BatchRunner& runner, int64_t num_items, const History* histori
       if (!status.ok()) return status;
       runner.arena().slots().set_events(slots[i], 0);
     }
-    status = run_stretches(runner, histories, wave, slots, recommendations);
+    status = run_stretches(runner, histories.data(), wave, slots, recommendations);
     if (!status.ok()) return status;
     for (const size_t i : wave) count_events(runner, slots[i], static_cast<int64_t>(histories[i].item_count));
   }

@@ -6,10 +6,8 @@
 
 namespace deployrec {
 
-Status run_step(BatchRunner& runner, int64_t num_items, const Event* events, size_t count,
-                Recommendations* recommendations);
+Status run_step(BatchRunner& runner, const Event* events, size_t count, Recommendations* recommendations);
 
-Status run_encode(BatchRunner& runner, int64_t num_items, const History* histories, size_t count,
-                  Recommendations* recommendations);
+Status run_encode(BatchRunner& runner, const History* histories, size_t count, Recommendations* recommendations);
 
 }  // namespace deployrec

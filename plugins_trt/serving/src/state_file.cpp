@@ -8,7 +8,7 @@
 namespace deployrec {
 namespace {
 
-constexpr char kMagic[8] = {'D', 'R', 'S', 'T', 'A', 'T', 'E', '1'};
+constexpr char kMagic[8] = {'D', 'R', 'S', 'T', 'A', 'T', 'E', '2'};
 constexpr uint64_t kByteOrder = 0x0102030405060708ULL;
 constexpr uint64_t kMostText = 1 << 16;
 constexpr size_t kPieceBytes = size_t{32} << 20;
@@ -66,7 +66,7 @@ Status write_states(const std::string& path, const StateFileHeader& header,
   writer.number(kByteOrder);
   writer.number(header.row_bytes);
   writer.number(header.users.size());
-  writer.text(header.bundle_id);
+  writer.text(header.state_id);
   writer.text(header.layout);
   writer.bytes(header.users.data(), header.users.size() * sizeof(SavedUser));
   const size_t piece = piece_rows(header.row_bytes);
@@ -126,7 +126,7 @@ Status StateFileReader::read_header() {
   if (number() != kByteOrder) return damaged(path_, "one of a machine with another byte order");
   header_.row_bytes = number();
   const uint64_t users = number();
-  header_.bundle_id = text();
+  header_.state_id = text();
   header_.layout = text();
   // Sizes are checked against the file's before anything is allocated from them.
   const uint64_t left = file_ ? size_ - static_cast<uint64_t>(file_.tellg()) : 0;

@@ -1,6 +1,6 @@
 // The file of saved states: a header that says whose they are, the users, their rows, a checksum over all of it.
 //
-//   "DRSTATE1" | byte order mark | row bytes | users | bundle_id | layout | users x (user, events) | users x row |
+//   "DRSTATE2" | byte order mark | row bytes | users | state_id | layout | users x (user, events) | users x row |
 //   FNV-1a
 #pragma once
 
@@ -20,7 +20,7 @@ struct SavedUser {
 };
 
 struct StateFileHeader {
-  std::string bundle_id;
+  std::string state_id;  // see the bundle's manifest
   std::string layout;  // names, sizes and storage of the state tensors
   uint64_t row_bytes = 0;
   std::vector<SavedUser> users;

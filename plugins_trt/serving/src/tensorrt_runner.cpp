@@ -1,4 +1,5 @@
 #include "tensorrt_runner.h"
+#include "plan_name.h"
 
 #include <algorithm>
 #include <fstream>
@@ -103,7 +104,7 @@ Status TensorRtRunner::read_shape(const std::string& plan) {
   for (const char* name : {"topk_items", "topk_scores", "user"}) {
     if (engine_->getTensorIOMode(name) != TensorIOMode::kOUTPUT) return wrong_engine(plan, std::string("none ") + name);
   }
-  shape_.bundle_id = engine_->getName();
+  if (!parse_plan_name(engine_->getName(), &shape_)) return wrong_engine(plan, "a plan of another build");
   const Dims items = engine_->getProfileShape(is_encode ? "item_ids" : "item_id", 0, OptProfileSelector::kMAX);
   const Dims exclude = engine_->getProfileShape("exclude_items", 0, OptProfileSelector::kMAX);
   if (items.nbDims != (is_encode ? 2 : 1) || exclude.nbDims != 2) return wrong_engine(plan, "inputs of another rank");

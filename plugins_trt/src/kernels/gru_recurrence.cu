@@ -1,10 +1,12 @@
-// CUDA kernel of the gated recurrent unit: a block owns a few rows and walks their time with h in shared memory.
+// CUDA kernel of the gated recurrent unit for few rows or wide ones (for others see gru_tensor_cores.cuh): a block owns
+// a few rows and walks their time with h in shared memory.
 //
 // Four lanes share a unit, four rows at a time: each lane sums its slice for all four rows, the lanes exchange partial
 // sums so that each ends with one row's, and each then updates that row. The recurrent weight is read every step; it
 // lies in registers (dim <= 64), in shared memory, or, where it does not fit, in the level 2 cache.
 #include <cuda_runtime_api.h>
 
+#include "kernels/gru_tensor_cores.cuh"
 #include "kernels/gru_weights.cuh"
 
 namespace deployrec {
@@ -156,14 +158,11 @@ __global__ void __launch_bounds__(Weights::kCount > 0 ? 256 : kMostThreads, Weig
   }
 }
 
-template <class Element, class Weights, int kPasses>
-const char* launch(const GruArgs<Element>& args, size_t weight_bytes, cudaStream_t stream) {
-  constexpr int kRows = kPasses * kRowsPerPass;
-  const int64_t blocks = (args.batch + kRows - 1) / kRows;
+template <class Element, class Kernel>
+const char* launch(Kernel* kernel, int rows, int threads, size_t bytes, const GruArgs<Element>& args,
+                   cudaStream_t stream) {
+  const int64_t blocks = (args.batch + rows - 1) / rows;
   if (blocks > 2147483647) return "the batch is too large for one launch";
-  const int threads = min(padded_units(args.dim) * kSlices, kMostThreads);
-  const size_t bytes = state_bytes(chunks_read<Weights>(args.dim), kRows) + weight_bytes;
-  auto* kernel = gru_kernel<Element, Weights, kPasses>;
   cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (error != cudaSuccess) return cudaGetErrorString(error);
@@ -176,11 +175,19 @@ const char* launch(const GruArgs<Element>& args, size_t weight_bytes, cudaStream
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 
-// Up to few_rows rows are spread thinly over the multiprocessors; more of them share each read of the weight.
-template <int kManyPasses, class Element, class Weights>
-const char* launch_rows(const GruArgs<Element>& args, size_t weight_bytes, int64_t few_rows, cudaStream_t stream) {
-  return args.batch <= few_rows ? launch<Element, Weights, 1>(args, weight_bytes, stream)
-                                : launch<Element, Weights, kManyPasses>(args, weight_bytes, stream);
+template <class Weights, int kPasses, class Element>
+const char* launch_rows(const GruArgs<Element>& args, size_t weight_bytes, cudaStream_t stream) {
+  constexpr int kRows = kPasses * kRowsPerPass;
+  const int threads = min(padded_units(args.dim) * kSlices, kMostThreads);
+  const size_t bytes = state_bytes(chunks_read<Weights>(args.dim), kRows) + weight_bytes;
+  return launch(gru_kernel<Element, Weights, kPasses>, kRows, threads, bytes, args, stream);
+}
+
+template <int kChunks, int kTiles, int kStages, class Element>
+const char* launch_tensor_cores(const GruArgs<Element>& args, cudaStream_t stream) {
+  const TensorCoreBlock<Element, kChunks, kTiles, kStages> block(args.dim);
+  return launch(gru_tensor_core_kernel<Element, kChunks, kTiles, kStages>, kTileRows, block.threads,
+                block.bytes, args, stream);
 }
 
 template <class Element>
@@ -195,18 +202,26 @@ const char* select(const GruArgs<Element>& args, cudaStream_t stream) {
   if (error != cudaSuccess) return cudaGetErrorString(error);
   if (args.batch == 0 || args.dim == 0) return nullptr;
 
+  // Few rows are spread thinly over the multiprocessors; more of them share a block's products.
   const int64_t one_pass_rows = static_cast<int64_t>(multiprocessors) * kRowsPerPass;
-  if (args.dim <= 32) return launch_rows<2, Element, InRegisters<Element, 2>>(args, 0, 2 * one_pass_rows, stream);
-  if (args.dim <= 64) return launch_rows<2, Element, InRegisters<Element, 4>>(args, 0, 2 * one_pass_rows, stream);
+  if (args.dim <= 64) {
+    if (args.batch > 2 * one_pass_rows) return launch_tensor_cores<4, 1, 4>(args, stream);
+    if (args.dim <= 32) return launch_rows<InRegisters<Element, 2>, 1>(args, 0, stream);
+    return launch_rows<InRegisters<Element, 4>, 1>(args, 0, stream);
+  }
   const auto fits = [&](int passes, size_t weights) {
     return weights + state_bytes(count_chunks(args.dim), passes * kRowsPerPass) <= static_cast<size_t>(most_shared);
   };
   const size_t weight_bytes = shared_weight_bytes<Element>(args.dim);
-  if (args.dim <= kMostThreads / kSlices && fits(4, weight_bytes)) {
-    return launch_rows<4, Element, InShared<Element>>(args, weight_bytes, one_pass_rows, stream);
+  if (args.dim <= kMostThreads / kSlices) {
+    const size_t bytes = TensorCoreBlock<Element, 8, 2, 3>(args.dim).bytes;
+    if ((args.batch > one_pass_rows || !fits(1, weight_bytes)) && bytes <= static_cast<size_t>(most_shared)) {
+      return launch_tensor_cores<8, 2, 3>(args, stream);
+    }
+    if (fits(1, weight_bytes)) return launch_rows<InShared<Element>, 1>(args, weight_bytes, stream);
   }
-  if (fits(4, 0)) return launch_rows<4, Element, InGlobal<Element>>(args, 0, one_pass_rows, stream);
-  if (fits(1, 0)) return launch<Element, InGlobal<Element>, 1>(args, 0, stream);
+  if (args.batch > one_pass_rows && fits(4, 0)) return launch_rows<InGlobal<Element>, 4>(args, 0, stream);
+  if (fits(1, 0)) return launch_rows<InGlobal<Element>, 1>(args, 0, stream);
   return "the state is too wide for this device's shared memory";
 }
 

@@ -26,11 +26,14 @@ struct GruArgs {
   int64_t batch, time;
   int dim;
   bool quads_aligned;  // rows of `weight` can be read in packs of kQuad
+  bool pairs_aligned;  // events of `gates` and `hidden` can be read and written two units at a time
 };
 
 template <class Element>
 GruArgs<Element> make_args(const GruRecurrence& problem) {
   const bool aligned = problem.dim % kQuad == 0 && is_aligned(problem.recurrent_weight, sizeof(Pack<Element, kQuad>));
+  const bool paired = problem.dim % 2 == 0 && is_aligned(problem.gates, sizeof(Pack<Element, 2>)) &&
+                      is_aligned(problem.hidden, sizeof(Pack<Element, 2>));
   return {static_cast<const Element*>(problem.gates),
           static_cast<const Element*>(problem.recurrent_weight),
           problem.initial_state,
@@ -40,7 +43,8 @@ GruArgs<Element> make_args(const GruRecurrence& problem) {
           problem.batch,
           problem.time,
           static_cast<int>(problem.dim),
-          aligned};
+          aligned,
+          paired};
 }
 
 DEPLOYREC_HD int count_chunks(int dim) { return (dim + kChunkColumns - 1) / kChunkColumns; }

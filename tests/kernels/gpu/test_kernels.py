@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from tests.kernels.cases import BD_LRU, GRU, LINEAR_RECURRENCE, OPERATORS, RECURRENCES, Recurrence
-from tests.kernels.kernel_checks import CHUNKED, GRUS, SCANS, check, check_views, chunks_of, shape_id
+from tests.kernels.kernel_checks import (
+    CHUNKED,
+    GRUS,
+    ROWS_ALONE,
+    ROWS_SHARED,
+    SCANS,
+    check,
+    check_views,
+    chunks_of,
+    few_rows,
+    shape_id,
+)
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -49,20 +60,27 @@ def test_chunks(recurrence: Recurrence, shape: tuple[int, int, int, int]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("precision", "dtype", "tolerance"),
-    [("highest", torch.float32, 1e-4), ("high", torch.float32, 5e-3), ("highest", BF16, 2e-2)],
-    ids=["f32", "tf32", "bf16"],
+    ("precision", "dtype", "most", "tolerance"),
+    [
+        ("highest", torch.float32, ROWS_ALONE, 1e-5),
+        ("highest", torch.float32, ROWS_SHARED, 1e-4),
+        ("high", torch.float32, ROWS_SHARED, 5e-3),
+        ("highest", BF16, ROWS_SHARED, 2e-2),
+    ],
+    ids=["f32 alone", "f32", "tf32", "bf16"],
 )
 @pytest.mark.parametrize("shape", [*GRUS, *LARGE_GRUS], ids=shape_id)
-def test_gru(shape: tuple[int, int, int], precision: str, dtype: torch.dtype, tolerance: float) -> None:
+def test_gru(shape: tuple[int, int, int], precision: str, dtype: torch.dtype, most: int, tolerance: float) -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     try:
-        check(GRU, shape, dtype, "cuda", tolerance)
+        with few_rows(most):
+            check(GRU, shape, dtype, "cuda", tolerance)
     finally:
         torch.set_float32_matmul_precision(before)
 
 
+@pytest.mark.parametrize("most", [ROWS_ALONE, ROWS_SHARED])
 @pytest.mark.parametrize(
     ("width", "dtype", "tolerance"),
     [
@@ -73,8 +91,9 @@ def test_gru(shape: tuple[int, int, int], precision: str, dtype: torch.dtype, to
         (200, BF16, 5e-2),
     ],
 )
-def test_gru_widths_on_and_off_chip(width: int, dtype: torch.dtype, tolerance: float) -> None:
-    check(GRU, (20, 50, width), dtype, "cuda", tolerance)
+def test_gru_widths_on_and_off_chip(width: int, dtype: torch.dtype, tolerance: float, most: int) -> None:
+    with few_rows(most):
+        check(GRU, (20, 50, width), dtype, "cuda", tolerance)
 
 
 @pytest.mark.parametrize("recurrence", OPERATORS, ids=str)

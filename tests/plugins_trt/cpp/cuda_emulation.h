@@ -9,6 +9,7 @@
 #include <sanitizer/asan_interface.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <memory>
 #include <thread>
@@ -29,6 +30,7 @@
 #define __shared__
 #define __align__(bytes)
 #define __launch_bounds__(...)
+#define DEPLOYREC_EMULATED
 
 namespace deployrec {
 
@@ -53,8 +55,9 @@ struct Block {
   Barrier all;
   std::vector<std::unique_ptr<Barrier>> warps;
   std::vector<float> exchanged;
+  std::vector<std::array<unsigned, 6>> fragments;
 
-  explicit Block(unsigned threads) : all(threads), exchanged(threads) {
+  explicit Block(unsigned threads) : all(threads), exchanged(threads), fragments(threads) {
     for (unsigned first = 0; first < threads; first += 32) warps.push_back(std::make_unique<Barrier>(32));
   }
 };
@@ -86,6 +89,33 @@ void run_grid(const cudaLaunchConfig_t& config, Work work) {
     for (std::thread& each : running) each.join();
     ASAN_UNPOISON_MEMORY_REGION(shared_memory, shared_size);
   }
+}
+
+// One value of a fragment's words, two fp16 values each.
+inline float half_of(unsigned word, int place) {
+  __half_raw raw;
+  raw.x = static_cast<unsigned short>(word >> (16 * place));
+  return __half2float(__half(raw));
+}
+
+// mma.m16n8k16 as PTX's manual lays its fragments out: sums [16, 8] += a [16, 16] b [16, 8].
+inline void multiply(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  Barrier& warp = *block->warps[threadIdx.x / 32];
+  block->fragments[threadIdx.x] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+  warp.wait();
+  const auto* lanes = block->fragments.data() + threadIdx.x / 32 * 32;
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  for (int at = 0; at < 4; ++at) {
+    const int row = lane / 4 + at / 2 * 8;
+    const int column = lane % 4 * 2 + at % 2;
+    for (int depth = 0; depth < 16; ++depth) {
+      const int holder = depth % 8 / 2;
+      const unsigned left = lanes[row % 8 * 4 + holder][static_cast<size_t>(row / 8 + depth / 8 * 2)];
+      const unsigned right = lanes[column * 4 + holder][static_cast<size_t>(4 + depth / 8)];
+      sums[at] += half_of(left, depth % 2) * half_of(right, depth % 2);
+    }
+  }
+  warp.wait();
 }
 
 }  // namespace emulation

@@ -111,7 +111,7 @@ int drive(Runner& runner, bool measure) {
     for (const Shape& shape : linear) check_linear(runner, shape, type, random);
     for (const Shape& shape : gru) check_gru(runner, shape, type, random);
 #if !DEPLOYREC_CPU  // enough rows that each block takes several passes, and more than one wave of blocks
-    for (const Shape& shape : {Shape{2501, 6, 32}, {2501, 6, 64}, {1203, 5, 96}, {1203, 5, 320}}) {
+    for (const Shape& shape : {Shape{2501, 6, 32}, {2501, 6, 64}, {1203, 5, 96}, {1203, 5, 128}, {1203, 5, 320}}) {
       check_gru(runner, shape, type, random);
     }
     check_linear(runner, {2048, 33, 128}, type, random);

@@ -1,5 +1,5 @@
-// The CUDA kernel of the gated recurrent unit itself, emulated thread by thread, against float64: its indices, barriers
-// and shuffles, with the weight in registers, in shared memory and in global memory.
+// The CUDA kernels of the gated recurrent unit themselves, emulated thread by thread, against float64: their indices,
+// barriers, shuffles and tensor-core fragments, with the weight in registers, in shared memory and in global memory.
 #include "cuda_emulation.h"
 
 // clang-format off: the emulation comes first
@@ -67,11 +67,16 @@ int main() {
   const Case cases[] = {
       {{1, 1, 1}, 1, kMuchShared},    {{2, 0, 8}, 1, kMuchShared},     {{9, 3, 16}, 1, kMuchShared},
       {{5, 4, 31}, 9, kMuchShared},   {{11, 3, 40}, 1, kMuchShared},   {{5, 4, 64}, 9, kMuchShared},
-      {{9, 3, 64}, 1, kMuchShared},   {{5, 3, 70}, 1, kMuchShared},    {{3, 3, 96}, 9, kMuchShared},
+      {{9, 6, 64}, 1, kMuchShared},   {{5, 3, 70}, 1, kMuchShared},    {{3, 3, 96}, 9, kMuchShared},
+      {{17, 5, 128}, 1, kMuchShared}, {{5, 4, 101}, 1, kMuchShared},   {{3, 3, 128}, 9, kMuchShared},
       {{5, 2, 72}, 9, kLittleShared}, {{5, 2, 140}, 1, kLittleShared}, {{3, 2, 200}, 9, kLittleShared}};
   std::mt19937 random(3);
   for (const Case& c : cases) run(c, ElementType::kFloat32, 2e-6, random);
   run({{6, 3, 40}, 1, kMuchShared}, ElementType::kFloat16, 5e-3, random);
   run({{6, 3, 70}, 1, kMuchShared}, ElementType::kBFloat16, 2e-2, random);
+  for (const int64_t dim : {40, 64, 128}) {  // on tensor cores
+    run({{9, 4, dim}, 1, kMuchShared}, ElementType::kFloat16, 5e-3, random);
+    run({{9, 4, dim}, 1, kMuchShared}, ElementType::kBFloat16, 2e-2, random);
+  }
   return finish("emulated gru kernel");
 }

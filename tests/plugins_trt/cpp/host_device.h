@@ -82,8 +82,9 @@ class ToyModel {
 class ToyRunner final : public Runner {
  public:
   // max_time 0 makes it a step engine.
-  ToyRunner(int64_t max_batch, int64_t max_time, const char* bundle_id = "toy") {
-    shape_ = {bundle_id, {{"0.hidden", 2}, {"1.trace", 1}}, max_batch, max_time, 4, ToyModel::kBest, 2};
+  ToyRunner(int64_t max_batch, int64_t max_time, const char* bundle_id = "toy", int64_t window = 0) {
+    shape_ = {bundle_id, std::string("states of ") + bundle_id, ToyModel::kItems, window,
+              {{"0.hidden", 2}, {"1.trace", 1}}, max_batch, max_time, 4, ToyModel::kBest, 2};
   }
   const EngineShape& shape() const override { return shape_; }
 

@@ -9,6 +9,7 @@
 
 #include "batching.h"
 #include "host_device.h"
+#include "plan_name.h"
 #include "sessions.h"
 
 namespace deployrec::test {
@@ -19,10 +20,11 @@ struct World {
   std::shared_ptr<Arena> arena;
   std::unique_ptr<BatchRunner> step, encode;
 
-  explicit World(int64_t max_users, StateStorage storage = StateStorage::kFloat32, const char* bundle_id = "toy") {
+  explicit World(int64_t max_users, StateStorage storage = StateStorage::kFloat32, const char* bundle_id = "toy",
+                 int64_t window = 0) {
     CHECK(Arena::create(device, ToyRunner(1, 0, bundle_id).shape(), max_users, storage, &arena).ok());
-    auto step_engine = std::make_unique<ToyRunner>(6, 0, bundle_id);
-    auto encode_engine = std::make_unique<ToyRunner>(4, 5, bundle_id);
+    auto step_engine = std::make_unique<ToyRunner>(6, 0, bundle_id, window);
+    auto encode_engine = std::make_unique<ToyRunner>(4, 5, bundle_id, window);
     CHECK(BatchRunner::create(std::move(step_engine), arena, batch_sizes({}, 6), 512, &step).ok());
     CHECK(BatchRunner::create(std::move(encode_engine), arena, batch_sizes({}, 4), 512, &encode).ok());
   }
@@ -85,7 +87,7 @@ void test_steps_equal_one_by_one(StateStorage storage) {
                         exclude.data(), exclude.size()});
     }
     Recommendations best;
-    CHECK(run_step(*world.step, ToyModel::kItems, events.data(), events.size(), &best).ok());
+    CHECK(run_step(*world.step, events.data(), events.size(), &best).ok());
     for (size_t i = 0; i < events.size(); ++i) {
       const auto expected = reference.step(events[i]);
       if (storage == StateStorage::kFloat32) CHECK(answer(best, i) == expected);
@@ -100,7 +102,7 @@ void test_half_storage_rounds() {
   Recommendations best;
   for (int64_t item = 1; item < 30; ++item) {
     const Event event{1, item, nullptr, 0};
-    CHECK(run_step(*world.step, ToyModel::kItems, &event, 1, &best).ok());
+    CHECK(run_step(*world.step, &event, 1, &best).ok());
     reference.step(event);
     const float exact = reference.states[1][1] + reference.states[1][2];
     CHECK(std::abs(best.scores[0] - exact) <= 2e-3F * exact);
@@ -121,7 +123,7 @@ void test_encode_equals_steps() {
           {static_cast<int64_t>(random() % 10), history.data(), history.size(), nullptr, 0, random() % 2 == 0});
     }
     Recommendations best;
-    CHECK(run_encode(*world.encode, ToyModel::kItems, histories.data(), histories.size(), &best).ok());
+    CHECK(run_encode(*world.encode, histories.data(), histories.size(), &best).ok());
     for (size_t i = 0; i < histories.size(); ++i) {
       if (!histories[i].resume) reference.states[histories[i].user] = std::vector<float>(3);
       Row expected{std::vector<int64_t>(ToyModel::kBest), std::vector<float>(ToyModel::kBest, -INFINITY)};  // of none
@@ -129,7 +131,7 @@ void test_encode_equals_steps() {
       CHECK(answer(best, i) == expected);
     }
     const Event event{static_cast<int64_t>(random() % 10), 7, nullptr, 0};
-    CHECK(run_step(*world.step, ToyModel::kItems, &event, 1, &best).ok());
+    CHECK(run_step(*world.step, &event, 1, &best).ok());
     CHECK(answer(best, 0) == reference.step(event));
   }
 }
@@ -140,11 +142,11 @@ void test_event_counts() {
   const History history{5, items.data(), items.size(), nullptr, 0, false};
   const Event events[] = {{5, 1, nullptr, 0}, {6, 1, nullptr, 0}, {5, 2, nullptr, 0}};
   Recommendations best;
-  CHECK(run_encode(*world.encode, ToyModel::kItems, &history, 1, &best).ok());
-  CHECK(run_step(*world.step, ToyModel::kItems, events, 3, &best).ok());
+  CHECK(run_encode(*world.encode, &history, 1, &best).ok());
+  CHECK(run_step(*world.step, events, 3, &best).ok());
   SlotTable& slots = world.arena->slots();
   CHECK(slots.owner(slots.find(5)).events == 14 && slots.owner(slots.find(6)).events == 1);
-  CHECK(run_encode(*world.encode, ToyModel::kItems, &history, 1, &best).ok());
+  CHECK(run_encode(*world.encode, &history, 1, &best).ok());
   CHECK(slots.owner(slots.find(5)).events == 12);
 }
 
@@ -152,7 +154,7 @@ void expect_refused(World& world, const Event& bad, StatusCode code) {
   const int64_t before = world.arena->slots().size();
   const Event events[] = {{100, 1, nullptr, 0}, bad};
   Recommendations best;
-  const Status status = run_step(*world.step, ToyModel::kItems, events, 2, &best);
+  const Status status = run_step(*world.step, events, 2, &best);
   CHECK(status.code() == code);
   CHECK(status.message().find("expected ") == 0 && status.message().find("; got ") != std::string::npos);
   CHECK(world.arena->slots().size() == before);
@@ -167,16 +169,61 @@ void test_ranges_and_room() {
   expect_refused(world, {1, 2, &above, 1}, StatusCode::kInvalidArgument);
   const History bad{1, &above, 1, nullptr, 0, false};
   Recommendations best;
-  CHECK(run_encode(*world.encode, ToyModel::kItems, &bad, 1, &best).code() == StatusCode::kInvalidArgument);
+  CHECK(run_encode(*world.encode, &bad, 1, &best).code() == StatusCode::kInvalidArgument);
 
   const Event two[] = {{1, 3, nullptr, 0}, {2, 4, nullptr, 0}};
-  CHECK(run_step(*world.step, ToyModel::kItems, two, 2, &best).ok());
+  CHECK(run_step(*world.step, two, 2, &best).ok());
   expect_refused(world, {3, 1, nullptr, 0}, StatusCode::kFull);
   CHECK(world.arena->slots().remove(1));
   const Event next{3, 5, nullptr, 0};
-  CHECK(run_step(*world.step, ToyModel::kItems, &next, 1, &best).ok());
+  CHECK(run_step(*world.step, &next, 1, &best).ok());
   Reference reference;  // the freed slot starts from nothing
   CHECK(answer(best, 0) == reference.step(next));
+}
+
+// A state that holds a window is never stepped beyond it, whatever the events come in; a new start reads the newest.
+void test_windows() {
+  World world(4, StateStorage::kFloat32, "toy", 3);
+  const std::vector<int64_t> items = {9, 8, 7, 6, 5};
+  Recommendations best;
+  const auto step = [&](int64_t user, size_t count) {
+    const std::vector<Event> events(count, Event{user, 4, nullptr, 0});
+    return run_step(*world.step, events.data(), events.size(), &best);
+  };
+  const auto encode = [&](int64_t user, size_t count, bool resume) {
+    const History history{user, items.data(), count, nullptr, 0, resume};
+    return run_encode(*world.encode, &history, 1, &best);
+  };
+  const SlotTable& slots = world.arena->slots();
+  const auto events_of = [&](int64_t user) { return slots.owner(slots.find(user)).events; };
+  CHECK(step(1, 4).code() == StatusCode::kBeyondWindow);
+  CHECK(world.arena->slots().size() == 0);
+  CHECK(step(1, 2).ok() && step(1, 1).ok());
+  const Status refused = step(1, 1);
+  CHECK(refused.code() == StatusCode::kBeyondWindow && refused.message().find("got 4 of user 1") != std::string::npos);
+  CHECK(events_of(1) == 3);
+  CHECK(encode(1, 1, true).code() == StatusCode::kBeyondWindow && events_of(1) == 3);
+  CHECK(encode(1, 2, false).ok() && events_of(1) == 2 && encode(1, 1, true).ok() && events_of(1) == 3);
+  CHECK(encode(2, 5, true).code() == StatusCode::kBeyondWindow);
+  CHECK(encode(2, 5, false).ok() && events_of(2) == 3);
+  Reference reference;
+  Row expected;
+  for (const int64_t item : {7, 6, 5}) expected = reference.step({2, item, nullptr, 0});
+  CHECK(answer(best, 0) == expected);
+  const History twice[] = {{3, items.data(), 2, nullptr, 0, false}, {3, items.data(), 2, nullptr, 0, true}};
+  CHECK(run_encode(*world.encode, twice, 2, &best).code() == StatusCode::kBeyondWindow);
+  CHECK(world.arena->slots().find(3) == SlotTable::kNone);
+}
+
+void test_plan_names() {
+  EngineShape shape;
+  CHECK(parse_plan_name("deployrec 1 b5 5e 480 200", &shape));
+  CHECK(shape.bundle_id == "b5" && shape.state_id == "5e" && shape.num_items == 480 && shape.window == 200);
+  for (const char* name : {"", "b5", "deployrec 2 b5 5e 480 0", "deployrec 1 b5 5e 480", "deployrec 1 b5 5e 0 0",
+                           "deployrec 1 b5 5e 480 -1", "deployrec 1 b5 5e 480 0 7", "deployrec 1 b5 5e x 0",
+                           "deployrec 1 b5 5e 99999999999999999999 0"}) {
+    CHECK(!parse_plan_name(name, &shape));
+  }
 }
 
 void test_engines_of_other_bundles() {
@@ -195,7 +242,7 @@ void step_users(World& world, int64_t users, int64_t item) {
   Recommendations best;
   for (int64_t user = 0; user < users; ++user) {
     const Event event{user, item + user % 7, nullptr, 0};
-    CHECK(run_step(*world.step, ToyModel::kItems, &event, 1, &best).ok());
+    CHECK(run_step(*world.step, &event, 1, &best).ok());
   }
 }
 
@@ -204,7 +251,7 @@ std::vector<float> scores_after(World& world, int64_t users) {
   Recommendations best;
   for (int64_t user = 0; user < users; ++user) {
     const Event event{user, 9, nullptr, 0};
-    CHECK(run_step(*world.step, ToyModel::kItems, &event, 1, &best).ok());
+    CHECK(run_step(*world.step, &event, 1, &best).ok());
     scores.push_back(best.scores[0]);
   }
   return scores;
@@ -281,6 +328,8 @@ int main(int argc, char** argv) {
   test_encode_equals_steps();
   test_event_counts();
   test_ranges_and_room();
+  test_windows();
+  test_plan_names();
   test_engines_of_other_bundles();
   test_save_and_restore(StateStorage::kFloat32, path);
   test_save_and_restore(StateStorage::kFloat16, path);

@@ -16,7 +16,7 @@ import pytest
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime.backends.onnxruntime.backend import load as load_onnxruntime
-from deployrec.runtime.backends.tensorrt.backend import TensorRtBackend
+from deployrec.runtime.backends.tensorrt.backend import TensorRtBackend, plan_name
 from deployrec.runtime.backends.tensorrt.cuda_memory import CudaStream
 
 LARGEST = {"B": 6, "T": 9, "E": 10, "K": 8}
@@ -123,7 +123,7 @@ def planned(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> Callable[...,
         shutil.copytree(source.path, folder)
         (folder / "engine").mkdir()
         for graph, entry in source.manifest.graphs.items():
-            plan = f"{folder / entry.file}\n{name or source.manifest.bundle_id}".encode()
+            plan = f"{folder / entry.file}\n{name or plan_name(source.manifest)}".encode()
             (folder / "engine" / f"{graph}.plan").write_bytes(b"broken" if graph == broken else plan)
         seal(folder, source.manifest.document)
         return Bundle.open(folder)

@@ -15,7 +15,7 @@ from deployrec.runtime.stores import blocks as blocks_module
 from deployrec.runtime.stores.blocks import BLOCK_USERS, Block, Tail
 from deployrec.runtime.stores.memory import MemoryStore
 
-BLOCK = LAYOUT.bytes * BLOCK_USERS
+BLOCK = LAYOUT.record_bytes * BLOCK_USERS
 
 
 def names(numbers: Sequence[int]) -> list[str]:
@@ -93,7 +93,7 @@ def test_any_program_of_writes_and_forgets_keeps_what_a_dictionary_keeps(monkeyp
         for user, place in zip(names(found), range(5), strict=True):
             assert_equal(store.read(names(found)).take([place]), kept.get(user, LAYOUT.zeros(1)))
         assert sorted(store.users()) == sorted(kept)
-        assert store.bytes <= 4 * LAYOUT.bytes * len(kept)
+        assert store.bytes <= 4 * LAYOUT.record_bytes * len(kept)
 
 
 @pytest.mark.parametrize("fails_at", [0, 2])
@@ -183,6 +183,12 @@ def test_a_record_is_the_same_once_packed_and_unpacked(layout: Layout) -> None:
     packed = rows.packed()
     assert_equal(layout.unpacked([*packed, None]).take(range(7)), rows)
     assert_equal(layout.unpacked([None]), layout.zeros(1))
-    for wrong in (b"", packed[0][:-1], packed[0] + b"\0", packed[1][: layout.bytes + 3], b"\xff" * len(packed[0])):
+    for wrong in (
+        b"",
+        packed[0][:-1],
+        packed[0] + b"\0",
+        packed[1][: layout.record_bytes + 3],
+        b"\xff" * len(packed[0]),
+    ):
         with pytest.raises(DataError, match="expected a record of"):
             layout.unpacked([wrong])

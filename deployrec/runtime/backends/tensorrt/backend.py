@@ -8,13 +8,20 @@ from typing import Any
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import Graph
+from deployrec.bundle.manifest import Graph, Manifest
 from deployrec.errors import BundleError, ConfigError
 from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows
 from deployrec.runtime.backends.tensorrt.api import import_tensorrt, load_plugins, make_logger
 from deployrec.runtime.backends.tensorrt.cuda_memory import CudaStream, DeviceBuffer
 
 PLAN = "engine/{}.plan"
+
+
+def plan_name(manifest: Manifest) -> str:
+    """The name of a plan's network: of which bundle and states it is, its item rows, and up to how many events a state
+    is exact (0: any number). What the C++ engines know of a bundle stands here; see plan_name.h."""
+    window = manifest.state.exact_up_to or 0
+    return f"deployrec 1 {manifest.bundle_id} {manifest.state_id} {manifest.num_items} {window}"
 
 
 def load(bundle: Bundle, plugin: str | Path | None = None) -> TensorRtBackend:
@@ -89,7 +96,7 @@ class _Plan:
             raise ConfigError(
                 f"expected TensorRT {trt.__version__} to load {path}; got {log.take()}; build it here again"
             )
-        if self.engine.name != bundle.manifest.bundle_id:
+        if self.engine.name != plan_name(bundle.manifest):
             raise BundleError(f"expected {path} to be of this bundle; got a plan of another; build it again")
         self.context = self.engine.create_execution_context()
         self.buffers: dict[str, DeviceBuffer] = {}

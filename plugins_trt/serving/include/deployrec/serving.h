@@ -23,7 +23,6 @@ enum class StateStorage : int32_t { kFloat32, kFloat16 };
 
 struct StepOptions {
   std::string plan;              // path of the bundle's step plan
-  int64_t num_items = 0;         // items of the bundle; item rows run from 1 to num_items
   int64_t max_users = 100000;    // slots of the arena
   int64_t max_exclude = 512;     // width of exclude_items; of longer lists the newest count
   std::vector<int64_t> batches;  // a CUDA graph for each; empty: powers of two up to the plan's largest batch
@@ -46,7 +45,8 @@ struct Event {
   size_t exclude_count = 0;
 };
 
-// A user's events, oldest first. Without `resume` the user starts from nothing, whatever the slot held.
+// A user's events, oldest first. Without `resume` the user starts from nothing, whatever the slot held, and a model
+// with a window reads the newest of them.
 struct History {
   int64_t user = 0;
   const int64_t* item_rows = nullptr;
@@ -71,7 +71,8 @@ class StepEngine {
   ~StepEngine();
 
   // Applies the events in order and recommends after each. A new user starts from nothing. Several events of one user
-  // are run in waves, so the batch is as good as calls one by one.
+  // are run in waves, so the batch is as good as calls one by one. Beyond the model's window (see `window`) the call is
+  // refused, and nothing has changed: encode that user's newest events again.
   [[nodiscard]] Status step(const Event* events, size_t count, Recommendations* recommendations) noexcept;
 
   // Frees the user's slot; a user without one is no error.
@@ -85,6 +86,12 @@ class StepEngine {
   int64_t users() const noexcept;
   int64_t events_of(int64_t user) const noexcept;  // applied so far; 0 for a user without a state
   const std::string& bundle_id() const noexcept;
+
+  // Item rows run from 1 to num_items().
+  int64_t num_items() const noexcept;
+
+  // How many events a user's state holds exactly (SASRec's window); 0 for any number, as recurrent models do.
+  int64_t window() const noexcept;
 
  private:
   friend class EncodeEngine;

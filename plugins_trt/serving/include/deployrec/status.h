@@ -12,6 +12,7 @@ enum class StatusCode {
   kFile,             // a file could not be read or written
   kWrongEngine,      // a plan that is no engine of this bundle
   kStaleState,       // saved states of another bundle
+  kBeyondWindow,     // more events than the model's state holds; nothing was changed
   kFull,             // no slot left for a new user; nothing was changed
   kDevice,           // CUDA or TensorRT failed; the states of the users in this call are undefined
   kOutOfMemory,
