@@ -26,6 +26,7 @@ SECTIONS = {
     "correctness": 240,
     "plugin": 60,
     "kernels": 480,
+    "few_rows": 120,
     "long_user": 60,
     "scan_padding": 180,
     "sanitizer": 240,

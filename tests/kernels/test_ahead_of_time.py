@@ -19,7 +19,16 @@ from deployrec_kernels.linear_recurrence.triton import linear_recurrence_backwar
 
 from tests.kernels.aot import SHARED_LIMIT, Launch, recorded_launches, resources
 
-SHAPES = [(2048, 200, 128), (2048, 200, 64), (64, 200, 128), (1, 16384, 64), (4096, 50, 256), (3, 50, 70), (2, 9, 500)]
+SHAPES = [
+    (2048, 200, 128),
+    (2048, 200, 64),
+    (64, 200, 128),
+    (64, 1024, 128),
+    (1, 16384, 64),
+    (4096, 50, 256),
+    (3, 50, 70),
+    (2, 9, 500),
+]
 GRUS = {torch.float32: (16, 40, 64, 128), torch.bfloat16: (64, 128)}
 
 

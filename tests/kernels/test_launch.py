@@ -26,6 +26,18 @@ def test_many_rows_are_walked_whole_and_one_long_row_in_chunks() -> None:
     assert one.grid == (256, 1)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "tile"), [(torch.float32, (32, 32)), (torch.bfloat16, (64, 16))], ids=["f32", "bf16"]
+)
+def test_few_long_rows_are_walked_whole_by_narrower_tiles(dtype: torch.dtype, tile: tuple[int, int]) -> None:
+    x, state, lengths = torch.empty(64, 1024, 128, dtype=dtype, device="meta"), torch.empty(64, 128), torch.empty(64)
+    walk = plan(x, state, lengths, narrow=True)
+    assert (walk.chunk, walk.config["BLOCK_T"], walk.config["BLOCK_D"]) == (0, *tile)
+    assert plan(x, state, lengths).chunk
+    lone = plan(x[:4], state[:4], lengths[:4], narrow=True)
+    assert (lone.chunk, lone.config) == (32, plan(x[:4], state[:4], lengths[:4]).config)
+
+
 @given(channels=st.integers(1, 700), elements=st.sampled_from([512, 1024]))
 def test_tiles_cover_the_channels_and_stay_small(channels: int, elements: int) -> None:
     x = torch.empty(1, 1, channels, device="meta")

@@ -24,7 +24,7 @@ ROWS = 16
 """Rows of a block: the smallest tile of a tensor-core product."""
 WIDEST = 128
 """Channels; the registers of a block hold no wider rows."""
-FEW_ROWS = 256
+FEW_ROWS = 512
 """Up to so many float32 rows each has a block of its own: benchmarks/gpu/predictions.md has the arithmetic."""
 FORWARD_TILES, BACKWARD_TILES = 3, 8
 """[ROWS, D] tiles that a step of the walk reads."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deployrec_kernels.tiles import tanh
 
-STAGES = 2
+STAGES = 4
 """Steps whose inputs are on their way: a row's few bytes hide none of the memory's latency by themselves."""
 
 
@@ -154,8 +154,9 @@ def _backward(
     carry = tl.load(grad_final + row * D + d, mask=exists, other=0.0)
     for s in tl.range(0, time, num_stages=STAGES):
         event = row * time + time - 1 - s
-        factors_t = factors + event * (3 * D) + d
-        products_t = products + event * (3 * D) + d
+        at = event * (3 * D) + d
+        factors_t = factors + at
+        products_t = products + at
         carry += tl.load(grad_hidden + event * g_stride + d, mask=exists, other=0.0)
         by_r = carry * tl.load(factors_t, mask=exists, other=0.0)
         by_z = carry * tl.load(factors_t + D, mask=exists, other=0.0)

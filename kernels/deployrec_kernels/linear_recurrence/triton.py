@@ -30,7 +30,7 @@ def linear_recurrence_triton(
     final = torch.empty_like(initial_state)
     if not final.numel():
         return hidden, final
-    walk = plan(b, initial_state, lengths, chunk)
+    walk = plan(b, initial_state, lengths, chunk, narrow=True)
     arguments = (*walk.rows, a_stride, b_stride)
     with device_of(b):
         carries = None
@@ -69,7 +69,7 @@ def linear_recurrence_backward_triton(
     grad_initial = torch.empty_like(initial_state)
     if not grad_initial.numel():
         return grad_a, grad_b, grad_initial
-    walk = plan(a, initial_state, lengths, chunk)
+    walk = plan(a, initial_state, lengths, chunk, narrow=True)
     arguments = (*walk.rows, a_stride, g_stride)
     with device_of(a):
         carries = None

@@ -21,7 +21,7 @@ from tests.kernels.kernel_checks import (
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
-LARGE = [(64, 200, 128), (300, 63, 500), (1, 5000, 64), (1, 16384, 1)]
+LARGE = [(64, 200, 128), (64, 300, 128), (300, 63, 500), (1, 5000, 64), (1, 16384, 1)]
 LARGE_GRUS = [(100, 200, 64), (33, 50, 40), (2, 300, 16)]
 BF16 = torch.bfloat16
 
