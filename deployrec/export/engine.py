@@ -21,6 +21,7 @@ from deployrec.errors import ConfigError
 from deployrec.export.half import half_products
 from deployrec.files import atomic_write, canonical_json, sha256_file
 from deployrec.runtime.backends.tensorrt.api import has_plugins, import_tensorrt, load_plugins, make_logger
+from deployrec.runtime.backends.tensorrt.plan_name import PlanName
 from deployrec.runtime.verify import compare_graphs
 
 FOLDER = "engine"
@@ -29,7 +30,7 @@ PRECISIONS = ("fp32", "fp16")
 # Sizes that the builder tunes for, where the profile allows them.
 TYPICAL = {"B": 32, "T": 200, "E": 64, "K": 10}
 LARGEST_BATCH = 256
-LARGEST_K = 256
+LARGEST_K = 100
 MOST_K = 3839
 """TensorRT's TopK takes fewer than 3,840."""
 LARGEST_EXCLUDE = (512, 16_384)
@@ -98,7 +99,8 @@ def build_engines(
         built = {}
         for graph, source in graphs.items():
             started = time.perf_counter()
-            plan, layers = builder.build(source, bundle.manifest.graphs[graph], bundle.manifest.bundle_id, sizes)
+            name = PlanName.of(bundle.manifest, graph, sizes["K"][-1])
+            plan, layers = builder.build(source, bundle.manifest.graphs[graph], str(name), sizes)
             seconds = round(time.perf_counter() - started, 2)
             atomic_write(folder / plan_file(graph), plan)
             built[graph] = {"bytes": len(plan), "seconds": seconds, "plugin_layers": layers}
@@ -134,7 +136,7 @@ class PlanBuilder:
         self.cache: bytes = b""
 
     def build(
-        self, source: Path, signature: Graph, bundle_id: str, sizes: Mapping[str, tuple[int, int, int]]
+        self, source: Path, signature: Graph, name: str, sizes: Mapping[str, tuple[int, int, int]]
     ) -> tuple[bytes, int]:
         """The plan, and how many plugin layers it has."""
         trt = self.trt
@@ -147,7 +149,7 @@ class PlanBuilder:
                 f"expected TensorRT to parse {source.name}; got {' '.join(errors.split())}; report this line"
             )
         layers = _plugin_layers(trt, network, source, nodes)
-        network.name = bundle_id
+        network.name = name
         config = self.builder.create_builder_config()
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default; its products keep 10 bits and miss the certificate
         cache = config.create_timing_cache(self.cache)

@@ -13,6 +13,7 @@ from deployrec.errors import BundleError, ConfigError
 from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows
 from deployrec.runtime.backends.tensorrt.api import import_tensorrt, load_plugins, make_logger
 from deployrec.runtime.backends.tensorrt.cuda_memory import CudaStream, DeviceBuffer
+from deployrec.runtime.backends.tensorrt.plan_name import PlanName
 
 PLAN = "engine/{}.plan"
 
@@ -89,13 +90,13 @@ class _Plan:
             raise ConfigError(
                 f"expected TensorRT {trt.__version__} to load {path}; got {log.take()}; build it here again"
             )
-        if self.engine.name != bundle.manifest.bundle_id:
-            raise BundleError(f"expected {path} to be of this bundle; got a plan of another; build it again")
+        names = [tensor.name for tensor in self.signature.inputs]
+        self.most = int(self.engine.get_tensor_profile_values(0, "k")[2][0]) if "k" in names else 0
+        if self.engine.name != str(PlanName.of(bundle.manifest, name, self.most)):
+            raise BundleError(f"expected {path} to be this bundle's {name} plan; got another; build it again")
         self.context = self.engine.create_execution_context()
         self.buffers: dict[str, DeviceBuffer] = {}
-        names = [tensor.name for tensor in self.signature.inputs]
         self.largest = {n: tuple(self.engine.get_tensor_profile_shape(n, 0)[2]) for n in names if n != "k"}
-        self.most = int(self.engine.get_tensor_profile_values(0, "k")[2][0]) if "k" in names else 0
         self.k = np.zeros(1, np.int64)
 
     def run(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
