@@ -30,7 +30,7 @@ def engine(
     max_history: Annotated[
         int | None, typer.Option(help="Most events of one encode call; default: the bundle's.")
     ] = None,
-    max_k: Annotated[int, typer.Option(help="Most items of one list; at most 3839.")] = 256,
+    max_k: Annotated[int, typer.Option(help="Most items of one list; at most 3839.")] = 100,
     plugin: Annotated[
         Path | None, typer.Option(help="libdeployrec_plugin.so; default: $DEPLOYREC_PLUGIN_LIBRARY.")
     ] = None,

@@ -21,7 +21,7 @@ from deployrec.errors import ConfigError
 from deployrec.export.half import half_products
 from deployrec.files import atomic_write, canonical_json, sha256_file
 from deployrec.runtime.backends.tensorrt.api import has_plugins, import_tensorrt, load_plugins, make_logger
-from deployrec.runtime.backends.tensorrt.backend import plan_name
+from deployrec.runtime.backends.tensorrt.plan_name import PlanName
 from deployrec.runtime.verify import compare_graphs
 
 FOLDER = "engine"
@@ -30,7 +30,7 @@ PRECISIONS = ("fp32", "fp16")
 # Sizes that the builder tunes for, where the profile allows them.
 TYPICAL = {"B": 32, "T": 200, "E": 64, "K": 10}
 LARGEST_BATCH = 256
-LARGEST_K = 256
+LARGEST_K = 100
 MOST_K = 3839
 """TensorRT's TopK takes fewer than 3,840."""
 LARGEST_EXCLUDE = (512, 16_384)
@@ -99,7 +99,8 @@ def build_engines(
         built = {}
         for graph, source in graphs.items():
             started = time.perf_counter()
-            plan, layers = builder.build(source, bundle.manifest.graphs[graph], plan_name(bundle.manifest), sizes)
+            name = PlanName.of(bundle.manifest, graph, sizes["K"][-1])
+            plan, layers = builder.build(source, bundle.manifest.graphs[graph], str(name), sizes)
             seconds = round(time.perf_counter() - started, 2)
             atomic_write(folder / plan_file(graph), plan)
             built[graph] = {"bytes": len(plan), "seconds": seconds, "plugin_layers": layers}

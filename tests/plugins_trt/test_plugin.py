@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from deployrec.runtime.backends.tensorrt.plan_name import PlanName
 
 from tests.plugins_trt import toolchain
 
@@ -29,8 +30,15 @@ def test_protocol(cpu_build: Path) -> None:
     assert "ok" in toolchain.checked(cpu_build / "tests" / "plugin_test", library)
 
 
-def test_serving_logic(cpu_build: Path, tmp_path: Path) -> None:
-    assert "ok" in toolchain.checked(cpu_build / "tests" / "serving_test", tmp_path)
+@pytest.mark.parametrize("program", ["serving_test", "state_file_test"])
+def test_serving_logic(program: str, cpu_build: Path, tmp_path: Path) -> None:
+    assert "ok" in toolchain.checked(cpu_build / "tests" / program, tmp_path)
+
+
+def test_the_library_reads_the_names_that_plans_get(cpu_build: Path) -> None:
+    name = PlanName("advance", "b" * 64, "s" * 64, num_items=3416, window=200, max_k=0)
+    printed = toolchain.checked(cpu_build / "tests" / "serving_test", "--plan-name", str(name))
+    assert printed.split() == ["advance", "b" * 64, "s" * 64, "3416", "200", "0"]
 
 
 def test_library_exports_two_functions_and_needs_no_tensorrt(plugin: Path) -> None:

@@ -1,4 +1,5 @@
-// Every user's state, one row a slot, in one piece of device memory; and the way to a file and back.
+// What is kept of every user: state and user vector, one row a slot, in one piece of device memory; the newest items
+// where the state is exact up to a window only; and the way to a file and back.
 #pragma once
 
 #include <memory>
@@ -8,6 +9,7 @@
 
 #include "deployrec/serving.h"
 #include "device.h"
+#include "recent_rows.h"
 #include "runner.h"
 #include "slots.h"
 
@@ -15,11 +17,14 @@ namespace deployrec {
 
 class Arena {
  public:
+  // For the states of an engine that moves them.
   static Status create(std::shared_ptr<Device> device, const EngineShape& shape, int64_t max_users,
                        StateStorage storage, std::shared_ptr<Arena>* arena);
 
   SlotTable& slots() { return slots_; }
-  const std::string& bundle_id() const { return bundle_id_; }
+  RecentRows& recent() { return recent_; }
+  const PlanName& bundle() const { return bundle_; }  // the graph and max_k in it are one plan's own
+  bool has_states() const { return !states_.empty(); }
   const std::shared_ptr<Device>& device() const { return device_; }
   // One call at a time: all engines of the arena share its stream and its staging.
   std::mutex& mutex() { return mutex_; }
@@ -29,31 +34,35 @@ class Arena {
 
   // Slots of `users`, new and zero for those without one; kFull, with nothing changed, where they do not all fit.
   Status claim(const std::vector<int64_t>& users, std::vector<int64_t>* slots);
+  // Puts the slot back to a user without events.
   Status zero(int64_t slot);
+  // The slot has read so many items more.
+  void note(int64_t slot, const int64_t* items, int64_t count);
 
   // The slot that padded batch rows read and write.
   int64_t scratch_slot() const { return slots_.capacity(); }
-  // A move without slots, batch and tensors: the engine's buffers are filled in by who runs it.
-  StateMove move_template() const;
+  // Moves without slots, batch and tensors: the engine's buffers are filled in by who runs it. First the states in
+  // their order, then the user vector.
+  StateMove move_template(bool with_states, bool with_user) const;
 
   Status save(const std::string& path);
   Status restore(const std::string& path);
 
  private:
   Arena(std::shared_ptr<Device> device, const EngineShape& shape, int64_t max_users, StateStorage storage);
-  size_t row_bytes() const { return static_cast<size_t>(row_values_) * (storage_ == StateStorage::kFloat16 ? 2 : 4); }
+  Status fill_zero(int64_t slot) { return device_->fill_zero(row(slot), row_bytes_); }
   std::string layout() const;
-  unsigned char* row(int64_t slot) const {
-    return memory_.as<unsigned char>() + static_cast<size_t>(slot) * row_bytes();
-  }
+  unsigned char* row(int64_t slot) const { return memory_.as<unsigned char>() + static_cast<size_t>(slot) * row_bytes_; }
 
   std::shared_ptr<Device> device_;
-  std::string bundle_id_;
-  std::string state_id_;
+  PlanName bundle_;
   std::vector<StateTensor> states_;
+  int64_t user_dim_;
   StateStorage storage_;
-  int64_t row_values_ = 0;
+  std::vector<StateSegment> segments_;  // of the states, then of the user vector
+  size_t row_bytes_ = 0;
   SlotTable slots_;
+  RecentRows recent_;
   DeviceMemory memory_;
   std::mutex mutex_;
 };

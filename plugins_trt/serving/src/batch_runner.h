@@ -11,14 +11,12 @@
 
 namespace deployrec {
 
-// One row of a batch; `answer` is its row in the recommendations, or kNoAnswer.
+// One row of a batch; `answer` is its row in the recommendations, of graphs that make them.
 struct BatchRow {
-  static constexpr size_t kNoAnswer = static_cast<size_t>(-1);
   int64_t slot;
   const int64_t* items;
   int64_t item_count;
-  const int64_t* exclude;
-  size_t exclude_count;
+  ItemRows exclude;
   size_t answer;
 };
 
@@ -29,20 +27,20 @@ class BatchRunner {
                        int64_t exclude_width, std::unique_ptr<BatchRunner>* runner);
 
   const EngineShape& shape() const { return engine_->shape(); }
-  Arena& arena() { return *arena_; }
 
-  // Rows of different slots, any number: they are cut into batches. The answers are there when it returns.
-  Status run(const std::vector<BatchRow>& rows, Recommendations* recommendations);
+  // Rows of different slots, any number: they are cut into batches. When it returns, the states have moved, and of
+  // graphs that make lists the k best items of each row are in `recommendations`; k is 0 and that null of the others.
+  Status run(const std::vector<BatchRow>& rows, int64_t k, Recommendations* recommendations);
 
  private:
   BatchRunner(std::unique_ptr<Runner> engine, std::shared_ptr<Arena> arena, std::vector<int64_t> batches,
               int64_t exclude_width);
   Status allocate();
-  Status run_batch(const BatchRow* rows, int64_t count, Recommendations* recommendations);
-  void stage(const BatchRow* rows, int64_t count, int64_t batch, int64_t time);
-  Status launch(int64_t batch, int64_t time);
+  Status run_batch(const BatchRow* rows, int64_t count, int64_t k, Recommendations* recommendations);
+  void stage(const BatchRow* rows, int64_t count, const RunSize& size);
+  Status launch(const RunSize& size);
 
-  bool is_encode() const { return shape().max_time > 0; }
+  Graph graph() const { return shape().name.graph; }
 
   std::shared_ptr<Arena> arena_;  // before the buffers: they are freed by its device
   std::vector<int64_t> batches_;

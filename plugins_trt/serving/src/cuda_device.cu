@@ -86,7 +86,7 @@ Status CudaDevice::scatter(const StateMove& move) { return launch_moves<false>(m
 
 Status CudaDevice::wait() { return check(cudaStreamSynchronize(stream_), "finish"); }
 
-Status CudaDevice::repeat(int64_t key, const std::function<Status()>& work) {
+Status CudaDevice::repeat(const WorkKey& key, const std::function<Status()>& work) {
   const auto recorded = graphs_.find(key);
   if (recorded != graphs_.end()) return check(cudaGraphLaunch(recorded->second, stream_), "launch a graph");
   Status status = work();

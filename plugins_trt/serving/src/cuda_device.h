@@ -3,8 +3,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <map>
 #include <memory>
-#include <unordered_map>
 
 #include "device.h"
 
@@ -29,7 +29,7 @@ class CudaDevice final : public Device {
   Status scatter(const StateMove& move) override;
   Status wait() override;
   // The first run with a key is an ordinary one, in which TensorRT sets itself up; it is then recorded as a CUDA graph.
-  Status repeat(int64_t key, const std::function<Status()>& work) override;
+  Status repeat(const WorkKey& key, const std::function<Status()>& work) override;
 
  private:
   explicit CudaDevice(int index) : index_(index) {}
@@ -37,7 +37,7 @@ class CudaDevice final : public Device {
 
   int index_;
   cudaStream_t stream_ = nullptr;
-  std::unordered_map<int64_t, cudaGraphExec_t> graphs_;
+  std::map<WorkKey, cudaGraphExec_t> graphs_;
 };
 
 }  // namespace deployrec

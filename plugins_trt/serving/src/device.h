@@ -6,11 +6,15 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <tuple>
 
 #include "deployrec/status.h"
 #include "state_move.h"
 
 namespace deployrec {
+
+// A kind of work: one graph, on batches of one size, with lists of one length.
+using WorkKey = std::tuple<int, int64_t, int64_t>;
 
 class Device {
  public:
@@ -34,7 +38,7 @@ class Device {
 
   // Does what `work` puts on the stream. With the same key it is the same work on the same memory, and the device may
   // replay what it recorded before.
-  virtual Status repeat(int64_t key, const std::function<Status()>& work) = 0;
+  virtual Status repeat(const WorkKey& key, const std::function<Status()>& work) = 0;
 };
 
 // Memory that is freed with its owner.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "deployrec/status.h"
+#include "plan_name.h"
 
 namespace deployrec {
 
@@ -16,21 +17,18 @@ struct StateTensor {
 };
 
 struct EngineShape {
-  std::string bundle_id;
-  std::string state_id;   // of bundles that take each other's states
-  int64_t num_items = 0;  // item rows run from 1 to it
-  int64_t window = 0;     // events up to which a state is exact; 0: any number
-  std::vector<StateTensor> states;  // in the order of the engine's inputs
+  PlanName name;
+  std::vector<StateTensor> states;  // in the order of the engine's inputs; none of a score engine
   int64_t max_batch = 0;
-  int64_t max_time = 0;  // of an encode engine; 0: a step engine
-  int64_t max_exclude = 0;
-  int64_t k = 0;
+  int64_t max_time = 0;     // of an encode engine
+  int64_t max_exclude = 0;  // of an engine that makes lists
   int64_t user_dim = 0;
 };
 
-// Device memory for the largest batch; every tensor is packed for the batch that runs.
+// Device memory for the largest batch; every tensor is packed for the batch that runs. What a graph has no use for is
+// null.
 struct EngineMemory {
-  int64_t* items;    // [B] of a step, [B, T] of an encode engine
+  int64_t* items;    // [B] of a step or advance engine, [B, T] of an encode engine
   int64_t* lengths;  // [B], encode only
   int64_t* exclude;  // [B, exclude_width]
   int64_t exclude_width;
@@ -38,7 +36,13 @@ struct EngineMemory {
   std::vector<float*> present;  // likewise
   int64_t* topk_items;          // [B, k]
   float* topk_scores;           // [B, k]
-  float* user;                  // [B, user_dim]
+  float* user;                  // [B, user_dim], which a score engine reads and the others write
+};
+
+struct RunSize {
+  int64_t batch = 1;
+  int64_t time = 1;
+  int64_t k = 0;  // 0 of a graph that makes no lists
 };
 
 class Runner {
@@ -46,7 +50,7 @@ class Runner {
   virtual ~Runner() = default;
   virtual const EngineShape& shape() const = 0;
   // Puts one run on the device's stream.
-  virtual Status run(const EngineMemory& memory, int64_t batch, int64_t time) = 0;
+  virtual Status run(const EngineMemory& memory, const RunSize& size) = 0;
 };
 
 }  // namespace deployrec

@@ -66,9 +66,11 @@ Status write_states(const std::string& path, const StateFileHeader& header,
   writer.number(kByteOrder);
   writer.number(header.row_bytes);
   writer.number(header.users.size());
+  writer.number(header.recent.size());
   writer.text(header.state_id);
   writer.text(header.layout);
   writer.bytes(header.users.data(), header.users.size() * sizeof(SavedUser));
+  writer.bytes(header.recent.data(), header.recent.size() * sizeof(int64_t));
   const size_t piece = piece_rows(header.row_bytes);
   std::vector<unsigned char> rows(std::min(piece, header.users.size()) * header.row_bytes);
   Status status;
@@ -126,16 +128,20 @@ Status StateFileReader::read_header() {
   if (number() != kByteOrder) return damaged(path_, "one of a machine with another byte order");
   header_.row_bytes = number();
   const uint64_t users = number();
+  const uint64_t recent = number();
   header_.state_id = text();
   header_.layout = text();
   // Sizes are checked against the file's before anything is allocated from them.
   const uint64_t left = file_ ? size_ - static_cast<uint64_t>(file_.tellg()) : 0;
   const uint64_t per_user = sizeof(SavedUser) + header_.row_bytes;
-  if (!file_ || header_.row_bytes > size_ || users > left / per_user || left != users * per_user + sizeof(uint64_t)) {
+  if (!file_ || header_.row_bytes > size_ || users > left / per_user || recent > left / sizeof(int64_t) ||
+      left != users * per_user + recent * sizeof(int64_t) + sizeof(uint64_t)) {
     return damaged(path_, "one that is cut short or was written over");
   }
   header_.users.resize(static_cast<size_t>(users));
   file_.read(reinterpret_cast<char*>(header_.users.data()), static_cast<std::streamsize>(users * sizeof(SavedUser)));
+  header_.recent.resize(static_cast<size_t>(recent));
+  file_.read(reinterpret_cast<char*>(header_.recent.data()), static_cast<std::streamsize>(recent * sizeof(int64_t)));
   rows_at_ = file_.tellg();
   return {};
 }

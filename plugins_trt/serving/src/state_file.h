@@ -1,7 +1,7 @@
 // The file of saved states: a header that says whose they are, the users, their rows, a checksum over all of it.
 //
-//   "DRSTATE2" | byte order mark | row bytes | users | state_id | layout | users x (user, events) | users x row |
-//   FNV-1a
+//   "DRSTATE2" | byte order mark | row bytes | users | recent items | state_id | layout | users x (user, events) |
+//   recent items x item row | users x row | FNV-1a
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,11 @@ struct SavedUser {
 };
 
 struct StateFileHeader {
-  std::string state_id;  // see the bundle's manifest
+  std::string state_id;
   std::string layout;  // names, sizes and storage of the state tensors
   uint64_t row_bytes = 0;
   std::vector<SavedUser> users;
+  std::vector<int64_t> recent;  // newest item rows, oldest first, user after user
 };
 
 // Writes through path.tmp. `read_rows(first, count, to)` delivers the rows of users [first, first + count).

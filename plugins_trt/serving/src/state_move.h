@@ -1,4 +1,5 @@
-// Moves states between the arena (a row per slot, fp32 or fp16) and the engine's tensors (a row per batch entry, fp32).
+// Moves states between the arena (a row of bytes per slot, each tensor fp32 or fp16) and the engine's tensors (a row
+// per batch entry, fp32).
 #pragma once
 
 #include <cstdint>
@@ -7,41 +8,42 @@
 
 namespace deployrec {
 
+// State tensors of a model.
 constexpr int kMostStates = 32;
 
-// One state tensor's place in an arena row, and the engine's buffer [batch, count].
+// One tensor's place in an arena row, and the engine's buffer [batch, count].
 struct StateSegment {
-  int64_t offset;
+  int64_t offset;  // bytes
   int64_t count;
+  bool is_half;
   float* tensor;
 };
 
-// Small enough to be a kernel's argument.
+// Small enough to be a kernel's argument. The user vector has a segment too.
 struct StateMove {
-  void* arena;  // [slots, row_values]
-  int64_t row_values;
-  bool is_half;
+  unsigned char* arena;  // [slots, row_bytes]
+  int64_t row_bytes;
   const int64_t* slots;  // [batch]
   int64_t batch;
   int segments;
-  StateSegment segment[kMostStates];
+  StateSegment segment[kMostStates + 1];
 };
 
 DEPLOYREC_HD void gather_value(const StateMove& move, int64_t row, int segment, int64_t i) {
   const StateSegment& s = move.segment[segment];
-  const int64_t from = move.slots[row] * move.row_values + s.offset + i;
-  s.tensor[row * s.count + i] = move.is_half ? to_float(static_cast<const Float16*>(move.arena)[from])
-                                             : static_cast<const float*>(move.arena)[from];
+  const unsigned char* from = move.arena + move.slots[row] * move.row_bytes + s.offset;
+  s.tensor[row * s.count + i] =
+      s.is_half ? to_float(reinterpret_cast<const Float16*>(from)[i]) : reinterpret_cast<const float*>(from)[i];
 }
 
 DEPLOYREC_HD void scatter_value(const StateMove& move, int64_t row, int segment, int64_t i) {
   const StateSegment& s = move.segment[segment];
-  const int64_t to = move.slots[row] * move.row_values + s.offset + i;
+  unsigned char* to = move.arena + move.slots[row] * move.row_bytes + s.offset;
   const float value = s.tensor[row * s.count + i];
-  if (move.is_half) {
-    static_cast<Float16*>(move.arena)[to] = from_float<Float16>(value);
+  if (s.is_half) {
+    reinterpret_cast<Float16*>(to)[i] = from_float<Float16>(value);
   } else {
-    static_cast<float*>(move.arena)[to] = value;
+    reinterpret_cast<float*>(to)[i] = value;
   }
 }
 

@@ -1,5 +1,4 @@
 #include "tensorrt_runner.h"
-#include "plan_name.h"
 
 #include <algorithm>
 #include <fstream>
@@ -18,7 +17,7 @@ constexpr const char* kPresent = "present.";
 
 Status wrong_engine(const std::string& plan, const std::string& got) {
   return {StatusCode::kWrongEngine,
-          "expected a step or encode plan in " + plan + "; got " + got + "; build it with deployrec build engine"};
+          "expected a bundle's plan in " + plan + "; got " + got + "; build it with deployrec build engine"};
 }
 
 Status tensorrt_failed(const char* what, const std::string& said) {
@@ -73,22 +72,24 @@ std::string ErrorLog::take() {
 
 TensorRtRunner::~TensorRtRunner() = default;
 
-Status TensorRtRunner::load(const std::string& plan, const std::string& plugin_library,
+Status TensorRtRunner::load(const std::string& folder, Graph graph, const std::string& plugin_library,
                             std::shared_ptr<CudaDevice> device, std::unique_ptr<Runner>* runner) {
+  const std::string plan = folder + "/" + text_of(graph) + ".plan";
   std::ifstream file(plan, std::ios::binary);
   const std::vector<char> bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   if (bytes.empty()) {
     return {StatusCode::kFile,
-            "expected a plan in " + plan + "; got no readable file; build it with deployrec build engine"};
+            "expected a plan in " + plan + "; got no readable file; build it with deployrec build engine, or " +
+                "turn Options::" + text_of(graph) + " off"};
   }
-  Status status = load_plugins(plugin_library);
+  Status status = graph == Graph::kEncode ? load_plugins(plugin_library) : Status{};
   if (!status.ok()) return status;
   std::unique_ptr<TensorRtRunner> made(new TensorRtRunner(std::move(device)));
   made->runtime_.reset(nvinfer1::createInferRuntime(made->log_));
   if (made->runtime_ == nullptr) return tensorrt_failed("start", made->log_.take());
   made->engine_.reset(made->runtime_->deserializeCudaEngine(bytes.data(), bytes.size()));
   if (made->engine_ == nullptr) return tensorrt_failed("load the plan", made->log_.take());
-  status = made->read_shape(plan);
+  status = made->read_shape(plan, graph);
   if (!status.ok()) return status;
   const int64_t memory = std::max<int64_t>(1, device_memory_size(*made->engine_));
   status = made->activations_.allocate(made->device_, static_cast<size_t>(memory));
@@ -96,66 +97,87 @@ Status TensorRtRunner::load(const std::string& plan, const std::string& plugin_l
   return status;
 }
 
-Status TensorRtRunner::read_shape(const std::string& plan) {
-  const bool is_encode = engine_->getTensorIOMode("item_ids") == TensorIOMode::kINPUT;
-  if (!is_encode && engine_->getTensorIOMode("item_id") != TensorIOMode::kINPUT) {
-    return wrong_engine(plan, "a plan without an input item_id or item_ids");
+Status TensorRtRunner::read_shape(const std::string& plan, Graph wanted) {
+  if (!parse_plan_name(engine_->getName(), &shape_.name)) return wrong_engine(plan, "one that does not say of which");
+  if (graph() != wanted) return wrong_engine(plan, std::string("the plan of another graph, ") + text_of(graph()));
+  Status status = check_tensors(plan);
+  if (!status.ok()) return status;
+  const auto largest = [&](const char* name) { return engine_->getProfileShape(name, 0, OptProfileSelector::kMAX); };
+  const Dims rows = largest(moves_states(graph()) ? items_name() : "user");
+  if (rows.nbDims != (graph() == Graph::kAdvance || graph() == Graph::kStep ? 1 : 2)) {
+    return wrong_engine(plan, "inputs of another rank");
   }
-  for (const char* name : {"topk_items", "topk_scores", "user"}) {
-    if (engine_->getTensorIOMode(name) != TensorIOMode::kOUTPUT) return wrong_engine(plan, std::string("none ") + name);
-  }
-  if (!parse_plan_name(engine_->getName(), &shape_)) return wrong_engine(plan, "a plan of another build");
-  const Dims items = engine_->getProfileShape(is_encode ? "item_ids" : "item_id", 0, OptProfileSelector::kMAX);
-  const Dims exclude = engine_->getProfileShape("exclude_items", 0, OptProfileSelector::kMAX);
-  if (items.nbDims != (is_encode ? 2 : 1) || exclude.nbDims != 2) return wrong_engine(plan, "inputs of another rank");
-  shape_.max_batch = items.d[0];
-  shape_.max_time = is_encode ? items.d[1] : 0;
-  shape_.max_exclude = exclude.d[1];
-  shape_.k = engine_->getTensorShape("topk_items").d[1];
+  shape_.max_batch = rows.d[0];
+  shape_.max_time = graph() == Graph::kEncode ? rows.d[1] : 0;
+  shape_.max_exclude = makes_lists(graph()) ? largest("exclude_items").d[1] : 0;
   shape_.user_dim = engine_->getTensorShape("user").d[1];
-  if (shape_.k < 1 || shape_.user_dim < 1) return wrong_engine(plan, "a plan whose top-k or user width is not fixed");
-  Status status = read_states();
-  return status.ok() || status.code() != StatusCode::kWrongEngine ? status : wrong_engine(plan, status.message());
+  if (shape_.user_dim < 1) return wrong_engine(plan, "a plan whose user vector has no fixed width");
+  return read_states(plan);
+}
+
+// Every tensor that a run binds, under its name and on its side.
+Status TensorRtRunner::check_tensors(const std::string& plan) const {
+  std::vector<const char*> inputs, outputs;
+  (moves_states(graph()) ? outputs : inputs).push_back("user");
+  if (moves_states(graph())) inputs.push_back(items_name());
+  if (graph() == Graph::kEncode) inputs.push_back("lengths");
+  if (makes_lists(graph())) {
+    inputs.insert(inputs.end(), {"exclude_items", "k"});
+    outputs.insert(outputs.end(), {"topk_items", "topk_scores"});
+  }
+  for (const char* name : inputs) {
+    if (engine_->getTensorIOMode(name) != TensorIOMode::kINPUT) return wrong_engine(plan, std::string("no input ") + name);
+  }
+  for (const char* name : outputs) {
+    if (engine_->getTensorIOMode(name) != TensorIOMode::kOUTPUT) {
+      return wrong_engine(plan, std::string("no output ") + name);
+    }
+  }
+  if (makes_lists(graph()) && engine_->getTensorLocation("k") != nvinfer1::TensorLocation::kHOST) {
+    return wrong_engine(plan, "a k that decides no shape");
+  }
+  return {};
 }
 
 // Layout and order of the states, from the engine's own tensor names.
-Status TensorRtRunner::read_states() {
+Status TensorRtRunner::read_states(const std::string& plan) {
   for (int32_t i = 0; i < engine_->getNbIOTensors(); ++i) {
     const std::string name = engine_->getIOTensorName(i);
     if (!begins_with(name, kPast)) continue;
     const std::string state = name.substr(std::string(kPast).size());
     const std::string present = kPresent + state;
     if (engine_->getTensorIOMode(present.c_str()) != TensorIOMode::kOUTPUT) {
-      return {StatusCode::kWrongEngine, "no output " + present};
+      return wrong_engine(plan, "no output " + present);
     }
     if (engine_->getTensorDataType(name.c_str()) != nvinfer1::DataType::kFLOAT ||
         engine_->getTensorDataType(present.c_str()) != nvinfer1::DataType::kFLOAT) {
-      return {StatusCode::kWrongEngine, "a state " + state + " that is not float32"};
+      return wrong_engine(plan, "a state " + state + " that is not float32");
     }
     const Dims dims = engine_->getTensorShape(name.c_str());
     int64_t count = 1;
     for (int32_t axis = 1; axis < dims.nbDims; ++axis) count *= dims.d[axis];
-    if (count < 1) return {StatusCode::kWrongEngine, "a state " + state + " of no fixed size"};
+    if (count < 1) return wrong_engine(plan, "a state " + state + " of no fixed size");
     shape_.states.push_back({state, count});
   }
-  // Both plans of a bundle must give one layout, whatever order they were built in.
+  // All plans of a bundle must give one layout, whatever order they were built in.
   std::sort(shape_.states.begin(), shape_.states.end(),
             [](const StateTensor& a, const StateTensor& b) { return a.name < b.name; });
   return {};
 }
 
-Status TensorRtRunner::run(const EngineMemory& memory, int64_t batch, int64_t time) {
+Status TensorRtRunner::run(const EngineMemory& memory, const RunSize& size) {
   Context* context = nullptr;
-  Status status = context_for(batch, &context);
-  if (status.ok()) status = set_shapes(*context, batch, time, memory.exclude_width);
-  if (status.ok()) status = bind(*context->context, memory);
+  Status status = context_for(size, &context);
+  if (status.ok()) status = set_shapes(*context, size, memory.exclude_width);
+  if (status.ok()) status = bind(*context, memory);
   if (!status.ok()) return status;
   if (!context->context->enqueueV3(device_->stream())) return tensorrt_failed("run the plan", log_.take());
   return {};
 }
 
-Status TensorRtRunner::context_for(int64_t batch, Context** context) {
-  Context& found = contexts_[shape_.max_time > 0 ? 0 : batch];
+Status TensorRtRunner::context_for(const RunSize& size, Context** context) {
+  const bool is_encode = graph() == Graph::kEncode;
+  Context& found = contexts_[is_encode ? std::make_pair(int64_t{0}, int64_t{0}) : std::make_pair(size.batch, size.k)];
   if (found.context == nullptr) {
     found.context.reset(engine_->createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED));
     if (found.context == nullptr) return tensorrt_failed("create a context", log_.take());
@@ -165,43 +187,55 @@ Status TensorRtRunner::context_for(int64_t batch, Context** context) {
   return {};
 }
 
-Status TensorRtRunner::set_shapes(Context& context, int64_t batch, int64_t time, int64_t exclude_width) {
-  if (context.batch == batch && context.time == time) return {};
-  bool is_set = context.context->setInputShape("exclude_items", nvinfer1::Dims2(batch, exclude_width));
-  if (shape_.max_time > 0) {
-    is_set = is_set && context.context->setInputShape("item_ids", nvinfer1::Dims2(batch, time));
+Status TensorRtRunner::set_shapes(Context& context, const RunSize& size, int64_t exclude_width) {
+  if (context.batch == size.batch && context.time == size.time) return {};
+  const auto set = [&](const char* name, const Dims& dims) { return context.context->setInputShape(name, dims); };
+  const auto vector_of = [](int64_t length) {
+    Dims dims{};
+    dims.nbDims = 1;
+    dims.d[0] = length;
+    return dims;
+  };
+  bool is_set = true;
+  if (makes_lists(graph())) {
+    context.k = size.k;
+    is_set = set("exclude_items", nvinfer1::Dims2(size.batch, exclude_width)) && set("k", vector_of(1)) &&
+             context.context->setTensorAddress("k", &context.k);
   }
-  Dims rows{};
-  rows.nbDims = 1;
-  rows.d[0] = batch;
-  is_set = is_set && context.context->setInputShape(shape_.max_time > 0 ? "lengths" : "item_id", rows);
+  if (graph() == Graph::kEncode) {
+    is_set = is_set && set("item_ids", nvinfer1::Dims2(size.batch, size.time)) && set("lengths", vector_of(size.batch));
+  } else if (moves_states(graph())) {
+    is_set = is_set && set("item_id", vector_of(size.batch));
+  } else {
+    is_set = is_set && set("user", nvinfer1::Dims2(size.batch, shape_.user_dim));
+  }
   for (const StateTensor& state : shape_.states) {
     const std::string name = kPast + state.name;
     Dims dims = engine_->getTensorShape(name.c_str());
-    dims.d[0] = batch;
-    is_set = is_set && context.context->setInputShape(name.c_str(), dims);
+    dims.d[0] = size.batch;
+    is_set = is_set && set(name.c_str(), dims);
   }
   if (!is_set) return tensorrt_failed("take the batch's shapes", log_.take());
-  context.batch = batch;
-  context.time = time;
+  context.batch = size.batch;
+  context.time = size.time;
   return {};
 }
 
-Status TensorRtRunner::bind(nvinfer1::IExecutionContext& context, const EngineMemory& memory) {
-  bool is_bound = context.setTensorAddress("exclude_items", memory.exclude);
-  if (shape_.max_time > 0) {
-    is_bound = is_bound && context.setTensorAddress("item_ids", memory.items);
-    is_bound = is_bound && context.setTensorAddress("lengths", memory.lengths);
-  } else {
-    is_bound = is_bound && context.setTensorAddress("item_id", memory.items);
-  }
+Status TensorRtRunner::bind(Context& context, const EngineMemory& memory) {
+  const auto set = [&](const std::string& name, void* address) {
+    return context.context->setTensorAddress(name.c_str(), address);
+  };
+  bool is_bound = set("user", memory.user);
+  if (moves_states(graph())) is_bound = is_bound && set(items_name(), memory.items);
+  if (graph() == Graph::kEncode) is_bound = is_bound && set("lengths", memory.lengths);
   for (size_t i = 0; i < shape_.states.size(); ++i) {
-    is_bound = is_bound && context.setTensorAddress((kPast + shape_.states[i].name).c_str(), memory.past[i]);
-    is_bound = is_bound && context.setTensorAddress((kPresent + shape_.states[i].name).c_str(), memory.present[i]);
+    is_bound = is_bound && set(kPast + shape_.states[i].name, memory.past[i]);
+    is_bound = is_bound && set(kPresent + shape_.states[i].name, memory.present[i]);
   }
-  is_bound = is_bound && context.setTensorAddress("topk_items", memory.topk_items);
-  is_bound = is_bound && context.setTensorAddress("topk_scores", memory.topk_scores);
-  is_bound = is_bound && context.setTensorAddress("user", memory.user);
+  if (makes_lists(graph())) {
+    is_bound = is_bound && set("exclude_items", memory.exclude) && set("topk_items", memory.topk_items) &&
+               set("topk_scores", memory.topk_scores);
+  }
   return is_bound ? Status{} : tensorrt_failed("bind the tensors", log_.take());
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "cuda_device.h"
 #include "runner.h"
@@ -24,28 +25,33 @@ class ErrorLog final : public nvinfer1::ILogger {
 
 class TensorRtRunner final : public Runner {
  public:
-  // `plugin_library` is loaded into TensorRT's registry first unless it is empty.
-  static Status load(const std::string& plan, const std::string& plugin_library, std::shared_ptr<CudaDevice> device,
-                     std::unique_ptr<Runner>* runner);
+  // The plan of `graph` in the folder. An encode plan's `plugin_library` is loaded into TensorRT's registry first unless
+  // it is empty.
+  static Status load(const std::string& folder, Graph graph, const std::string& plugin_library,
+                     std::shared_ptr<CudaDevice> device, std::unique_ptr<Runner>* runner);
   ~TensorRtRunner() override;
 
   const EngineShape& shape() const override { return shape_; }
-  Status run(const EngineMemory& memory, int64_t batch, int64_t time) override;
+  Status run(const EngineMemory& memory, const RunSize& size) override;
 
  private:
-  // A context keeps its shapes: a CUDA graph that was recorded with it stays valid.
+  // A context keeps its shapes, k among them: a CUDA graph that was recorded with it stays valid.
   struct Context {
     std::unique_ptr<nvinfer1::IExecutionContext> context;
     int64_t batch = 0;
     int64_t time = 0;
+    int64_t k = 0;  // TensorRT reads it here, in the host's memory, at every run
   };
 
   explicit TensorRtRunner(std::shared_ptr<CudaDevice> device) : device_(std::move(device)) {}
-  Status read_shape(const std::string& plan);
-  Status read_states();
-  Status context_for(int64_t batch, Context** context);
-  Status set_shapes(Context& context, int64_t batch, int64_t time, int64_t exclude_width);
-  Status bind(nvinfer1::IExecutionContext& context, const EngineMemory& memory);
+  Graph graph() const { return shape_.name.graph; }
+  const char* items_name() const { return graph() == Graph::kEncode ? "item_ids" : "item_id"; }
+  Status read_shape(const std::string& plan, Graph wanted);
+  Status check_tensors(const std::string& plan) const;
+  Status read_states(const std::string& plan);
+  Status context_for(const RunSize& size, Context** context);
+  Status set_shapes(Context& context, const RunSize& size, int64_t exclude_width);
+  Status bind(Context& context, const EngineMemory& memory);
 
   std::shared_ptr<CudaDevice> device_;
   ErrorLog log_;
@@ -53,7 +59,7 @@ class TensorRtRunner final : public Runner {
   std::unique_ptr<nvinfer1::ICudaEngine> engine_;
   EngineShape shape_;
   DeviceMemory activations_;  // shared by all contexts: they run one after another
-  std::map<int64_t, Context> contexts_;
+  std::map<std::pair<int64_t, int64_t>, Context> contexts_;  // by batch and k; an encode engine has one
 };
 
 }  // namespace deployrec

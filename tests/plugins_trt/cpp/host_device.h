@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "check.h"
@@ -15,7 +17,7 @@ namespace deployrec::test {
 
 class HostDevice final : public Device {
  public:
-  std::set<int64_t> repeated;  // the keys of repeat
+  std::set<WorkKey> repeated;  // the keys of repeat
 
   Status select() override { return {}; }
   Status allocate(size_t bytes, void** memory) override {
@@ -35,7 +37,7 @@ class HostDevice final : public Device {
   Status gather(const StateMove& move) override { return for_each(move, gather_value); }
   Status scatter(const StateMove& move) override { return for_each(move, scatter_value); }
   Status wait() override { return {}; }
-  Status repeat(int64_t key, const std::function<Status()>& work) override {
+  Status repeat(const WorkKey& key, const std::function<Status()>& work) override {
     repeated.insert(key);
     return work();
   }
@@ -55,60 +57,107 @@ class HostDevice final : public Device {
   }
 };
 
-// State "0.hidden" [2]: h = h / 2 + (item, item^2 / 64); "1.trace" [1]: s = s / 4 + item. Recommends the k items from
-// 1 + floor(h_0) on, modulo the catalogue, that are not excluded, scored by h_1 + s.
+// State "0.count" [1]: n = n + 1; "1.hidden" [2]: h = h / 2 + (item, item^2 / 64); "2.trace" [1, 2]: s = s / 4 + item,
+// twice. With a window, as a model that is exact up to one: an event beyond it finds no place and is dropped.
+// User vector [2]: (h_1 + s_0, h_0). Recommends the items from 1 + floor(user_1) on, modulo the catalogue, that are not
+// excluded, the j-th scored by user_0 - j; item 0 and -inf where no more are left.
 class ToyModel {
  public:
   static constexpr int64_t kItems = 50;
-  static constexpr int64_t kBest = 3;
+  static constexpr int64_t kMaxK = 12;
 
-  static void step(int64_t item, float* hidden, float* trace) {
-    hidden[0] = 0.5F * hidden[0] + static_cast<float>(item);
-    hidden[1] = 0.5F * hidden[1] + static_cast<float>(item * item) / 64.0F;
-    trace[0] = 0.25F * trace[0] + static_cast<float>(item);
+  static std::vector<StateTensor> states() { return {{"0.count", 1}, {"1.hidden", 2}, {"2.trace", 2}}; }
+
+  struct State {
+    float count = 0;
+    float hidden[2] = {};
+    float trace[2] = {};
+  };
+
+  static void step(int64_t item, int64_t window, State* state) {
+    state->count += 1;
+    if (window > 0 && state->count > static_cast<float>(window)) return;
+    state->hidden[0] = 0.5F * state->hidden[0] + static_cast<float>(item);
+    state->hidden[1] = 0.5F * state->hidden[1] + static_cast<float>(item * item) / 64.0F;
+    for (float& trace : state->trace) trace = 0.25F * trace + static_cast<float>(item);
   }
-  static void recommend(const float* hidden, const float* trace, const int64_t* exclude, int64_t excluded,
-                        int64_t* items, float* scores) {
-    int64_t item = static_cast<int64_t>(hidden[0]) % kItems;
-    for (int64_t found = 0; found < kBest;) {
-      item = item % kItems + 1;
+  static void user(const State& state, float* user) {
+    user[0] = state.hidden[1] + state.trace[0];
+    user[1] = state.hidden[0];
+  }
+  static void recommend(const float* user, const int64_t* exclude, int64_t excluded, int64_t k, int64_t* items,
+                        float* scores) {
+    const int64_t first = static_cast<int64_t>(user[1]) % kItems;
+    int64_t found = 0;
+    for (int64_t j = 0; j < kItems && found < k; ++j) {
+      const int64_t item = (first + j) % kItems + 1;
       if (std::find(exclude, exclude + excluded, item) != exclude + excluded) continue;
       items[found] = item;
-      scores[found++] = hidden[1] + trace[0];
+      scores[found] = user[0] - static_cast<float>(found);
+      ++found;
     }
+    std::fill(items + found, items + k, 0);
+    std::fill(scores + found, scores + k, -std::numeric_limits<float>::infinity());
   }
+};
+
+struct ToyBundle {
+  std::string bundle_id = "toy bundle";
+  std::string state_id = "toy states";
+  int64_t window = 0;
+  bool has_state = true;
 };
 
 class ToyRunner final : public Runner {
  public:
-  // max_time 0 makes it a step engine.
-  ToyRunner(int64_t max_batch, int64_t max_time, const char* bundle_id = "toy", int64_t window = 0) {
-    shape_ = {bundle_id, std::string("states of ") + bundle_id, ToyModel::kItems, window,
-              {{"0.hidden", 2}, {"1.trace", 1}}, max_batch, max_time, 4, ToyModel::kBest, 2};
+  int64_t* runs = nullptr;  // counts, where a test asks for it
+
+  ToyRunner(Graph graph, int64_t max_batch, int64_t max_time, const ToyBundle& bundle) {
+    const int64_t max_k = makes_lists(graph) ? ToyModel::kMaxK : 0;
+    shape_.name = {graph, bundle.bundle_id, bundle.state_id, ToyModel::kItems, bundle.window, max_k};
+    if (moves_states(graph) && bundle.has_state) shape_.states = ToyModel::states();
+    shape_.max_batch = max_batch;
+    shape_.max_time = graph == Graph::kEncode ? max_time : 0;
+    shape_.max_exclude = makes_lists(graph) ? 4 : 0;
+    shape_.user_dim = 2;
   }
   const EngineShape& shape() const override { return shape_; }
 
-  Status run(const EngineMemory& memory, int64_t batch, int64_t time) override {
-    CHECK(batch <= shape_.max_batch && time <= std::max<int64_t>(1, shape_.max_time));
-    for (int64_t row = 0; row < batch; ++row) {
-      float* hidden = memory.present[0] + 2 * row;
-      float* trace = memory.present[1] + row;
-      std::copy_n(memory.past[0] + 2 * row, 2, hidden);
-      std::copy_n(memory.past[1] + row, 1, trace);
-      const int64_t steps = shape_.max_time > 0 ? memory.lengths[row] : 1;
-      for (int64_t t = 0; t < steps; ++t) {
-        const int64_t item = memory.items[row * time + t];
-        CHECK(item >= 0 && item <= ToyModel::kItems);
-        ToyModel::step(item, hidden, trace);
-      }
-      ToyModel::recommend(hidden, trace, memory.exclude + row * memory.exclude_width, memory.exclude_width,
-                          memory.topk_items + row * ToyModel::kBest, memory.topk_scores + row * ToyModel::kBest);
-      std::copy_n(hidden, 2, memory.user + 2 * row);
+  Status run(const EngineMemory& memory, const RunSize& size) override {
+    const Graph graph = shape_.name.graph;
+    if (runs != nullptr) ++*runs;
+    CHECK(size.batch <= shape_.max_batch && size.time <= std::max<int64_t>(1, shape_.max_time));
+    CHECK(makes_lists(graph) ? size.k >= 1 && size.k <= ToyModel::kMaxK : size.k == 0);
+    for (int64_t row = 0; row < size.batch; ++row) {
+      if (moves_states(graph)) move(memory, size, row);
+      if (!makes_lists(graph)) continue;
+      ToyModel::recommend(memory.user + 2 * row, memory.exclude + row * memory.exclude_width, memory.exclude_width,
+                          size.k, memory.topk_items + row * size.k, memory.topk_scores + row * size.k);
     }
     return {};
   }
 
  private:
+  void move(const EngineMemory& memory, const RunSize& size, int64_t row) {
+    ToyModel::State state;
+    if (!shape_.states.empty()) {
+      state.count = memory.past[0][row];
+      std::copy_n(memory.past[1] + 2 * row, 2, state.hidden);
+      std::copy_n(memory.past[2] + 2 * row, 2, state.trace);
+    }
+    const int64_t steps = shape_.name.graph == Graph::kEncode ? memory.lengths[row] : 1;
+    for (int64_t t = 0; t < steps; ++t) {
+      const int64_t item = memory.items[row * size.time + t];
+      CHECK(item >= 0 && item <= ToyModel::kItems);
+      ToyModel::step(item, shape_.name.window, &state);
+    }
+    ToyModel::user(state, memory.user + 2 * row);
+    if (shape_.states.empty()) return;
+    memory.present[0][row] = state.count;
+    std::copy_n(state.hidden, 2, memory.present[1] + 2 * row);
+    std::copy_n(state.trace, 2, memory.present[2] + 2 * row);
+  }
+
   EngineShape shape_;
 };
 

@@ -1,58 +1,50 @@
-// The serving library's logic on host memory with a toy engine: slots, waves, batches, checks, stretches, saved states.
+// The serving library's logic on host memory with a toy engine: slots, waves, batches, lists, windows.
 #include <cmath>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <random>
 #include <utility>
 
 #include "batching.h"
-#include "host_device.h"
-#include "plan_name.h"
-#include "sessions.h"
+#include "world.h"
 
 namespace deployrec::test {
 namespace {
 
-struct World {
-  std::shared_ptr<HostDevice> device = std::make_shared<HostDevice>();
-  std::shared_ptr<Arena> arena;
-  std::unique_ptr<BatchRunner> step, encode;
-
-  explicit World(int64_t max_users, StateStorage storage = StateStorage::kFloat32, const char* bundle_id = "toy",
-                 int64_t window = 0) {
-    CHECK(Arena::create(device, ToyRunner(1, 0, bundle_id).shape(), max_users, storage, &arena).ok());
-    auto step_engine = std::make_unique<ToyRunner>(6, 0, bundle_id, window);
-    auto encode_engine = std::make_unique<ToyRunner>(4, 5, bundle_id, window);
-    CHECK(BatchRunner::create(std::move(step_engine), arena, batch_sizes({}, 6), 512, &step).ok());
-    CHECK(BatchRunner::create(std::move(encode_engine), arena, batch_sizes({}, 4), 512, &encode).ok());
-  }
-};
-
 // The items and scores of one row.
 using Row = std::pair<std::vector<int64_t>, std::vector<float>>;
-
-// One user at a time, straight through the model.
-struct Reference {
-  std::map<int64_t, std::vector<float>> states;
-
-  Row step(const Event& event) {
-    std::vector<float>& state = states.emplace(event.user, std::vector<float>(3)).first->second;
-    ToyModel::step(event.item_row, state.data(), state.data() + 2);
-    Row row{std::vector<int64_t>(ToyModel::kBest), std::vector<float>(ToyModel::kBest)};
-    const auto kept = static_cast<int64_t>(std::min<size_t>(4, event.exclude_count));
-    const int64_t* exclude = event.exclude_rows + static_cast<int64_t>(event.exclude_count) - kept;
-    ToyModel::recommend(state.data(), state.data() + 2, exclude, kept, row.first.data(), row.second.data());
-    return row;
-  }
-};
 
 Row answer(const Recommendations& best, size_t row) {
   const auto first = static_cast<int64_t>(row) * best.k;
   return {{best.item_rows.begin() + first, best.item_rows.begin() + first + best.k},
           {best.scores.begin() + first, best.scores.begin() + first + best.k}};
 }
+
+// Every user's whole history, read through the model from the start, its newest `window` events where there is one.
+struct Reference {
+  int64_t window = 0;
+  std::map<int64_t, std::vector<int64_t>> histories;
+
+  Row best(int64_t user, int64_t k, ItemRows exclude = {}) {
+    const std::vector<int64_t>& history = histories[user];
+    Row row{std::vector<int64_t>(static_cast<size_t>(k)),
+            std::vector<float>(static_cast<size_t>(k), -std::numeric_limits<float>::infinity())};
+    if (history.empty()) return row;
+    ToyModel::State state;
+    const auto newest = window > 0 ? std::min(history.size(), static_cast<size_t>(window)) : history.size();
+    for (size_t i = history.size() - newest; i < history.size(); ++i) ToyModel::step(history[i], 0, &state);
+    float vector[2];
+    ToyModel::user(state, vector);
+    const auto kept = std::min<size_t>(4, exclude.count);
+    ToyModel::recommend(vector, exclude.data + (exclude.count - kept), static_cast<int64_t>(kept), k, row.first.data(),
+                        row.second.data());
+    return row;
+  }
+  Row after(const Event& event, int64_t k) {
+    histories[event.user].push_back(event.item_row);
+    return best(event.user, k, event.exclude);
+  }
+};
 
 void test_slots() {
   SlotTable slots(2);
@@ -73,267 +65,373 @@ void test_batching() {
   CHECK(smallest_batch({1, 4, 8}, 1) == 1 && smallest_batch({1, 4, 8}, 2) == 4 && smallest_batch({1, 4, 8}, 8) == 8);
 }
 
-// Any mixture of events in any cut into calls gives what one-by-one gives.
-void test_steps_equal_one_by_one(StateStorage storage) {
+void test_plan_names() {
+  const std::string good = "deployrec plan 1 graph=score bundle_id=b1 state_id=s2 num_items=480 window=200 max_k=100";
+  PlanName name;
+  CHECK(parse_plan_name(good, &name));
+  CHECK(name.graph == Graph::kScore && name.bundle_id == "b1" && name.state_id == "s2");
+  CHECK(name.num_items == 480 && name.window == 200 && name.max_k == 100);
+  CHECK(parse_plan_name("deployrec plan 1 graph=encode bundle_id=b state_id=s num_items=1 window=0 max_k=0", &name));
+  const std::pair<const char*, const char*> changes[] = {
+      {"plan 1", "plan 2"},       {"graph=score", "graph=scores"},        {"graph=score ", ""},
+      {"bundle_id=b1", "bundle_id="}, {"state_id=s2 ", ""},               {"num_items=480", "num_items=0"},
+      {"num_items=480", "num_items=-480"}, {"num_items=480", "num_items=48x"}, {"num_items=480", "num_items=4294967296"},
+      {"window=200", "window="},  {"window=200", "window=99999999999999999999"}, {"max_k=100", "max_k=0"},
+      {"max_k=100", "max_k=100 max_k=100"}, {"max_k=100", "max_k"},       {"deployrec", "0123456789abcdef"},
+  };
+  for (const auto& [from, to] : changes) {
+    std::string bad = good;
+    bad.replace(bad.find(from), std::string(from).size(), to);
+    CHECK(!parse_plan_name(bad, &name));
+  }
+  CHECK(!parse_plan_name("", &name));
+}
+
+// Any mixture of events, lists, histories and requests in any cut into calls gives what whole histories give.
+void test_any_calls_equal_whole_histories(StateStorage storage, const ToyBundle& bundle) {
   std::mt19937 random(3);
-  World world(20, storage);
-  Reference reference;
-  for (int call = 0; call < 40; ++call) {
+  World world(20, bundle, storage);
+  Reference reference{bundle.window, {}};
+  const bool exact = storage == StateStorage::kFloat32;
+  const auto item = [&] { return 1 + static_cast<int64_t>(random() % ToyModel::kItems); };
+  for (int call = 0; call < 200; ++call) {
+    const int64_t k = 1 + static_cast<int64_t>(random() % ToyModel::kMaxK);
+    std::vector<std::vector<int64_t>> lists(1 + random() % 17);
     std::vector<Event> events;
-    std::vector<std::vector<int64_t>> excludes(1 + random() % 17);
-    for (auto& exclude : excludes) {
-      for (size_t i = random() % 7; i > 0; --i) exclude.push_back(static_cast<int64_t>(random() % 51));
-      events.push_back({static_cast<int64_t>(random() % 20) - 9, 1 + static_cast<int64_t>(random() % 8) * 4,
-                        exclude.data(), exclude.size()});
+    std::vector<Request> requests;
+    std::vector<History> histories;
+    const bool is_history = call % 4 == 3;
+    for (auto& list : lists) {
+      for (size_t i = random() % (is_history ? 19 : 7); i > 0; --i) list.push_back(item());
+      const int64_t user = static_cast<int64_t>(random() % 20) - 9;
+      events.push_back({user, item(), {list.data(), list.size()}});
+      requests.push_back({user, {list.data(), list.size()}});
+      histories.push_back({user, {list.data(), list.size()}, random() % 2 == 0});
     }
     Recommendations best;
-    CHECK(run_step(*world.step, events.data(), events.size(), &best).ok());
-    for (size_t i = 0; i < events.size(); ++i) {
-      const auto expected = reference.step(events[i]);
-      if (storage == StateStorage::kFloat32) CHECK(answer(best, i) == expected);
+    if (is_history) {
+      CHECK(world.session->encode(histories.data(), histories.size()).ok());
+      for (size_t i = 0; i < lists.size(); ++i) {
+        std::vector<int64_t>& known = reference.histories[histories[i].user];
+        if (!histories[i].resume) known.clear();
+        known.insert(known.end(), lists[i].begin(), lists[i].end());
+      }
+    } else if (call % 4 == 2) {
+      CHECK(world.session->observe(events.data(), events.size()).ok());
+      for (const Event& event : events) reference.histories[event.user].push_back(event.item_row);
+    } else {
+      CHECK(world.session->observe_and_recommend(events.data(), events.size(), k, &best).ok());
+      for (size_t i = 0; i < events.size(); ++i) {
+        const Row expected = reference.after(events[i], k);
+        if (exact) CHECK(answer(best, i) == expected);
+      }
+    }
+    CHECK(world.session->recommend(requests.data(), requests.size(), k, &best).ok());
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const Row expected = reference.best(requests[i].user, k, requests[i].exclude);
+      if (exact) CHECK(answer(best, i) == expected);
+      CHECK(best.k == k && best.item_rows.size() == requests.size() * static_cast<size_t>(k));
+    }
+    for (const auto& [user, history] : reference.histories) {
+      if (world.slots().find(user) != SlotTable::kNone) {
+        CHECK(world.events_of(user) == static_cast<int64_t>(history.size()));
+      }
     }
   }
-  CHECK((world.device->repeated == std::set<int64_t>{1, 2, 4, 6}));
+}
+
+// A recording for each batch and each power of two that k lies under, of each graph of its own.
+void test_few_recordings() {
+  World world(20);
+  Recommendations best;
+  const Event events[] = {{1, 2, {}}, {2, 3, {}}, {3, 4, {}}};
+  const Request requests[] = {{1, {}}, {2, {}}, {3, {}}};
+  CHECK(world.session->observe(events, 3).ok());
+  for (int64_t k = 1; k <= ToyModel::kMaxK; ++k) {
+    CHECK(world.session->observe_and_recommend(events, 1, k, &best).ok());
+    CHECK(world.session->recommend(requests, 3, k, &best).ok());
+  }
+  std::set<WorkKey> expected{{1, 4, 0}};
+  for (const int64_t k : {1, 2, 4, 8, 12}) {
+    expected.insert({0, 1, k});
+    expected.insert({3, 4, k});
+  }
+  CHECK(world.device->repeated == expected);
+}
+
+void test_only_lists_are_scored() {
+  World world(4);
+  const std::vector<int64_t> items(12, 2);
+  const Event events[] = {{1, 2, {}}, {2, 3, {}}, {1, 4, {}}};
+  const History history{3, {items.data(), items.size()}, false};
+  Recommendations best;
+  CHECK(world.session->observe(events, 3).ok());
+  CHECK(world.session->encode(&history, 1).ok());
+  CHECK(world.ran(Graph::kAdvance) == 2 && world.ran(Graph::kEncode) == 3);
+  CHECK(world.ran(Graph::kStep) == 0 && world.ran(Graph::kScore) == 0);
+  const Request request{3, {}};
+  CHECK(world.session->recommend(&request, 1, 3, &best).ok());
+  CHECK(world.session->observe_and_recommend(events, 1, 3, &best).ok());
+  CHECK(world.ran(Graph::kStep) == 1 && world.ran(Graph::kScore) == 1 && world.ran(Graph::kAdvance) == 2);
+}
+
+void test_users_without_events_get_no_list() {
+  World world(4);
+  const Event event{1, 2, {}};
+  const History empty{2, {}, false};
+  CHECK(world.session->observe(&event, 1).ok() && world.session->encode(&empty, 1).ok());
+  const Request requests[] = {{3, {}}, {2, {}}, {1, {}}};
+  Recommendations best;
+  CHECK(world.session->recommend(requests, 3, 2, &best).ok());
+  CHECK((std::vector<int64_t>(best.item_rows.begin(), best.item_rows.begin() + 4) == std::vector<int64_t>{0, 0, 0, 0}));
+  CHECK(std::isinf(best.scores[0]) && std::isinf(best.scores[3]) && best.item_rows[4] == 3);
+}
+
+// What a list is for lies in `k` alone: beyond 1..max_k it is refused, and nothing has happened.
+void test_k_is_bounded() {
+  World world(4);
+  const Event event{1, 2, {}};
+  const Request request{1, {}};
+  Recommendations best;
+  CHECK(world.session->max_k() == ToyModel::kMaxK);
+  for (const int64_t k : {int64_t{0}, int64_t{-3}, ToyModel::kMaxK + 1}) {
+    for (const Status& status : {world.session->observe_and_recommend(&event, 1, k, &best),
+                                 world.session->recommend(&request, 1, k, &best)}) {
+      CHECK(status.code() == StatusCode::kInvalidArgument);
+      CHECK(status.message() ==
+            "expected k in 1..12; got " + std::to_string(k) + "; run deployrec build engine with a larger --max-k");
+    }
+  }
+  CHECK(world.slots().size() == 0 && world.ran(Graph::kStep) == 0);
 }
 
 void test_half_storage_rounds() {
-  World world(4, StateStorage::kFloat16);
+  World world(4, {}, StateStorage::kFloat16);
   Reference reference;
   Recommendations best;
   for (int64_t item = 1; item < 30; ++item) {
-    const Event event{1, item, nullptr, 0};
-    CHECK(run_step(*world.step, &event, 1, &best).ok());
-    reference.step(event);
-    const float exact = reference.states[1][1] + reference.states[1][2];
-    CHECK(std::abs(best.scores[0] - exact) <= 2e-3F * exact);
+    const Event event{1, item, {}};
+    CHECK(world.session->observe_and_recommend(&event, 1, 1, &best).ok());
+    const float exact = reference.after(event, 1).second[0];
+    CHECK(std::abs(best.scores[0] - exact) <= 2e-3F * std::abs(exact));
   }
 }
 
-// Histories longer than the engine takes, resumed or not, then steps: the state is that of all events one by one.
-void test_encode_equals_steps() {
-  std::mt19937 random(5);
-  World world(10);
-  Reference reference;
-  for (int call = 0; call < 30; ++call) {
-    std::vector<std::vector<int64_t>> items(1 + random() % 9);
-    std::vector<History> histories;
-    for (auto& history : items) {
-      for (size_t i = random() % 14; i > 0; --i) history.push_back(1 + static_cast<int64_t>(random() % 50));
-      histories.push_back(
-          {static_cast<int64_t>(random() % 10), history.data(), history.size(), nullptr, 0, random() % 2 == 0});
+// In fp16 a count would stand still at 2,048.
+void test_half_storage_counts_on() {
+  ToyBundle bundle;
+  bundle.window = 3000;
+  World world(1, bundle, StateStorage::kFloat16);
+  const std::vector<Event> events(2990, {1, 7, {}});
+  CHECK(world.session->observe(events.data(), events.size()).ok());
+  Recommendations best;
+  StateMove move = world.session->arena().move_template(true, false);
+  const int64_t slot = 0;
+  float values[3][2] = {};
+  for (int i = 0; i < move.segments; ++i) move.segment[i].tensor = values[i];
+  move.slots = &slot;
+  move.batch = 1;
+  CHECK(world.device->gather(move).ok());
+  CHECK(values[0][0] == 2990.0F);
+}
+
+// A user beyond the window is read again once for all events of a call.
+void test_a_call_reads_a_user_again_once() {
+  ToyBundle bundle;
+  bundle.window = 5;
+  World world(4, bundle);
+  std::vector<Event> events(4, {1, 7, {}});
+  CHECK(world.session->observe(events.data(), 4).ok());
+  CHECK(world.ran(Graph::kAdvance) == 4 && world.ran(Graph::kEncode) == 0);
+  CHECK(world.session->observe(events.data(), 4).ok());
+  CHECK(world.ran(Graph::kAdvance) == 4 && world.ran(Graph::kEncode) == 1 && world.events_of(1) == 8);
+}
+
+// Without the encode plan an event beyond the window is refused before anything happens, wherever it lies in the call.
+void test_beyond_the_window_without_a_way_back() {
+  ToyBundle bundle;
+  bundle.window = 5;
+  for (const Graph missing : {Graph::kEncode, Graph::kScore}) {
+    std::vector<Graph> graphs;
+    for (const Graph graph : {Graph::kStep, Graph::kAdvance, Graph::kEncode, Graph::kScore}) {
+      if (graph != missing) graphs.push_back(graph);
     }
+    World world(4, bundle, StateStorage::kFloat32, graphs);
+    const std::vector<Event> events(6, {1, 7, {}});
     Recommendations best;
-    CHECK(run_encode(*world.encode, histories.data(), histories.size(), &best).ok());
-    for (size_t i = 0; i < histories.size(); ++i) {
-      if (!histories[i].resume) reference.states[histories[i].user] = std::vector<float>(3);
-      Row expected{std::vector<int64_t>(ToyModel::kBest), std::vector<float>(ToyModel::kBest, -INFINITY)};  // of none
-      for (const int64_t item : items[i]) expected = reference.step({histories[i].user, item, nullptr, 0});
-      CHECK(answer(best, i) == expected);
+    const Status refused = world.session->observe_and_recommend(events.data(), 6, 2, &best);
+    CHECK(refused.code() == StatusCode::kMissingPlan && world.slots().size() == 0);
+    CHECK(world.session->observe_and_recommend(events.data(), 5, 2, &best).ok());
+    const Status observed = world.session->observe(events.data(), 1);
+    if (missing == Graph::kScore) {
+      CHECK(observed.ok());
+      continue;
     }
-    const Event event{static_cast<int64_t>(random() % 10), 7, nullptr, 0};
-    CHECK(run_step(*world.step, &event, 1, &best).ok());
-    CHECK(answer(best, 0) == reference.step(event));
+    CHECK(observed.code() == StatusCode::kMissingPlan && world.events_of(1) == 5);
+    CHECK(observed.message() == "expected the encode plan for users with more than 5 events, up to which a state is "
+                                "exact,; got none; leave Options::encode on");
   }
+}
+
+void test_missing_plans() {
+  const Event event{1, 2, {}};
+  const Request request{1, {}};
+  const History history{1, {&event.item_row, 1}, false};
+  Recommendations best;
+  World advances(2, {}, StateStorage::kFloat32, {Graph::kAdvance});
+  CHECK(advances.session->observe(&event, 1).ok() && advances.session->max_k() == 0);
+  for (const Status& status : {advances.session->observe_and_recommend(&event, 1, 1, &best),
+                               advances.session->recommend(&request, 1, 1, &best), advances.session->encode(&history, 1)}) {
+    CHECK(status.code() == StatusCode::kMissingPlan);
+    CHECK(status.message().find("expected the ") == 0 && status.message().find("; got none; ") != std::string::npos);
+  }
+  CHECK(advances.events_of(1) == 1);
+  World steps(2, {}, StateStorage::kFloat32, {Graph::kStep});
+  CHECK(steps.session->observe(&event, 1).code() == StatusCode::kMissingPlan && steps.slots().size() == 0);
+  std::vector<std::unique_ptr<Runner>> lists;
+  lists.push_back(std::make_unique<ToyRunner>(Graph::kScore, 4, 0, ToyBundle{}));
+  std::unique_ptr<Session> session;
+  const Status status = Session::create(steps.device, std::move(lists), {}, &session);
+  CHECK(status.code() == StatusCode::kInvalidArgument && session == nullptr);
+}
+
+void test_a_model_without_a_state() {
+  ToyBundle bundle;
+  bundle.window = 8;
+  bundle.has_state = false;
+  World world(6, bundle, StateStorage::kFloat32, {Graph::kEncode, Graph::kScore});
+  Reference reference{8, {}};
+  for (int64_t i = 0; i < 30; ++i) {
+    const Event event{i % 3, 1 + i * 7 % ToyModel::kItems, {}};
+    Recommendations best;
+    if (i % 2 == 0) {
+      CHECK(world.session->observe_and_recommend(&event, 1, 4, &best).ok());
+    } else {
+      const Request request{event.user, {}};
+      CHECK(world.session->observe(&event, 1).ok());
+      CHECK(world.session->recommend(&request, 1, 4, &best).ok());
+    }
+    CHECK(answer(best, 0) == reference.after(event, 4));
+  }
+  std::vector<std::unique_ptr<Runner>> engines;
+  engines.push_back(std::make_unique<ToyRunner>(Graph::kEncode, 4, 7, bundle));
+  std::unique_ptr<Session> session;
+  CHECK(Session::create(world.device, std::move(engines), {}, &session).code() == StatusCode::kWrongEngine);
 }
 
 void test_event_counts() {
   World world(3);
   const std::vector<int64_t> items(12, 2);
-  const History history{5, items.data(), items.size(), nullptr, 0, false};
-  const Event events[] = {{5, 1, nullptr, 0}, {6, 1, nullptr, 0}, {5, 2, nullptr, 0}};
+  const History history{5, {items.data(), items.size()}, false};
+  const Event events[] = {{5, 1, {}}, {6, 1, {}}, {5, 2, {}}};
   Recommendations best;
-  CHECK(run_encode(*world.encode, &history, 1, &best).ok());
-  CHECK(run_step(*world.step, events, 3, &best).ok());
-  SlotTable& slots = world.arena->slots();
-  CHECK(slots.owner(slots.find(5)).events == 14 && slots.owner(slots.find(6)).events == 1);
-  CHECK(run_encode(*world.encode, &history, 1, &best).ok());
-  CHECK(slots.owner(slots.find(5)).events == 12);
+  CHECK(world.session->encode(&history, 1).ok());
+  CHECK(world.session->observe_and_recommend(events, 3, 2, &best).ok());
+  CHECK(world.session->observe(events, 3).ok());
+  CHECK(world.events_of(5) == 16 && world.events_of(6) == 2);
+  CHECK(world.session->encode(&history, 1).ok());
+  CHECK(world.events_of(5) == 12);
 }
 
 void expect_refused(World& world, const Event& bad, StatusCode code) {
-  const int64_t before = world.arena->slots().size();
-  const Event events[] = {{100, 1, nullptr, 0}, bad};
+  const int64_t before = world.slots().size();
+  const Event events[] = {{100, 1, {}}, bad};
   Recommendations best;
-  const Status status = run_step(*world.step, events, 2, &best);
-  CHECK(status.code() == code);
-  CHECK(status.message().find("expected ") == 0 && status.message().find("; got ") != std::string::npos);
-  CHECK(world.arena->slots().size() == before);
+  std::vector<Status> statuses{world.session->observe_and_recommend(events, 2, 2, &best)};
+  if (bad.exclude.count == 0) statuses.push_back(world.session->observe(events, 2));
+  for (const Status& status : statuses) {
+    CHECK(status.code() == code);
+    CHECK(status.message().find("expected ") == 0 && status.message().find("; got ") != std::string::npos);
+  }
+  CHECK(world.slots().size() == before);
 }
 
 void test_ranges_and_room() {
   World world(2);
   const int64_t below = -1, above = ToyModel::kItems + 1;
-  expect_refused(world, {1, 0, nullptr, 0}, StatusCode::kInvalidArgument);
-  expect_refused(world, {1, above, nullptr, 0}, StatusCode::kInvalidArgument);
-  expect_refused(world, {1, 2, &below, 1}, StatusCode::kInvalidArgument);
-  expect_refused(world, {1, 2, &above, 1}, StatusCode::kInvalidArgument);
-  const History bad{1, &above, 1, nullptr, 0, false};
+  expect_refused(world, {1, 0, {}}, StatusCode::kInvalidArgument);
+  expect_refused(world, {1, above, {}}, StatusCode::kInvalidArgument);
+  expect_refused(world, {1, 2, {&below, 1}}, StatusCode::kInvalidArgument);
+  expect_refused(world, {1, 2, {&above, 1}}, StatusCode::kInvalidArgument);
+  const History bad{1, {&above, 1}, false};
+  const Request request{1, {&above, 1}};
   Recommendations best;
-  CHECK(run_encode(*world.encode, &bad, 1, &best).code() == StatusCode::kInvalidArgument);
+  CHECK(world.session->encode(&bad, 1).code() == StatusCode::kInvalidArgument);
+  CHECK(world.session->recommend(&request, 1, 1, &best).code() == StatusCode::kInvalidArgument);
 
-  const Event two[] = {{1, 3, nullptr, 0}, {2, 4, nullptr, 0}};
-  CHECK(run_step(*world.step, two, 2, &best).ok());
-  expect_refused(world, {3, 1, nullptr, 0}, StatusCode::kFull);
-  CHECK(world.arena->slots().remove(1));
-  const Event next{3, 5, nullptr, 0};
-  CHECK(run_step(*world.step, &next, 1, &best).ok());
+  const Event two[] = {{1, 3, {}}, {2, 4, {}}};
+  CHECK(world.session->observe_and_recommend(two, 2, 2, &best).ok());
+  expect_refused(world, {3, 1, {}}, StatusCode::kFull);
+  CHECK(world.slots().remove(1));
+  const Event next{3, 5, {}};
+  CHECK(world.session->observe_and_recommend(&next, 1, 2, &best).ok());
   Reference reference;  // the freed slot starts from nothing
-  CHECK(answer(best, 0) == reference.step(next));
+  CHECK(answer(best, 0) == reference.after(next, 2));
 }
 
-// A state that holds a window is never stepped beyond it, whatever the events come in; a new start reads the newest.
-void test_windows() {
-  World world(4, StateStorage::kFloat32, "toy", 3);
-  const std::vector<int64_t> items = {9, 8, 7, 6, 5};
-  Recommendations best;
-  const auto step = [&](int64_t user, size_t count) {
-    const std::vector<Event> events(count, Event{user, 4, nullptr, 0});
-    return run_step(*world.step, events.data(), events.size(), &best);
-  };
-  const auto encode = [&](int64_t user, size_t count, bool resume) {
-    const History history{user, items.data(), count, nullptr, 0, resume};
-    return run_encode(*world.encode, &history, 1, &best);
-  };
-  const SlotTable& slots = world.arena->slots();
-  const auto events_of = [&](int64_t user) { return slots.owner(slots.find(user)).events; };
-  CHECK(step(1, 4).code() == StatusCode::kBeyondWindow);
-  CHECK(world.arena->slots().size() == 0);
-  CHECK(step(1, 2).ok() && step(1, 1).ok());
-  const Status refused = step(1, 1);
-  CHECK(refused.code() == StatusCode::kBeyondWindow && refused.message().find("got 4 of user 1") != std::string::npos);
-  CHECK(events_of(1) == 3);
-  CHECK(encode(1, 1, true).code() == StatusCode::kBeyondWindow && events_of(1) == 3);
-  CHECK(encode(1, 2, false).ok() && events_of(1) == 2 && encode(1, 1, true).ok() && events_of(1) == 3);
-  CHECK(encode(2, 5, true).code() == StatusCode::kBeyondWindow);
-  CHECK(encode(2, 5, false).ok() && events_of(2) == 3);
-  Reference reference;
-  Row expected;
-  for (const int64_t item : {7, 6, 5}) expected = reference.step({2, item, nullptr, 0});
-  CHECK(answer(best, 0) == expected);
-  const History twice[] = {{3, items.data(), 2, nullptr, 0, false}, {3, items.data(), 2, nullptr, 0, true}};
-  CHECK(run_encode(*world.encode, twice, 2, &best).code() == StatusCode::kBeyondWindow);
-  CHECK(world.arena->slots().find(3) == SlotTable::kNone);
-}
-
-void test_plan_names() {
-  EngineShape shape;
-  CHECK(parse_plan_name("deployrec 1 b5 5e 480 200", &shape));
-  CHECK(shape.bundle_id == "b5" && shape.state_id == "5e" && shape.num_items == 480 && shape.window == 200);
-  for (const char* name : {"", "b5", "deployrec 2 b5 5e 480 0", "deployrec 1 b5 5e 480", "deployrec 1 b5 5e 0 0",
-                           "deployrec 1 b5 5e 480 -1", "deployrec 1 b5 5e 480 0 7", "deployrec 1 b5 5e x 0",
-                           "deployrec 1 b5 5e 99999999999999999999 0"}) {
-    CHECK(!parse_plan_name(name, &shape));
-  }
+// Two engines whose bundles differ in one respect.
+Status create_mixed(const ToyBundle& one, const ToyBundle& other, const Options& options = {}) {
+  std::vector<std::unique_ptr<Runner>> engines;
+  engines.push_back(std::make_unique<ToyRunner>(Graph::kStep, 4, 0, one));
+  engines.push_back(std::make_unique<ToyRunner>(Graph::kScore, 4, 0, other));
+  std::unique_ptr<Session> session;
+  const Status status = Session::create(std::make_shared<HostDevice>(), std::move(engines), options, &session);
+  CHECK(status.ok() == (session != nullptr));
+  return status;
 }
 
 void test_engines_of_other_bundles() {
-  World world(2);
-  std::unique_ptr<BatchRunner> runner;
-  Status status = BatchRunner::create(std::make_unique<ToyRunner>(4, 5, "another"), world.arena, {1, 4}, 512, &runner);
-  CHECK(status.code() == StatusCode::kWrongEngine && runner == nullptr);
-  status = BatchRunner::create(std::make_unique<ToyRunner>(4, 5), world.arena, {1, 4}, 0, &runner);
-  CHECK(status.code() == StatusCode::kInvalidArgument);
-  std::shared_ptr<Arena> arena;
-  status = Arena::create(world.device, ToyRunner(1, 0).shape(), 0, StateStorage::kFloat32, &arena);
-  CHECK(status.code() == StatusCode::kInvalidArgument && arena == nullptr);
-}
-
-void step_users(World& world, int64_t users, int64_t item) {
-  Recommendations best;
-  for (int64_t user = 0; user < users; ++user) {
-    const Event event{user, item + user % 7, nullptr, 0};
-    CHECK(run_step(*world.step, &event, 1, &best).ok());
-  }
-}
-
-std::vector<float> scores_after(World& world, int64_t users) {
-  std::vector<float> scores;
-  Recommendations best;
-  for (int64_t user = 0; user < users; ++user) {
-    const Event event{user, 9, nullptr, 0};
-    CHECK(run_step(*world.step, &event, 1, &best).ok());
-    scores.push_back(best.scores[0]);
-  }
-  return scores;
-}
-
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-void write_file(const std::string& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
-
-void test_save_and_restore(StateStorage storage, const std::string& path) {
-  World world(40, storage);
-  step_users(world, 30, 3);
-  for (const int64_t user : {0, 7, 8, 29}) CHECK(world.arena->slots().remove(user));  // holes in the arena
-  CHECK(world.arena->save(path).ok());
-  CHECK(read_file(path + ".tmp").empty());
-
-  World other(30, storage);
-  step_users(other, 5, 20);
-  CHECK(other.arena->restore(path).ok());
-  CHECK(other.arena->slots().size() == 26 && other.arena->slots().find(7) == SlotTable::kNone);
-  CHECK(other.arena->slots().owner(other.arena->slots().find(9)).events == 1);
-  CHECK(scores_after(world, 30) == scores_after(other, 30));
-}
-
-void test_refused_files(const std::string& path) {
-  World world(40);
-  step_users(world, 12, 3);
-  CHECK(world.arena->save(path).ok());
-
-  World stale(40, StateStorage::kFloat32, "a newer bundle");
-  CHECK(stale.arena->restore(path).code() == StatusCode::kStaleState);
-  World half(40, StateStorage::kFloat16);
-  CHECK(half.arena->restore(path).code() == StatusCode::kStaleState);
-  World small(11);
-  CHECK(small.arena->restore(path).code() == StatusCode::kFull);
-  CHECK(small.arena->restore(path + ".absent").code() == StatusCode::kFile);
-  CHECK(world.arena->save("/no such folder/states").code() == StatusCode::kFile);
-
-  const std::string good = read_file(path);
-  World target(40);
-  step_users(target, 3, 5);
-  for (size_t at = 0; at < good.size(); at += 3) {  // a flipped bit anywhere, and a cut anywhere
-    std::string bad = good;
-    bad[at] = static_cast<char>(bad[at] ^ 0x10);
-    write_file(path, bad);
-    CHECK(!target.arena->restore(path).ok());
-    write_file(path, good.substr(0, at));
-    CHECK(target.arena->restore(path).code() == StatusCode::kFile);
-  }
-  write_file(path, good + "x");
-  CHECK(target.arena->restore(path).code() == StatusCode::kFile);
-  World untouched(40);
-  step_users(untouched, 3, 5);
-  CHECK(scores_after(target, 3) == scores_after(untouched, 3));
+  CHECK(create_mixed({}, {}).ok());
+  ToyBundle other;
+  other.bundle_id = "another bundle";
+  CHECK(create_mixed({}, other).code() == StatusCode::kWrongEngine);
+  ToyBundle wider;
+  wider.window = 9;
+  CHECK(create_mixed({}, wider).code() == StatusCode::kWrongEngine);
+  Options options;
+  options.max_exclude = 0;
+  CHECK(create_mixed({}, {}, options).code() == StatusCode::kInvalidArgument);
+  options = {};
+  options.max_users = 0;
+  CHECK(create_mixed({}, {}, options).code() == StatusCode::kInvalidArgument);
 }
 
 }  // namespace
 }  // namespace deployrec::test
 
+// Without arguments all tests; serving_test --plan-name TEXT prints what a plan's name says.
 int main(int argc, char** argv) {
   using namespace deployrec;
   using namespace deployrec::test;
-  const std::string path = (argc > 1 ? std::string(argv[1]) : std::string(".")) + "/serving_test.states";
+  if (argc == 3 && std::string(argv[1]) == "--plan-name") {
+    PlanName name;
+    if (!parse_plan_name(argv[2], &name)) return 1;
+    std::printf("%s %s %s %lld %lld %lld\n", text_of(name.graph), name.bundle_id.c_str(), name.state_id.c_str(),
+                static_cast<long long>(name.num_items), static_cast<long long>(name.window),
+                static_cast<long long>(name.max_k));
+    return 0;
+  }
   test_slots();
   test_batching();
-  test_steps_equal_one_by_one(StateStorage::kFloat32);
-  test_steps_equal_one_by_one(StateStorage::kFloat16);
+  test_plan_names();
+  for (const int64_t window : {0, 1, 7, 30}) {
+    ToyBundle bundle;
+    bundle.window = window;
+    test_any_calls_equal_whole_histories(StateStorage::kFloat32, bundle);
+    test_any_calls_equal_whole_histories(StateStorage::kFloat16, bundle);
+  }
+  test_few_recordings();
+  test_only_lists_are_scored();
+  test_users_without_events_get_no_list();
+  test_k_is_bounded();
   test_half_storage_rounds();
-  test_encode_equals_steps();
+  test_half_storage_counts_on();
+  test_a_call_reads_a_user_again_once();
+  test_beyond_the_window_without_a_way_back();
+  test_missing_plans();
+  test_a_model_without_a_state();
   test_event_counts();
   test_ranges_and_room();
-  test_windows();
-  test_plan_names();
   test_engines_of_other_bundles();
-  test_save_and_restore(StateStorage::kFloat32, path);
-  test_save_and_restore(StateStorage::kFloat16, path);
-  test_refused_files(path);
-  std::remove(path.c_str());
   return finish("serving logic");
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,8 +17,9 @@ import pytest
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.errors import BundleError, ConfigError, UnknownItemError
 from deployrec.runtime.backends.onnxruntime.backend import load as load_onnxruntime
-from deployrec.runtime.backends.tensorrt.backend import TensorRtBackend, plan_name
+from deployrec.runtime.backends.tensorrt.backend import TensorRtBackend
 from deployrec.runtime.backends.tensorrt.cuda_memory import CudaStream
+from deployrec.runtime.backends.tensorrt.plan_name import PlanName
 
 LARGEST = {"B": 6, "T": 9, "E": 10, "K": 8}
 
@@ -123,7 +125,7 @@ def planned(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> Callable[...,
         shutil.copytree(source.path, folder)
         (folder / "engine").mkdir()
         for graph, entry in source.manifest.graphs.items():
-            plan = f"{folder / entry.file}\n{name or plan_name(source.manifest)}".encode()
+            plan = f"{folder / entry.file}\n{name or PlanName.of(source.manifest, graph, LARGEST['K'])}".encode()
             (folder / "engine" / f"{graph}.plan").write_bytes(b"broken" if graph == broken else plan)
         seal(folder, source.manifest.document)
         return Bundle.open(folder)
@@ -184,7 +186,18 @@ def test_ids_are_checked_before_a_run(planned: Callable[..., Bundle]) -> None:
 
 
 def test_plans_of_another_bundle_and_refused_plans_are_told_apart(planned: Callable[..., Bundle]) -> None:
-    with pytest.raises(BundleError, match="got a plan of another"):
+    with pytest.raises(BundleError, match=r"expected .*\.plan to be this bundle's \w+ plan; got another"):
         backend(planned(name="another"))
     with pytest.raises(ConfigError, match=r"expected TensorRT 11.0 to load .*encode.plan; got no reason;"):
         backend(planned(broken="encode"))
+
+
+def test_a_plan_of_another_graph_or_window_is_refused(planned: Callable[..., Bundle]) -> None:
+    bundle = planned()
+    own = PlanName.of(bundle.manifest, "step", LARGEST["K"])
+    plan = bundle.file("engine/step.plan")
+    for name in (replace(own, graph="advance"), replace(own, window=50), replace(own, state_id="of other weights")):
+        plan.write_text(f"{bundle.file('step.onnx')}\n{name}")
+        seal(bundle.path, bundle.manifest.document)
+        with pytest.raises(BundleError, match="to be this bundle's step plan; got another; build it again"):
+            backend(Bundle.open(bundle.path))

@@ -13,15 +13,9 @@ from deployrec.errors import BundleError, ConfigError
 from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows
 from deployrec.runtime.backends.tensorrt.api import import_tensorrt, load_plugins, make_logger
 from deployrec.runtime.backends.tensorrt.cuda_memory import CudaStream, DeviceBuffer
+from deployrec.runtime.backends.tensorrt.plan_name import PlanName
 
 PLAN = "engine/{}.plan"
-
-
-def plan_name(manifest: Manifest) -> str:
-    """The name of a plan's network: of which bundle and states it is, its item rows, and up to how many events a state
-    is exact (0: any number). What the C++ engines know of a bundle stands here; see plan_name.h."""
-    window = manifest.state.exact_up_to or 0
-    return f"deployrec 1 {manifest.bundle_id} {manifest.state_id} {manifest.num_items} {window}"
 
 
 def load(bundle: Bundle, plugin: str | Path | None = None) -> TensorRtBackend:
@@ -96,13 +90,13 @@ class _Plan:
             raise ConfigError(
                 f"expected TensorRT {trt.__version__} to load {path}; got {log.take()}; build it here again"
             )
-        if self.engine.name != plan_name(bundle.manifest):
-            raise BundleError(f"expected {path} to be of this bundle; got a plan of another; build it again")
+        names = [tensor.name for tensor in self.signature.inputs]
+        self.most = int(self.engine.get_tensor_profile_values(0, "k")[2][0]) if "k" in names else 0
+        if self.engine.name != str(PlanName.of(bundle.manifest, name, self.most)):
+            raise BundleError(f"expected {path} to be this bundle's {name} plan; got another; build it again")
         self.context = self.engine.create_execution_context()
         self.buffers: dict[str, DeviceBuffer] = {}
-        names = [tensor.name for tensor in self.signature.inputs]
         self.largest = {n: tuple(self.engine.get_tensor_profile_shape(n, 0)[2]) for n in names if n != "k"}
-        self.most = int(self.engine.get_tensor_profile_values(0, "k")[2][0]) if "k" in names else 0
         self.k = np.zeros(1, np.int64)
 
     def run(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

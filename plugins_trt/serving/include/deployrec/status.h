@@ -10,9 +10,9 @@ enum class StatusCode {
   kOk,
   kInvalidArgument,  // an id or size out of range; nothing was changed
   kFile,             // a file could not be read or written
-  kWrongEngine,      // a plan that is no engine of this bundle
-  kStaleState,       // saved states of another bundle
-  kBeyondWindow,     // more events than the model's state holds; nothing was changed
+  kWrongEngine,      // a plan of another bundle or another graph
+  kMissingPlan,      // the call needs a plan that was not loaded; nothing was changed
+  kStaleState,       // saved states of another state_id or storage
   kFull,             // no slot left for a new user; nothing was changed
   kDevice,           // CUDA or TensorRT failed; the states of the users in this call are undefined
   kOutOfMemory,
