@@ -99,8 +99,8 @@ def build_engines(
         built = {}
         for graph, source in graphs.items():
             started = time.perf_counter()
-            name = PlanName.of(bundle.manifest, graph, sizes["K"][-1])
-            plan, layers = builder.build(source, bundle.manifest.graphs[graph], str(name), sizes)
+            plan_name = str(PlanName.of(bundle.manifest, graph, sizes["K"][-1]))
+            plan, layers = builder.build(source, bundle.manifest.graphs[graph], plan_name, sizes)
             seconds = round(time.perf_counter() - started, 2)
             atomic_write(folder / plan_file(graph), plan)
             built[graph] = {"bytes": len(plan), "seconds": seconds, "plugin_layers": layers}

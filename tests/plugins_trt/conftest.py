@@ -22,7 +22,12 @@ def cpu_build(builds: Path) -> Path:
     toolchain.need("nvcc")  # whose headers the kernels and TensorRT's own headers include
     found = toolchain.find_headers(11)
     options = ["-DDEPLOYREC_CPU=ON", "-DDEPLOYREC_TESTS=ON", "-DDEPLOYREC_SANITIZE=ON", "-DCMAKE_CXX_FLAGS=-O1 -g"]
-    targets = ["emulate_gru", "serving_test", "state_file_test", *(["drive_enqueue", "plugin_test"] if found else ["drive_kernels"])]
+    targets = [
+        "emulate_gru",
+        "serving_test",
+        "state_file_test",
+        *(["drive_enqueue", "plugin_test"] if found else ["drive_kernels"]),
+    ]
     root = [f"-DTensorRT_ROOT={found.root}"] if found else []
     return toolchain.build(builds, "cpu-asan", *options, *root, targets=targets)
 

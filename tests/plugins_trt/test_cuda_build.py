@@ -44,7 +44,7 @@ def test_cuda_build_installs_and_a_consumer_links_it(builds: Path, major: int, t
     options = (f"-DCMAKE_PREFIX_PATH={tmp_path / 'installed'}", f"-DTensorRT_ROOT={release}")
     consumer = toolchain.build(tmp_path, "consumer", *options, source=toolchain.SOURCE / "examples")
     run = subprocess.run(
-        [str(consumer / "serve_events"), str(tmp_path / "absent.plan")],
+        [str(consumer / "serve_events"), str(tmp_path / "absent")],
         input="1 2\n", capture_output=True, text=True, check=False, env={"LD_LIBRARY_PATH": str(release / "lib")},
     )  # fmt: skip
     assert run.returncode == 2, run.stderr

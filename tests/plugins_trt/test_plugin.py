@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from deployrec.runtime.backends.tensorrt.plan_name import PlanName
 
+from deployrec.runtime.backends.tensorrt.plan_name import PlanName
 from tests.plugins_trt import toolchain
 
 
