@@ -34,7 +34,7 @@ class Worker:
         """path: folders to import from, before the installed packages; core: the only one that it may run on."""
         pinned = [] if core is None else ["taskset", "-c", str(core)]
         # A pipe that nobody reads would stop a worker that warns a lot.
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by close()
         self._process = subprocess.Popen(
             [*pinned, str(python), "-m", module, *map(str, arguments)],
             stdin=subprocess.PIPE,

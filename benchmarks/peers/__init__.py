@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.workers import Worker
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from deployrec.benchmark import Peer as Facts
     from deployrec.benchmark import Point
     from deployrec.benchmark.race import Timer
     from deployrec.benchmark.replay import Sessions
@@ -77,6 +76,10 @@ class Peer:
         self.window: int | None = self._worker.about["window"]
         self.differences: dict[str, Difference] = {}
 
+    def on(self, axis: str, point: Point) -> bool:
+        """A peer is measured everywhere."""
+        return True
+
     def bytes(self, point: Point) -> int:
         """Of this process: nothing."""
         return 0
@@ -90,6 +93,13 @@ class Peer:
             where = f"B={point.batch}, T={point.history}"
             self.differences[where] = Difference(**prepared["difference"])
         return lambda number: np.array(self._worker.ask(cell=prepared["cell"], calls=number))
+
+    def facts(self) -> Facts:
+        """What a report says of it."""
+        from deployrec.benchmark import Peer as Facts
+
+        differences = {where: str(found) for where, found in self.differences.items()}
+        return Facts(self.label, INCLUDES, self.versions, self.window, differences)
 
     def close(self) -> None:
         """Ends the process."""
@@ -110,4 +120,3 @@ class Difference(NamedTuple):
             f"scores up to {self.scores:.1e} off its own torch (the largest score is {self.largest_score:.2f}), "
             f"{self.same_lists:.0%} of the lists of 10 the same; computes in {self.precision}"
         )
-
