@@ -3,8 +3,8 @@
     python benchmarks/latency.py [--data ml-1m] [--peers FOLDER] [--quick]
 
 Writes latency.json and latency.svg into --out; --commit-results makes them the README's. All models have random
-weights; the sessions are those of `--data`, or the built-in sample's. Ours leave out what was seen; the peers, which peers/ says
-how to install, do not. Let nothing else run.
+weights; the sessions are those of `--data`, or the built-in sample's. Ours leave out what was seen; the peers, which
+peers/ says how to install, do not. Let nothing else run.
 """
 
 from __future__ import annotations

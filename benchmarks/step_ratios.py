@@ -19,7 +19,8 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,12 +30,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import UNTRACKED, add_out, clear_errors, write_results
-from benchmarks.peers import KINDS, Kind, Peer
+from benchmarks.peers import KINDS, Kind, peers
 from benchmarks.workers import Worker
+from deployrec.benchmark import Peer as Facts
 from deployrec.benchmark import Point
 from deployrec.benchmark.machine import machine, versions
 from deployrec.benchmark.race import Timer
 from deployrec.benchmark.replay import Replay, Sessions
+from deployrec.benchmark.tables import peer_lines
 from deployrec.data import load_dataset
 from deployrec.errors import ConfigError
 from deployrec.files import check_writable
@@ -129,24 +132,19 @@ def main() -> None:
         before = revision(arguments.before)
         with tempfile.TemporaryDirectory() as folder:
             report = measured(
-                Path(folder),
+                Path(folder).resolve(),
                 Replay(dataset, 0),
                 before,
-                arguments.peers,
-                arguments.rounds,
-                arguments.core,
-                console.print,
+                environments=arguments.peers,
+                rounds=arguments.rounds,
+                core=arguments.core,
+                say=console.print,
             )
     report["data"] = {"name": dataset.name, "digest": dataset.digest}
     console.print(times_table(report), sizes_table(report), verdict_table(report))
-    console.print(
-        *(
-            f"{label}, {where}: {text}"
-            for label, found in report["peers"].items()
-            for where, text in found["differences"].items()
-        ),
-        sep="\n",
-    )
+    for peer in report["peers"]:
+        console.print("\n".join(peer_lines(Facts(**peer))))
+    console.print("\n".join(f"left out: {line}" for line in report["skipped"]))
     console.print(f"wrote {write_results('step_ratios', report, out)}")
 
 
@@ -154,56 +152,48 @@ def measured(
     folder: Path,
     replay: Replay,
     before: str,
-    environments: Path | None,
+    *,
+    environments: Path | None = None,
     rounds: int,
     core: int,
     say: Callable[[str], object] = lambda line: None,
     cells: Sequence[Cell] = CELLS,
     num_items: int = ITEMS,
 ) -> dict[str, Any]:
-    """The whole report; `folder` is for what is needed on the way."""
-    batches = sorted({cell.batch for cell in cells})
-    sessions = {
-        batch: [replay.sessions(Point(batch, HISTORY, num_items, 1), number) for number in range(SETS[batch])]
-        for batch in batches
-    }
+    """The whole report; `folder` is for what is needed on the way. Without `environments` no peer is measured."""
+    points = {batch: Point(batch, HISTORY, num_items, 1) for batch in sorted({cell.batch for cell in cells})}
+    sessions = {b: [replay.sessions(point, number) for number in range(SETS[b])] for b, point in points.items()}
     _write_sessions(folder / "sessions.npz", sessions)
-    workers: dict[str, Worker] = {}
-    peers: dict[str, Peer] = {}
-    try:
+    timers: dict[tuple[str, Cell], Timer] = {}
+    numbers: dict[Cell, int] = {}
+    with ExitStack() as stack:
+        workers = {}
         for who, code in ((NOW, tree_now(folder / NOW)), (BEFORE, tree_of(before, folder / BEFORE))):
             say(f"exporting with the code of {who}")
-            bundle = folder / f"bundle-{who}"
-            told = (bundle, folder / "sessions.npz", MODEL, num_items, K)
-            workers[who] = Worker(
-                sys.executable, "benchmarks.step_worker", told, path=[code, code / "kernels"], core=core
-            )
-            if Path(workers[who].about["code"]) != code.resolve():
-                raise ConfigError(f"expected the code of {code}; got {workers[who].about['code']}; uninstall deployrec")
-        timers: dict[tuple[str, Cell], Timer] = {}
-        numbers: dict[tuple[str, Cell], int] = {}
-        for who, worker in workers.items():
+            told = (folder / f"bundle-{who}", folder / "sessions.npz", MODEL, num_items, K)
+            worker = Worker(sys.executable, "benchmarks.step_worker", told, path=[code, code / "kernels"], core=core)
+            workers[who] = stack.enter_context(worker)
+            if Path(worker.about["code"]) != code:
+                raise ConfigError(f"expected the code of {code}; got that of {worker.about['code']}; uninstall it")
             for cell in cells:
                 say(f"{who}: {cell}")
-                numbers[who, cell] = worker.ask(prepare=cell._asdict())
-                timers[who, cell] = _timer(worker, numbers[who, cell])
-        for kind in REPLAY if environments is not None else ():
-            assert environments is not None
-            peers[kind.label] = Peer(kind, environments, num_items, core)
-            for batch in (batch for batch in batches if batch <= 64):
-                say(f"{kind.label}, B={batch}")
-                point = Point(batch, HISTORY, num_items, 1)
-                timers[kind.label, _list(batch)] = peers[kind.label].prepare(point, sessions[batch])
+                number = worker.ask(prepare=cell._asdict())
+                timers[who, cell] = _timer(worker, number)
+                if who == NOW:
+                    numbers[cell] = number
+        found, absent = peers(environments, num_items, REPLAY, core)
+        for peer in found:
+            stack.callback(peer.close)
+            for batch in points.keys() & SETS.keys() - {max(SETS)}:
+                say(f"{peer.label}, B={batch}")
+                timers[peer.label, _list(batch)] = peer.prepare(points[batch], sessions[batch])
         say(f"measuring {len(timers)} cells in {rounds} rounds")
         times = in_rounds(timers, rounds)
         splits = {
-            str(cell): workers[NOW].ask(cell=numbers[NOW, cell], calls=SPLIT_CALLS[cell.batch], split=True)
+            cell: workers[NOW].ask(cell=numbers[cell], calls=SPLIT_CALLS[cell.batch], split=True)
             for cell in (ONE, MANY_512)
             if cell in cells
         }
-    finally:
-        for process in (*workers.values(), *peers.values()):
-            process.close()
     about = {who: worker.about for who, worker in workers.items()}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -213,23 +203,18 @@ def measured(
         "model": {"key": MODEL, "weights": "random", "num_items": num_items, "history": HISTORY, "k": K},
         "rounds": rounds,
         "cells": [
-            {"who": who, "cell": str(cell), "batch": cell.batch, "ms": times.median(who, cell), "of_rounds": found}
-            for (who, cell), found in times.rounds.items()
+            {"who": who, "cell": str(cell), "batch": cell.batch, "ms": times.median(who, cell), "of_rounds": seconds}
+            for (who, cell), seconds in times.rounds.items()
         ],
-        "peers": {
-            label: {
-                "versions": peer.versions,
-                "differences": {where: str(found) for where, found in peer.differences.items()},
-            }
-            for label, peer in peers.items()
-        },
+        "peers": [asdict(peer.facts()) for peer in found],
+        "skipped": absent,
         "sizes": {who: said["sizes"] for who, said in about.items()},
         "nodes": {who: said["nodes"] for who, said in about.items()},
         "judged": [line._asdict() | {"met": line.met} for line in judged(times, splits, about)],
     }
 
 
-def judged(times: Times, splits: dict[str, Any], about: dict[str, Any]) -> list[Judged]:
+def judged(times: Times, splits: dict[Cell, Any], about: dict[str, Any]) -> list[Judged]:
     """What was asked for, and beside it the same against OpenVINO at the same precision as ours."""
     lines = [
         Judged(f"{ONE}: now / before", times.ratio(NOW, ONE, BEFORE, ONE), 0.6, False),
@@ -244,7 +229,7 @@ def judged(times: Times, splits: dict[str, Any], about: dict[str, Any]) -> list[
             lines.append(Judged(f"{cell}: {peer} / now", figure, limit if peer == OPENVINO else None, True))
     again = {who: times.ratio(who, ENCODE_1, who, STEP_1) for who in (NOW, BEFORE)}
     lines.append(Judged("200 events read again / one step, now", again[NOW], again[BEFORE], True))
-    share, around = _share(splits.get(str(MANY_512))), _around(splits.get(str(ONE)))
+    share, around = _share(splits.get(MANY_512)), _around(splits.get(ONE))
     lines.append(Judged(f"{MANY_512}: ONNX Runtime's share", share, 75, True, "%"))
     lines.append(Judged(f"{ONE}: around its graph", around, 15, False, "us"))
     lines.append(Judged("nodes of the step graph", about[NOW]["nodes"]["step"], 55, False, ""))

@@ -1,7 +1,7 @@
 """One state of the code in step_ratios.py: exports its own bundle, then times its graphs and public calls.
 
-It runs with that state's `deployrec`, over which step_ratios.py has laid today's calls.py, so that both states are asked
-the same by the same code.
+It runs with that state's `deployrec`, over which step_ratios.py has laid today's calls.py, so that both states are
+asked the same by the same code.
 """
 
 from __future__ import annotations

@@ -48,14 +48,16 @@ KINDS = (
 )
 
 
-def peers(folder: Path | None, num_items: int, kinds: Sequence[Kind] = KINDS) -> tuple[list[Peer], list[str]]:
-    """The peers whose environments are there and work, and one line about each that is not."""
+def peers(
+    folder: Path | None, num_items: int, kinds: Sequence[Kind] = KINDS, core: int | None = None
+) -> tuple[list[Peer], list[str]]:
+    """The peers whose environments are there and work, and one line about each that is not. core: see `Worker`."""
     if folder is None:
         return [], [f"{kind.label}: no folder of environments was named (--peers)" for kind in kinds]
     found, absent = [], []
     for kind in kinds:
         try:
-            found.append(Peer(kind, folder, num_items))
+            found.append(Peer(kind, folder, num_items, core))
         except (OSError, RuntimeError) as error:
             absent.append(f"{kind.label}: {str(error).replace(str(folder), 'FOLDER')}")
     return found, absent

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Compiled:
     ) -> tuple[list[Callable[[], object]], dict[str, Any]]:
         batches = [torch.tensor(rows)[:, -WINDOW:] - 1 for rows in histories]
         scores, precision = self._compiled(len(batches[0]), threads)
-        calls = [lambda rows=rows: torch.topk(scores(rows), K) for rows in batches]
+        calls: list[Callable[[], object]] = [partial(_list, scores, rows) for rows in batches]
         return calls, self._difference(scores, batches) | {"precision": precision}
 
     def _compiled(self, batch: int, threads: int) -> tuple[Scores, str]:
@@ -114,6 +115,10 @@ class Compiled:
             "largest_score": float(right.abs().max()),
             "same_lists": float(same.float().mean()),
         }
+
+
+def _list(scores: Scores, rows: torch.Tensor) -> object:
+    return torch.topk(scores(rows), K)
 
 
 def _request(rows: torch.Tensor) -> dict[str, Any]:

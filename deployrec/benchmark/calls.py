@@ -55,8 +55,8 @@ class PublicCalls:
     def _call(self, name: str) -> Callable[[Any], object]:
         recommender, k = self.recommender, self.k
         calls: dict[str, Callable[[Any], object]] = {
-            "observe": lambda event: recommender.observe(*event),
-            "observe_and_recommend": lambda event: recommender.observe_and_recommend(*event, k=k),
+            "observe": lambda event: recommender.observe(event[0], event[1]),
+            "observe_and_recommend": lambda event: recommender.observe_and_recommend(event[0], event[1], k=k),
             "observe_many": lambda events: recommender.observe_many(events),
             "observe_many with lists": lambda events: recommender.observe_many(events, recommend=k),
             "recommend_many": lambda users: recommender.recommend_many(users, k),

@@ -103,9 +103,9 @@ class BenchmarkReport:
     cells: list[Cell] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
-    peers: list[Peer] = field(default_factory=list)
     created: str = ""
     cancelled: bool = False
+    peers: list[Peer] = field(default_factory=list)
 
     def curve(self, axis: str, label: str, mode: str, backend: str) -> list[Cell]:
         """The cells along one of AXES, all else at the base, in rising order. Peers stand at the first catalogue."""
