@@ -2,9 +2,9 @@
 
     python benchmarks/latency.py [--data ml-1m] [--peers FOLDER] [--quick]
 
-Writes latency.json and latency.svg into --out; --commit-results makes them the README's. Latency does not depend on
-what weights hold, so all models have random ones; the sessions are those of `--data`, or the built-in sample's. Let
-nothing else run.
+Writes latency.json and latency.svg into --out; --commit-results makes them the README's. All models have random
+weights; the sessions are those of `--data`, or the built-in sample's. Ours leave out what was seen; the peers, which
+peers/ says how to install, do not. Let nothing else run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MODELS = {"recblr": {}, "glintru": {"dim": 64}, "gru4rec": {}, "sasrec": {}}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="sample", help="an event log whose sessions are replayed")
-    parser.add_argument("--peers", type=Path, help="folder of the peers' environments, see peers.py")
+    parser.add_argument("--peers", type=Path, help="folder of the peers' environments, see peers/__init__.py")
     parser.add_argument("--quick", action="store_true", help="fewer places")
     add_out(parser)
     arguments = parser.parse_args()
@@ -59,8 +59,10 @@ def main() -> None:
                 peers=others,
                 progress=progress,
             )
+        for peer in others:
+            peer.close()
     missing = [Skipped(*line.split(": ", 1)) for line in absent]
-    report = replace(report, skipped=[*report.skipped, *missing])
+    report = replace(report, skipped=[*report.skipped, *missing], peers=[peer.facts() for peer in others])
     console.print(tables(report))
     report.save(out)
     write_chart(report, out.with_suffix(".svg"))

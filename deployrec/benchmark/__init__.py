@@ -3,7 +3,7 @@
 from deployrec.benchmark.config import AXES, BenchmarkConfig, Point
 from deployrec.benchmark.findings import Finding, Slope, break_even, findings, slope
 from deployrec.benchmark.lineup import backend_names
-from deployrec.benchmark.report import ENCODE, STEP, BenchmarkReport, Cell, Skipped, Stage, Subject
+from deployrec.benchmark.report import ENCODE, STEP, BenchmarkReport, Cell, Peer, Skipped, Stage, Subject
 from deployrec.benchmark.run import run_benchmark
 from deployrec.benchmark.timing import Latency, measure, step_latency
 
@@ -16,6 +16,7 @@ __all__ = [
     "Cell",
     "Finding",
     "Latency",
+    "Peer",
     "Point",
     "Skipped",
     "Slope",

@@ -30,7 +30,7 @@ def write_chart(report: BenchmarkReport, path: str | Path) -> None:
     config = report.config
     axes.set(xscale="log", yscale="log", xlabel="events in the user's history", ylabel="milliseconds (median)")
     axes.set_title(
-        f"One recommendation, {report.subjects[0].num_items:,} items, batch {config.base_batch}, "
+        f"The {config.k} best of {report.subjects[0].num_items:,} items, bare graphs, batch {config.base_batch}, "
         f"{config.base_threads} thread, {report.machine['processor']}, {report.created[:10]}",
         fontsize=9,
     )

@@ -36,6 +36,7 @@ class BenchmarkConfig:
     base_threads: int = 1
     rivals: tuple[str, ...] = ()  # names or module:Class, measured with random weights at the first bundle's catalogue
     backends: tuple[str, ...] = ()  # names as in `backend_names`; empty takes all that are present
+    k: int = 10  # items of every list, or all there are
     seconds: float = 0.5  # wall time a cell may take, all rounds together; every cell gets MIN_CALLS calls
     rounds: int = 5  # all cells of an axis take turns this often
     seed: int = 0
@@ -43,7 +44,7 @@ class BenchmarkConfig:
     stages: bool = True  # also split one request into its parts, and time the first call and cold caches
 
     def __post_init__(self) -> None:
-        for name in (*AXES, "base_batch", "base_history", "base_threads", "seconds", "rounds", "max_bytes"):
+        for name in (*AXES, "base_batch", "base_history", "base_threads", "k", "seconds", "rounds", "max_bytes"):
             values = getattr(self, name)
             for value in values if isinstance(values, tuple) else (values,):
                 if value <= 0:

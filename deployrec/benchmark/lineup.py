@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 
 from deployrec.benchmark.bundles import RANDOM, torch_model
+from deployrec.benchmark.calls import CALLS
 from deployrec.benchmark.config import BenchmarkConfig
-from deployrec.benchmark.contenders import Contender, GraphContender, TorchContender
-from deployrec.benchmark.report import ENCODE, STEP, Skipped, Subject
+from deployrec.benchmark.contenders import CallContender, Contender, GraphContender, TorchContender
+from deployrec.benchmark.report import ADVANCE, ENCODE, SCORE, STEP, Skipped, Subject
 from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError, DeployrecError
 from deployrec.runtime.backends.base import backends, load_backend
@@ -71,7 +72,6 @@ def contenders_of(
     found: list[Contender] = []
     skipped: list[Skipped] = []
     for entry in entries:
-        modes = (STEP, ENCODE) if entry.subject.state_bytes else (ENCODE,)
         for name in config.backends or known:
             if resized and name not in RESIZABLE:
                 skipped.append(Skipped(f"{name} over other catalogues", "it would compile anew for each"))
@@ -79,24 +79,28 @@ def contenders_of(
                 skipped.append(Skipped(f"{name} with {threads} threads", "the work is on the GPU"))
             else:
                 try:
-                    found += _open(entry, name, modes, threads)
+                    found += _open(entry, name, config.k, threads)
                 except DeployrecError as error:
                     # Reports travel; a path of this machine means nothing elsewhere.
                     skipped.append(Skipped(name, str(error).replace(str(entry.bundle.path), "BUNDLE")))
     return found, skipped
 
 
-def _open(entry: Entry, name: str, modes: Sequence[str], threads: int) -> list[Contender]:
+def _open(entry: Entry, name: str, k: int, threads: int) -> list[Contender]:
     label, bundle = entry.subject.label, entry.bundle
+    k, steps = min(k, bundle.manifest.num_items), entry.subject.state_bytes > 0
     if name in TORCH:
         device = "cuda" if name.endswith("-cuda") else "cpu"
         if device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("expected a CUDA device for torch; got none; use another backend")
         model = torch_model(bundle).to(device)
-        return [TorchContender(label, mode, name, model, bundle.manifest) for mode in modes]
+        ways = (STEP, ENCODE) if steps else (ENCODE,)
+        return [TorchContender(label, way, name, model, bundle.manifest, k) for way in ways]
     if name.startswith("onnxruntime"):
         device = "cuda" if name.endswith("-cuda") else "cpu"
         runner = load_backend("onnxruntime", bundle, threads=threads, device=device)
     else:
         runner = load_backend(name, bundle)
-    return [GraphContender(label, mode, name, bundle.manifest, runner) for mode in modes]
+    graphs = (STEP, ENCODE, ADVANCE, SCORE) if steps else (ENCODE, SCORE)
+    found: list[Contender] = [GraphContender(label, graph, name, bundle.manifest, runner, k) for graph in graphs]
+    return [*found, *(CallContender(label, call, name, bundle, runner, k) for call in CALLS)]

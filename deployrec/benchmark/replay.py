@@ -9,13 +9,18 @@ import numpy as np
 from deployrec.benchmark.config import Point
 from deployrec.data import Dataset
 
+AHEAD = 64
+"""Events that follow a history."""
+
 
 class Sessions(NamedTuple):
-    """Item rows: `history` [B, T], the `item` [B] that follows it, and the seen ones to `exclude` [B, E]; all int64."""
+    """Item rows, all int64: `history` [B, T], the `item` [B] that follows it, the seen ones to `exclude` [B, E], and
+    the events `following` the history [B, AHEAD], of which `item` is the first."""
 
     history: np.ndarray
     item: np.ndarray
     exclude: np.ndarray
+    following: np.ndarray
 
 
 class Replay:
@@ -33,15 +38,18 @@ class Replay:
         owners = np.flatnonzero(self.lengths >= size)
         if len(owners):
             users = rng.choice(owners, point.batch)
-            starts = self.dataset.offsets[users] + rng.integers(0, self.lengths[users] - size + 1)
+            first, length = self.dataset.offsets[users], self.lengths[users]
         else:
-            starts = rng.integers(0, len(self.dataset.events), point.batch)
-        places = (starts[:, None] + np.arange(size)) % len(self.dataset.events)
+            first, length = np.zeros(point.batch, np.int64), np.full(point.batch, len(self.dataset.events))
+        starts = rng.integers(0, length - size + 1 if len(owners) else length)
+        # After a user's last event come the first ones again.
+        places = first[:, None] + (starts[:, None] + np.arange(point.history + AHEAD)) % length[:, None]
         rows = spread(self.dataset.events[places], self.dataset.num_items, point.catalogue)
         return Sessions(
-            np.ascontiguousarray(rows[:, :-1]),
-            np.ascontiguousarray(rows[:, -1]),
-            _distinct(rows),
+            np.ascontiguousarray(rows[:, : point.history]),
+            np.ascontiguousarray(rows[:, point.history]),
+            _distinct(rows[:, :size]),
+            np.ascontiguousarray(rows[:, point.history :]),
         )
 
 

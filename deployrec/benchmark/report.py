@@ -13,8 +13,10 @@ from deployrec.benchmark.timing import Latency
 from deployrec.errors import DataError
 from deployrec.files import atomic_write, canonical_json, first_line
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STEP, ENCODE = "step", "encode"
+ADVANCE, SCORE = "advance", "score"
+"""The graphs: `encode` with the list after it, `advance` without one, `score` of user vectors that are there."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Cell:
-    """The latency of one way to answer at one point. mode: "step", or "encode" for the whole history read again."""
+    """The latency of one way to answer at one point. mode: "step", or "encode" for the whole history read again; on
+    the batch axis also "advance" and "score", and the public calls by their names (see calls.py)."""
 
     label: str
     mode: str
@@ -77,6 +80,18 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Peer:
+    """Another project's code in the race; differences: of its answers from its own, uncompiled ones, in words, by
+    batch size and history."""
+
+    label: str
+    includes: str
+    versions: dict[str, str]
+    window: int | None
+    differences: dict[str, str]
+
+
+@dataclass(frozen=True)
 class BenchmarkReport:
     """Everything of one run. `cancelled`: the run was stopped early and holds what was measured until then."""
 
@@ -90,6 +105,7 @@ class BenchmarkReport:
     stages: list[Stage] = field(default_factory=list)
     created: str = ""
     cancelled: bool = False
+    peers: list[Peer] = field(default_factory=list)
 
     def curve(self, axis: str, label: str, mode: str, backend: str) -> list[Cell]:
         """The cells along one of AXES, all else at the base, in rising order. Peers stand at the first catalogue."""
@@ -121,7 +137,7 @@ class BenchmarkReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         content = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("subjects", "cells", "skipped", "stages"):
+        for name in ("subjects", "cells", "skipped", "stages", "peers"):
             content[name] = [asdict(row) for row in content[name]]
         return {**content, "config": self.config.to_dict(), "schema_version": SCHEMA_VERSION}
 
@@ -135,7 +151,7 @@ class BenchmarkReport:
                 raise ValueError(f"schema {version}")
             content["config"] = BenchmarkConfig.from_dict(content["config"])
             content["cells"] = [Cell(**{**cell, "latency": Latency(**cell["latency"])}) for cell in content["cells"]]
-            for name, kind in (("subjects", Subject), ("skipped", Skipped), ("stages", Stage)):
+            for name, kind in (("subjects", Subject), ("skipped", Skipped), ("stages", Stage), ("peers", Peer)):
                 content[name] = [kind(**row) for row in content[name]]
             return cls(**content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -29,9 +29,8 @@ from deployrec.progress import Progress
 
 Job = tuple[Contender, Point]
 
-SETS = 4
-"""Sets of sessions that the calls of a cell take turns over; one for batches above MANY."""
-MANY = 64
+MOST_SETS, USERS = 16, 256
+"""Sets of sessions that the calls of a cell take turns over, no more than hold so many users."""
 
 
 def run_benchmark(
@@ -87,7 +86,8 @@ class _Run:
             self.before(f"exporting {key} with random weights")
             self.entries.append(entry_of(rival_bundle(key, bundles[0].manifest.num_items), self.entries))
         home = [*self.contenders(self.entries, self.config.base_threads), *peers]
-        plan = [(axis, c, p) for c in home for axis in AXES for p in self.config.points(axis, c.num_items)]
+        places = [(axis, c, p) for c in home for axis in AXES for p in self.config.points(axis, c.num_items)]
+        plan = [(axis, c, p) for axis, c, p in places if c.on(axis, p)]
         self.total = self.done + len(plan) * (2 + self.config.rounds) + len(self.entries) * self.config.stages
         for entry in self.entries if self.config.stages else ():
             self.before(f"the parts of one request to {entry.subject.label}")
@@ -103,12 +103,14 @@ class _Run:
         for threads in sorted({*self.config.threads, self.config.base_threads} if self.config.threads else ()):
             own = threads == self.config.base_threads
             for contender in home if own else [*self.contenders(self.entries, threads), *peers]:
-                yield contender, replace(self.config.base(contender.num_items), threads=threads)
+                point = replace(self.config.base(contender.num_items), threads=threads)
+                if contender.on("threads", point):
+                    yield contender, point
 
     def catalogue_axis(self, home: Sequence[Contender]) -> Iterator[list[Job]]:
         """One catalogue after the other, so that only one of each model is in memory."""
         if self.config.catalogue:
-            yield [(contender, self.config.base(contender.num_items)) for contender in home]
+            yield self.at_base(home)
         for number in self.config.catalogue:
             entries = []
             for entry in self.entries:
@@ -117,8 +119,12 @@ class _Run:
                 self.before(f"{entry.subject.label} over {number:,} items", advance=0)
                 folder = self.scratch / f"{entry.subject.label}-{number}"
                 entries.append(entry._replace(bundle=resized_bundle(entry.bundle, number, folder, self.config.seed)))
-            contenders = self.contenders(entries, self.config.base_threads, resized=True)
-            yield [(contender, self.config.base(number)) for contender in contenders]
+            yield self.at_base(self.contenders(entries, self.config.base_threads, resized=True))
+
+    def at_base(self, contenders: Sequence[Contender]) -> list[Job]:
+        """Each at the base of its own catalogue."""
+        jobs = [(contender, self.config.base(contender.num_items)) for contender in contenders]
+        return [(contender, point) for contender, point in jobs if contender.on("catalogue", point)]
 
     def contenders(self, entries: list[Entry], threads: int, resized: bool = False) -> list[Contender]:
         found, absent = contenders_of(entries, self.config, threads, resized)
@@ -169,7 +175,7 @@ class _Run:
 
     def sessions(self, contender: Contender, point: Point) -> list[Sessions]:
         replay = Replay(self.dataset, self.config.seed)
-        sets = SETS if point.batch <= MANY else 1
+        sets = max(1, min(MOST_SETS, USERS // point.batch))
         return [replay.sessions(point, number) for number in range(sets)]
 
     def before(self, what: str, advance: int = 1) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 
 from deployrec.benchmark.config import BenchmarkConfig
-from deployrec.benchmark.contenders import most
 from deployrec.benchmark.lineup import Entry
 from deployrec.benchmark.replay import Replay
 from deployrec.benchmark.report import Stage
@@ -46,7 +45,7 @@ def stages_of(entry: Entry, replay: Replay, config: BenchmarkConfig) -> list[Sta
     ids = recommender.catalogue.item_ids
     for user, session in enumerate(sessions):
         recommender.encode_history(user, [ids[row] for row in session.history[0]])
-    store, k = recommender.store, most(manifest)
+    store, k = recommender.store, min(config.k, manifest.num_items)
 
     def step(user: int) -> Callable[[], object]:
         session, state = sessions[user], store.read([str(user)]).state

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from deployrec.benchmark.config import AXES
 from deployrec.benchmark.findings import Finding, findings
-from deployrec.benchmark.report import ENCODE, STEP, BenchmarkReport, Cell
+from deployrec.benchmark.report import ADVANCE, ENCODE, SCORE, STEP, BenchmarkReport, Cell, Peer
 
 TITLES = {
     "history": "history length",
@@ -16,7 +16,8 @@ TITLES = {
     "catalogue": "items in the catalogue",
     "threads": "threads",
 }
-MODES = {STEP: "step", ENCODE: "re-encode"}
+MODES = {STEP: "step", ENCODE: "re-encode", ADVANCE: "advance, no list", SCORE: "list alone"}
+"""The graphs; public calls go by their names."""
 
 
 def tables(report: BenchmarkReport) -> Group:
@@ -24,6 +25,7 @@ def tables(report: BenchmarkReport) -> Group:
     axes = [axis_table(report, axis) for axis in AXES if getattr(report.config, axis)]
     parts: list[Table | Text] = [*axes, _tail(report), *([_stages(report)] if report.stages else []), _sizes(report)]
     parts += [Text(sentence(finding)) for finding in findings(report)]
+    parts += [Text(line) for peer in report.peers for line in peer_lines(peer)]
     parts += [Text(f"skipped: {row.what}: {row.reason}", style="dim") for row in report.skipped]
     return Group(*parts)
 
@@ -61,6 +63,14 @@ def sentence(finding: Finding) -> str:
     if finding.break_even is None:
         return f"{text}; a step never pays."
     return f"{text}; a step pays from {times(round(finding.break_even), 'event')} on."
+
+
+def peer_lines(peer: Peer) -> list[str]:
+    """What another project's call includes, its versions, and how far its answers are from its own torch's."""
+    versions = ", ".join(f"{name} {version}" for name, version in peer.versions.items())
+    reads = f"; reads the newest {peer.window:,} events" if peer.window else ""
+    first = f"{peer.label} ({versions}): {peer.includes}{reads}"
+    return [first, *(f"  {where}: {text}" for where, text in peer.differences.items())]
 
 
 def times(number: int, what: str) -> str:
@@ -124,6 +134,7 @@ def _base(report: BenchmarkReport, axis: str) -> str:
         "history": f"history {config.base_history:,}",
         "batch": f"batch {config.base_batch}",
         "threads": times(config.base_threads, "thread"),
+        "k": f"k = {config.k}",
     }
     return "".join(f", {text}" for name, text in base.items() if name != axis)
 

@@ -41,7 +41,8 @@ class Spy:
         return self.backend.score(user, exclude, k)
 
     def advance(self, rows: np.ndarray, state: State) -> Moved:
-        raise NotImplementedError("every timed call gives lists")
+        self.calls.append(SimpleNamespace(kind="advance", items=rows, state=state))
+        return self.backend.advance(rows, state)
 
     def last(self) -> SimpleNamespace:
         """The last call; the last two where they are an encode and the list after it."""
@@ -56,7 +57,7 @@ class Spy:
 def last_call(bundle: Bundle, sample: Dataset, mode: str, history: int) -> tuple[SimpleNamespace, Sessions]:
     spy, point = Spy(bundle), Point(2, history, sample.num_items, 1)
     session = Replay(sample, 0).sessions(point)
-    times = GraphContender("m", mode, "spy", bundle.manifest, spy).prepare(point, [session])(3)
+    times = GraphContender("m", mode, "spy", bundle.manifest, spy, 10).prepare(point, [session])(3)
     assert len(times) == 3
     return spy.last(), session
 
@@ -113,14 +114,14 @@ def test_torch_answers_as_the_graphs_do(
     point = Point(2, history, sample.num_items, 1)
     session = Replay(sample, 0).sessions(point)
     spy = Spy(bundle)
-    GraphContender("m", mode, "spy", bundle.manifest, spy).prepare(point, [session])(1)
+    GraphContender("m", mode, "spy", bundle.manifest, spy, 10).prepare(point, [session])(1)
     last = spy.last()
     if last.kind == "step":
         moved, best = spy.backend.step(last.items, session.exclude, 10, last.state)
     else:
         moved = spy.backend.encode(last.items, np.full(2, last.items.shape[1]), last.state)
         best = spy.backend.score(moved.user, session.exclude, 10)
-    contender = TorchContender("m", mode, "torch", torch_model(bundle), bundle.manifest)
+    contender = TorchContender("m", mode, "torch", torch_model(bundle), bundle.manifest, 10)
     found: list[tuple[Tensor, ...]] = []
     monkeypatch.setattr(contender, "_finish", found.append)
     contender.prepare(point, [session])(1)

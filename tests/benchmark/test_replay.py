@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployrec.benchmark import Point
-from deployrec.benchmark.replay import Replay, spread
+from deployrec.benchmark.replay import AHEAD, Replay, spread
 from deployrec.data import Dataset
 
 
@@ -27,6 +27,21 @@ def test_sessions_are_stretches_of_users_histories(sample: Dataset, history: int
     for row, exclude in zip(np.column_stack([drawn.history, drawn.item]), drawn.exclude, strict=True):
         assert set(exclude) - {0} == set(row)
         assert np.count_nonzero(exclude) == len(set(row))
+
+
+@given(history=st.integers(1, 60), seed=st.integers(0, 9))
+def test_what_follows_is_the_users_own_and_then_begins_again(sample: Dataset, history: int, seed: int) -> None:
+    drawn = Replay(sample, seed).sessions(Point(3, history, sample.num_items, 1))
+    assert np.array_equal(drawn.following[:, 0], drawn.item)
+    assert drawn.following.shape == (3, AHEAD)
+    owns = [sample.history(user) for user in range(sample.num_users)]
+    for row in np.column_stack([drawn.history, drawn.following]):
+        assert any(
+            np.array_equal(row, own[(start + np.arange(len(row))) % len(own)])
+            for own in owns
+            if len(own) > history and set(row) <= set(own)
+            for start in range(len(own) - history)
+        )
 
 
 def test_histories_longer_than_any_user_are_glued_and_numbers_differ(sample: Dataset) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from deployrec.benchmark import AXES, ENCODE, STEP, BenchmarkConfig, BenchmarkReport, run_benchmark
+from deployrec.benchmark.calls import MANY, SINGLE
+from deployrec.benchmark.report import ADVANCE, SCORE
 from deployrec.bundle.bundle import Bundle
 from deployrec.data import Dataset
 from deployrec.errors import ConfigError
@@ -34,6 +36,9 @@ def test_every_cell_of_every_axis_is_there_once(report: BenchmarkReport, sample:
     places = {(1, t, sample.num_items, 1) for t in (2, 5, 9)} | {(3, 5, sample.num_items, 1)}
     places |= {(1, 5, 600, 1), (1, 5, sample.num_items, 2)}
     expected = {("recblr", m, b, *place) for m in (STEP, ENCODE) for b in TINY.backends for place in places}
+    graphs_and_calls = {(mode, batch) for mode in (ADVANCE, SCORE, *MANY) for batch in (1, 3)}
+    graphs_and_calls |= {(call, 1) for call in SINGLE}
+    expected |= {("recblr", mode, "onnxruntime", batch, 5, sample.num_items, 1) for mode, batch in graphs_and_calls}
     found = [(c.label, c.mode, c.backend, c.batch, c.history, c.catalogue, c.threads) for c in report.cells]
     assert len(found) == len(set(found))
     assert set(found) == expected
