@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -101,7 +101,7 @@ def test_an_unknown_revision_ends_it_in_one_line(tmp_path: Path) -> None:
 
 def printed(report: dict) -> None:
     """The tables hold their rows, whole."""
-    console = Console(width=120, record=True, file=open(os.devnull, "w"))
+    console = Console(width=120, record=True, file=io.StringIO())
     console.print(step_ratios.times_table(report), step_ratios.sizes_table(report), step_ratios.verdict_table(report))
     text = console.export_text()
     assert "k = 10" in text

@@ -1,4 +1,4 @@
-"""benchmarks/workers.py and the workers' side of peers: answers come back, whatever else a worker prints; its end is said."""
+"""benchmarks/workers.py and the workers' side of peers: answers come back whatever else is printed; an end is said."""
 
 from __future__ import annotations
 
