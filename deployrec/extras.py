@@ -12,6 +12,10 @@ EXTRAS = {
     ),
     **dict.fromkeys(("streamlit", "plotly", "deployrec_demo"), '"deployrec[demo]"'),
     "matplotlib": '"deployrec[benchmarks]"',
+    **{
+        package: f'"deployrec[{extra}]"'
+        for package, extra in (("lmdb", "lmdb"), ("redis", "redis"), ("pyarrow", "parquet"))
+    },
     "tensorrt": '"deployrec[tensorrt]"',
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from deployrec import discovery
 from deployrec.bundle.manifest import Manifest
 from deployrec.errors import DeployrecError
+from deployrec.extras import missing_extra
 from deployrec.runtime.events import Observation
 from deployrec.state import StateSpec
 
@@ -97,6 +99,13 @@ class Layout:
         user, window = np.zeros((batch, self.dim), np.float32), np.zeros((batch, self.window), np.int32)
         return Rows([NOBODY] * batch, user, window, self.state.zeros(batch))
 
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "state": self.state.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Layout:
+        return cls(**{**data, "state": StateSpec.from_dict(data["state"])})
+
     @property
     def bytes(self) -> int:
         """Bytes of one record's tensors: user vector, window and state."""
@@ -143,13 +152,24 @@ class Store(Protocol):
 
 
 def load_store(address: str, layout: Layout) -> Store:
-    """Opens "NAME" or "NAME:WHERE" by `load(layout, WHERE)` of the store's module.
+    """Opens "NAME" or "NAME:WHERE" by `load(layout, WHERE)` of the store's module, or a folder's path as "lmdb:PATH".
 
     Raises ConfigError for a name that none has, StaleStateError for records of another bundle.
     """
-    name, _, where = address.partition(":")
-    store: Store = discovery.find("stores", name).load(layout, where)
+    module, where = find_store(address)
+    store: Store = module.load(layout, where)
     return store
+
+
+def find_store(address: str) -> tuple[Any, str]:
+    """A store's module and what of the address it is given."""
+    name, colon, where = address.partition(":")
+    if "/" in name or "\\" in name or (not colon and name not in stores() and Path(name).is_dir()):
+        name, where = "lmdb", address
+    try:
+        return discovery.find("stores", name), where
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from None
 
 
 def stores() -> list[str]:
