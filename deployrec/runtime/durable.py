@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from deployrec.errors import ConfigError, StaleStateError
 from deployrec.options import check_keys, describe, option
-from deployrec.runtime.records import pack, unpack
+from deployrec.runtime.records import Stamp, pack, unpack
 from deployrec.runtime.stores.base import ConflictError, Layout, Rows, find_store
 
 Config = TypeVar("Config", bound="Keeping")
@@ -131,9 +131,9 @@ class DurableStore:
         return unpack(self.layout, users, self.database.get(self.layout.bundle_id, users))
 
     def write(self, users: Sequence[str], rows: Rows) -> None:
-        values = pack(self.layout, rows, self.database.keeping.float16, time.time(), os.urandom(8))
-        read = [[event.item for event in events] for events in rows.read]
-        lost = self.database.swap(self.layout.bundle_id, users, values, read)
+        stamp = Stamp(time.time(), int.from_bytes(os.urandom(8), "little"))
+        values = pack(self.layout, rows, stamp, self.database.keeping.float16)
+        lost = self.database.swap(self.layout.bundle_id, users, values, rows.read)
         if lost:
             raise ConflictError([users[place] for place in lost])
 

@@ -1,84 +1,134 @@
-"""A user's record as bytes: the same in every durable store, little endian, to be read from any language.
+"""A user's record as bytes: the same in every durable store, little-endian, to be read from any language.
 
     offset  bytes  what
     0       4      "dRec"
     4       1      format, 1
-    5       1      flags: 1, the state is float16
+    5       1      flags: 1 where the state is float16
     6       2      0
-    8       8      version: unsigned, one more with every write
-    16      8      writer: random, the same in all records of one write call
-    24      8      seconds since 1970 of the write, float64
-    32      8      events that the state has read, unsigned
-    40      8      time of the last event, float64; NaN where it had none
-    48      4 * 4  unsigned: seen items, event hashes, bytes of the last event's id + 1 (0: it had none), bytes of sources
+    8       8      version, uint64: one more with every write
+    16      8      writer, uint64: random, the same in all records of one write call
+    24      8      float64: seconds since 1970 of the write
+    32      8      num_events, uint64: events that the state has read
+    40      8      last_time, float64: the newest event's time, NaN where it had none
+    48      4      uint32 S: seen items
+    52      4      uint32 H: event hashes
+    56      4      uint32 L: 0 where the newest event had no id, else 1 + the bytes of that id
+    60      4      uint32 Q: bytes of the sequences
 
-and then, end to end: the user vector float32 [D], the window int32 [W], the state's tensors in the manifest's order,
-float32 or float16, the seen item rows int32, the event hashes uint64, the last event's id in UTF-8, the sources.
+and then, end to end, without gaps:
+
+    4 D     user vector, float32
+    4 W     window, int32: the newest item rows, the newest last, 0 in front; W is 0 where the state carries a user on
+    4 or 2  each number of the state's tensors in the manifest's order, float32 or float16
+    4 S     the distinct item rows seen, int32, the latest last
+    8 H     hashes of the newest events that had an id, uint64: BLAKE2b of the id's UTF-8 to 8 bytes, oldest first
+    L - 1   the newest event's id, UTF-8
+    Q       the sequences, UTF-8: a JSON object of each source's highest sequence, or nothing
 """
 
 from __future__ import annotations
 
-import math
+import json
 import struct
 from collections.abc import Sequence
-from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 from deployrec.errors import StoreError
-from deployrec.runtime.stores.base import Layout, Record, Rows
+from deployrec.runtime.stores.base import Layout, Rows
 
 MAGIC, FORMAT = b"dRec", 1
-VERSION, WRITTEN = struct.Struct("<Q"), struct.Struct("<d")
 HALF = 1
 """Flag of a record whose state is float16."""
 LARGEST_HALF = float(np.finfo(np.float16).max)
+VERSION, WRITTEN = struct.Struct("<Q"), struct.Struct("<d")
 HEADER = np.dtype(
     [
-        ("magic", "S4"),
-        ("format", "u1"),
-        ("flags", "u1"),
-        ("zero", "<u2"),
-        ("version", "<u8"),
-        ("writer", "<u8"),
-        ("written", "<f8"),
-        ("num_events", "<u8"),
-        ("last_time", "<f8"),
+        *(("magic", "S4"), ("format", "u1"), ("flags", "u1"), ("zero", "<u2")),
+        *(("version", "<i8"), ("writer", "<u8"), ("written", "<f8"), ("num_events", "<i8"), ("last_time", "<f8")),
         ("sizes", "<u4", (4,)),
     ]
 )
-RAGGED = ("<i4", "<u8", "u1", "u1")
-"""What the header's sizes count."""
+COUNTERS = ("version", "num_events", "last_time")
+"""Of the rows' fixed part, what stands in the header."""
+HEADER_COPIED = 24
+"""Their bytes."""
+BEHIND = np.array([4, 8, 1, 1])
+"""Bytes of what the header's sizes count."""
 
 
-def pack(layout: Layout, rows: Rows, half: bool, written: float, writer: bytes) -> list[bytes]:
-    """The users' records; those whose state float16 cannot hold stay float32."""
-    if not half or not layout.state.tensors:
-        return _pack(layout, rows, False, written, writer)
-    fits = np.array(
-        [np.abs(tensor.reshape(len(tensor), -1)).max(1, initial=0) <= LARGEST_HALF for tensor in rows.state.values()]
-    ).all(0)
-    if fits.all():
-        return _pack(layout, rows, True, written, writer)
-    values: list[bytes] = [b""] * len(fits)
-    for half in (True, False):
-        places = np.flatnonzero(fits == half).tolist()
-        for place, value in zip(places, _pack(layout, rows.take(places), half, written, writer), strict=True):
+class Stamp(NamedTuple):
+    """What a record tells of its write."""
+
+    written: float
+    """seconds since 1970"""
+    writer: int
+
+
+def pack(layout: Layout, rows: Rows, stamp: Stamp, half: bool) -> list[bytes]:
+    """The users' records; with `half` the state is float16, but of users whose state float16 cannot hold."""
+    halves = half & _fits(layout, rows)
+    values: list[bytes] = [b""] * len(rows)
+    for kind in np.unique(halves):
+        places = np.flatnonzero(halves == kind).tolist()
+        chosen = rows if len(places) == len(rows) else rows.take(places)
+        for place, value in zip(places, _pack(layout, chosen, stamp, bool(kind)), strict=True):
             values[place] = value
     return values
 
 
 def unpack(layout: Layout, users: Sequence[str], values: Sequence[bytes | None]) -> Rows:
     """The rows of these records, zeros for None; StoreError for bytes that are no record of the layout."""
+    rows = layout.zeros(len(values))
     there = [place for place, value in enumerate(values) if value is not None]
     found = [value for value in values if value is not None]
-    rows = layout.zeros(len(values))
-    heads = _heads(layout, [users[place] for place in there], found)
-    for half in (False, True):
-        chosen = np.flatnonzero((heads["flags"] & HALF).astype(bool) == half).tolist()
-        if chosen:
-            _fill(layout, rows, [there[n] for n in chosen], heads[chosen], [found[n] for n in chosen], half)
+    if not there:
+        return rows
+    heads, bodies = headers(layout, [users[place] for place in there], found)
+    raw = rows.fixed.view(np.uint8).reshape(len(rows), -1)
+    tensors = raw.shape[1] - 4 * layout.state.floats
+    halves = (heads["flags"] & HALF).astype(bool)
+    for kind in np.unique(halves):
+        chosen = np.flatnonzero(halves == kind)
+        places, width = np.array(there)[chosen], bodies[chosen[0]]
+        size = HEADER.itemsize
+        body = np.frombuffer(b"".join([found[n][size:width] for n in chosen]), np.uint8).reshape(len(chosen), -1)
+        plain = tensors - HEADER_COPIED
+        raw[places, HEADER_COPIED:tensors] = body[:, :plain]
+        state = np.ascontiguousarray(body[:, plain:])
+        raw[places, tensors:] = state.view("<f2").astype("<f4").view(np.uint8) if kind else state
+    for name in COUNTERS:
+        rows.fixed[name][there] = heads[name]
+    for place, value, body, sizes in zip(there, found, bodies.tolist(), heads["sizes"].tolist(), strict=True):
+        seen, hashes, text, marks = sizes
+        after_seen = body + 4 * seen
+        after_hashes = after_seen + 8 * hashes
+        rows.seen[place], rows.event_hashes[place] = value[body:after_seen], value[after_seen:after_hashes]
+        after_text = after_hashes + text - 1 if text else after_hashes
+        if text:
+            rows.last_event_id[place] = value[after_hashes:after_text].decode()
+        if marks:
+            rows.sequences[place] = json.loads(value[after_text:])
     return rows
+
+
+def headers(layout: Layout, users: Sequence[str], values: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """The headers [B] of `HEADER`, and where what has one size for all users ends [B]; StoreError for other bytes."""
+    size = HEADER.itemsize
+    blank = bytes(size)
+    heads = np.frombuffer(b"".join([value[:size] if len(value) >= size else blank for value in values]), HEADER)
+    ends = size + 4 * (layout.dim + layout.window) + np.where(heads["flags"] & HALF, 2, 4) * layout.state.floats
+    sizes = heads["sizes"].astype(np.int64)
+    sizes[:, 2] -= sizes[:, 2] > 0
+    sound = (heads["magic"] == MAGIC) & (heads["format"] == FORMAT)
+    sound &= ends + sizes @ BEHIND == [len(value) for value in values]
+    if not sound.all():
+        user = users[int(np.argmin(sound))]
+        raise StoreError(
+            f"expected a record of bundle {layout.bundle_id[:12]} for user '{user}'; got other bytes; forget the user"
+        )
+    return heads, ends
 
 
 def replaces(value: bytes, held: bytes | memoryview | None) -> bool:
@@ -103,81 +153,38 @@ def is_record(value: bytes | memoryview) -> bool:
     return len(value) >= HEADER.itemsize and bytes(value[:5]) == MAGIC + bytes([FORMAT])
 
 
-def _pack(layout: Layout, rows: Rows, half: bool, written: float, writer: bytes) -> list[bytes]:
-    batch = len(rows.records)
-    heads = np.zeros(batch, HEADER)
-    heads["magic"], heads["format"], heads["flags"] = MAGIC, FORMAT, HALF if half else 0
-    heads["written"], heads["writer"] = written, np.frombuffer(writer, "<u8")
-    heads["version"] = [record.version for record in rows.records]
-    heads["num_events"] = [record.num_events for record in rows.records]
-    heads["last_time"] = [math.nan if record.last_time is None else record.last_time for record in rows.records]
-    ids = [None if record.last_event_id is None else record.last_event_id.encode() for record in rows.records]
-    heads["sizes"][:, 0] = [len(record.seen) for record in rows.records]
-    heads["sizes"][:, 1] = [len(record.event_hashes) for record in rows.records]
-    heads["sizes"][:, 2] = [0 if text is None else len(text) + 1 for text in ids]
-    dtype = "<f2" if half else "<f4"
-    states = [rows.state[tensor.name].astype(dtype, copy=False) for tensor in layout.state.tensors]
-    parts = [heads, rows.user.astype("<f4", copy=False), rows.window.astype("<i4", copy=False), *states]
-    fixed = np.concatenate([np.ascontiguousarray(part).reshape(batch, -1).view(np.uint8) for part in parts], 1)
-    width, body = fixed.shape[1], fixed.tobytes()
+def _fits(layout: Layout, rows: Rows) -> np.ndarray:
+    """Whether float16 can hold each user's state [B]."""
+    fits = np.ones(len(rows), bool)
+    for tensor in rows.state.values():
+        fits &= np.abs(tensor.reshape(len(rows), -1)).max(1, initial=0) <= LARGEST_HALF
+    return fits
+
+
+def _pack(layout: Layout, rows: Rows, stamp: Stamp, half: bool) -> list[bytes]:
+    heads = np.zeros(len(rows), HEADER)
+    heads["magic"], heads["format"], heads["flags"] = MAGIC, FORMAT, HALF * half
+    heads["written"], heads["writer"] = stamp
+    for name in COUNTERS:
+        heads[name] = rows.fixed[name]
+    texts = [None if text is None else text.encode() for text in rows.last_event_id]
+    marks = [json.dumps(dict(each)).encode() if each else b"" for each in rows.sequences]
+    heads["sizes"][:, 0] = [len(seen) // 4 for seen in rows.seen]
+    heads["sizes"][:, 1] = [len(hashes) // 8 for hashes in rows.event_hashes]
+    heads["sizes"][:, 2] = [0 if text is None else len(text) + 1 for text in texts]
+    heads["sizes"][:, 3] = [len(text) for text in marks]
+    parts = [heads.view(np.uint8).reshape(len(rows), -1)]
+    raw = np.ascontiguousarray(rows.fixed).view(np.uint8).reshape(len(rows), -1)
+    if half:
+        tensors = raw.shape[1] - 4 * layout.state.floats
+        state = np.ascontiguousarray(raw[:, tensors:]).view("<f4").astype("<f2").view(np.uint8)
+        parts += [raw[:, HEADER_COPIED:tensors], state]
+    else:
+        parts.append(raw[:, HEADER_COPIED:])
+    fixed = np.concatenate(parts, 1)
+    width, body = fixed.shape[1], fixed.data.cast("B") if fixed.size else b""
+    columns = zip(rows.seen, rows.event_hashes, texts, marks, strict=True)
     return [
-        body[place * width : (place + 1) * width]
-        + record.seen.astype("<i4", copy=False).tobytes()
-        + record.event_hashes.astype("<u8", copy=False).tobytes()
-        + (text or b"")
-        for place, (record, text) in enumerate(zip(rows.records, ids, strict=True))
+        b"".join((body[place * width : (place + 1) * width], seen, hashes, text or b"", mark))
+        for place, (seen, hashes, text, mark) in enumerate(columns)
     ]
-
-
-def _heads(layout: Layout, users: Sequence[str], values: Sequence[bytes]) -> np.ndarray:
-    """The headers of whole records of this layout."""
-    size = HEADER.itemsize
-    blank = bytes(size)
-    heads = np.frombuffer(b"".join([value[:size] if len(value) >= size else blank for value in values]), HEADER)
-    sound = (heads["magic"] == MAGIC) & (heads["format"] == FORMAT)
-    state = np.where(heads["flags"] & HALF, 2, 4) * layout.state.floats
-    sizes = heads["sizes"].astype(np.int64)
-    sizes[:, 2] -= sizes[:, 2] > 0
-    items = np.array([np.dtype(dtype).itemsize for dtype in RAGGED])
-    sound &= size + 4 * (layout.dim + layout.window) + state + sizes @ items == [len(value) for value in values]
-    if not sound.all():
-        user = users[int(np.argmin(sound))]
-        raise StoreError(
-            f"expected a record of bundle {layout.bundle_id[:12]} for user '{user}'; got other bytes; forget the user"
-        )
-    return heads
-
-
-def _fill(
-    layout: Layout, rows: Rows, places: list[int], heads: np.ndarray, values: Sequence[bytes], half: bool
-) -> None:
-    """Puts records of one kind of state at these places of the rows."""
-    itemsize = 2 if half else 4
-    start = HEADER.itemsize
-    shapes = [(tensor.name, tensor.shape) for tensor in layout.state.tensors]
-    end = start + 4 * (layout.dim + layout.window) + itemsize * layout.state.floats
-    fixed = np.frombuffer(b"".join([value[start:end] for value in values]), np.uint8).reshape(len(values), end - start)
-    at = 4 * layout.dim
-    rows.user[places] = np.ascontiguousarray(fixed[:, :at]).view("<f4")
-    if layout.window:
-        rows.window[places] = np.ascontiguousarray(fixed[:, at : at + 4 * layout.window]).view("<i4")
-    at += 4 * layout.window
-    for name, shape in shapes:
-        size = itemsize * prod(shape)
-        column = np.ascontiguousarray(fixed[:, at : at + size]).view("<f2" if half else "<f4")
-        rows.state[name][places] = column.reshape(len(values), *shape)
-        at += size
-    for n, place in enumerate(places):
-        head, value = heads[n], values[n]
-        seen, hashes, text, _ = head["sizes"].tolist()
-        after_seen = end + 4 * seen
-        after_hashes = after_seen + 8 * hashes
-        time = float(head["last_time"])
-        rows.records[place] = Record(
-            int(head["version"]),
-            int(head["num_events"]),
-            None if math.isnan(time) else time,
-            value[after_hashes : after_hashes + text - 1].decode() if text else None,
-            np.frombuffer(value, "<i4", seen, end),
-            np.frombuffer(value, "<u8", hashes, after_seen),
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import threading
@@ -20,8 +21,8 @@ from deployrec.runtime.durable import NO_HISTORY, DurableStore, History, Keeping
 from deployrec.runtime.records import is_record, last_write, replaces
 from deployrec.runtime.stores.base import Layout
 
-TABLES = (b"deployrec", b"layouts", b"records", b"histories")
-"""The store's format and next number; bundles by id; records by the bundle's number and user; histories by user."""
+TABLES = (b"deployrec", b"bundles", b"users")
+"""The format and the next bundle's number; bundles by id; all that is kept of users."""
 FORMAT = b"1"
 FIRST_MAP = 64 * 2**20
 """Bytes of a new store's map; it doubles when it is full, and takes room on disk only as it fills."""
@@ -31,10 +32,15 @@ MAX_ID = 480
 CHUNK = 64
 """Events of a history in one value: an event writes the newest of these values again."""
 PIECE = 1000
-"""Records that one transaction of a walk reads or deletes."""
+"""Keys that one transaction of a walk reads or deletes."""
 
 NUMBER, LENGTH, PLACE = struct.Struct(">I"), struct.Struct(">H"), struct.Struct(">Q")
 CHUNK_HEAD, ITEM_HEAD = struct.Struct("<dI"), struct.Struct("<I")
+RECORD, HISTORY = b"r", b"h"
+"""Behind a user's key: a record, with its bundle's number; a chunk of the history, with the number of events before it.
+All of one user lies in neighbouring pages, so that a write touches few."""
+LIVE, DROPPED = b"\1", b"\0"
+"""Behind a bundle's number: whether it is being dropped."""
 
 Answer = TypeVar("Answer")
 Transaction = Any
@@ -72,8 +78,8 @@ class LmdbDatabase:
 
     def layouts(self) -> list[Layout]:
         def read(txn: Transaction) -> list[Layout]:
-            found = txn.cursor(db=self._table(b"layouts")).iternext(keys=False)
-            return [Layout.from_dict(_bundle(value)[1]["layout"]) for value in found]
+            values = txn.cursor(db=self._table(b"bundles")).iternext(keys=False)
+            return [Layout.from_dict(_about(value)["layout"]) for value in values]
 
         return self._environment.run(read)
 
@@ -81,21 +87,25 @@ class LmdbDatabase:
         key = layout.bundle_id.encode()
 
         def write(txn: Transaction) -> None:
-            if txn.get(key, db=self._table(b"layouts")) is None:
+            if txn.get(key, db=self._table(b"bundles")) is None:
                 (number,) = NUMBER.unpack(txn.get(b"next", NUMBER.pack(0), db=self._table(b"deployrec")))
                 txn.put(b"next", NUMBER.pack(number + 1), db=self._table(b"deployrec"))
                 about = {"layout": layout.to_dict(), "meta": {}}
-                txn.put(key, NUMBER.pack(number) + json.dumps(about).encode(), db=self._table(b"layouts"))
+                value = NUMBER.pack(number) + LIVE + json.dumps(about).encode()
+                txn.put(key, value, db=self._table(b"bundles"))
 
-        if not self._environment.run(lambda txn: txn.get(key, db=self._table(b"layouts"))):
+        found = self._environment.run(lambda txn: bytes(txn.get(key, b"", self._table(b"bundles"))))
+        if found[NUMBER.size : NUMBER.size + 1] == DROPPED:
+            self.drop(layout.bundle_id)
+        if found[NUMBER.size : NUMBER.size + 1] != LIVE:
             self._environment.run(write, write=True)
 
     def get(self, bundle_id: str, users: Sequence[str]) -> list[bytes | None]:
         keys = [_user_key(user) for user in users]
 
         def read(txn: Transaction) -> list[bytes | None]:
-            number, get, records = self._number(txn, bundle_id), txn.get, self._table(b"records")
-            found = [get(number + key, None, records) for key in keys]
+            record, get, table = self._record(txn, bundle_id), txn.get, self._table(b"users")
+            found = [get(key + record, None, table) for key in keys]
             return [None if value is None else bytes(value) for value in found]
 
         return self._environment.run(read)
@@ -106,13 +116,13 @@ class LmdbDatabase:
         keys, now = [_user_key(user) for user in users], time.time()
 
         def write(txn: Transaction) -> list[int]:
-            number, get, put, records = self._number(txn, bundle_id), txn.get, txn.put, self._table(b"records")
-            lost, histories = [], _Histories(txn, self._table(b"histories"), self.keeping.history)
+            record, get, put, table = self._record(txn, bundle_id), txn.get, txn.put, self._table(b"users")
+            lost, histories = [], _Histories(txn, table, self.keeping.history)
             for place, (key, value) in enumerate(zip(keys, values, strict=True)):
-                if not replaces(value, get(number + key, None, records)):
+                if not replaces(value, get(key + record, None, table)):
                     lost.append(place)
                     continue
-                put(number + key, value, db=records)
+                put(key + record, value, db=table)
                 if read and read[place]:
                     histories.append(key, read[place], now)
             return lost
@@ -123,27 +133,25 @@ class LmdbDatabase:
         keys = [_user_key(user) for user in users]
 
         def write(txn: Transaction) -> None:
-            number = self._number(txn, bundle_id)
+            record = self._record(txn, bundle_id)
             for key, value in zip(keys, values, strict=True):
-                txn.put(number + key, value, db=self._table(b"records"))
+                txn.put(key + record, value, db=self._table(b"users"))
 
         self._environment.run(write, write=True)
 
     def scan(self, bundle_id: str) -> Iterator[tuple[list[str], list[bytes]]]:
-        number = self._environment.run(lambda txn: self._number(txn, bundle_id))
-        for pairs in self._pieces(b"records", number):
-            yield [_user(key[len(number) :]) for key, _ in pairs], [value for _, value in pairs]
+        for pairs in self._pieces(bundle_id, bytes):
+            yield [_user(key) for key, _ in pairs], [value for _, value in pairs]
 
     def size(self, bundle_id: str) -> tuple[int, int]:
-        number = self._environment.run(lambda txn: self._number(txn, bundle_id))
-        sizes = [size for pairs in self._pieces(b"records", number, len) for _, size in pairs]
+        sizes = [size for pairs in self._pieces(bundle_id, len) for _, size in pairs]
         return len(sizes), sum(sizes)
 
     def histories(self, users: Sequence[str]) -> list[History]:
         keys = [_user_key(user) for user in users]
 
         def read(txn: Transaction) -> list[History]:
-            histories = _Histories(txn, self._table(b"histories"), self.keeping.history)
+            histories = _Histories(txn, self._table(b"users"), self.keeping.history)
             return [histories.of(key) for key in keys]
 
         return self._environment.run(read)
@@ -155,7 +163,7 @@ class LmdbDatabase:
         keys = [_user_key(user) for user in users]
 
         def write(txn: Transaction) -> None:
-            table = _Histories(txn, self._table(b"histories"), self.keeping.history)
+            table = _Histories(txn, self._table(b"users"), self.keeping.history)
             for key, history in zip(keys, histories, strict=True):
                 table.drop(key)
                 table.append(key, history.items, history.written, history.total - len(history.items))
@@ -170,73 +178,68 @@ class LmdbDatabase:
         keys = [_user_key(user) for user in users]
 
         def write(txn: Transaction) -> list[bool]:
-            bundles = [
-                bytes(value[: NUMBER.size]) for value in txn.cursor(db=self._table(b"layouts")).iternext(keys=False)
-            ]
-            histories = _Histories(txn, self._table(b"histories"), self.keeping.history)
-            return [
-                any([histories.drop(key), *(txn.delete(n + key, db=self._table(b"records")) for n in bundles)])
-                for key in keys
-            ]
+            cursor = txn.cursor(db=self._table(b"users"))
+            found = []
+            for user in keys:
+                here = there = cursor.set_range(user) and bytes(cursor.key()).startswith(user)
+                while here:
+                    here = cursor.delete() and bytes(cursor.key()).startswith(user)
+                found.append(there)
+            return found
 
         return self._environment.run(write, write=True)
 
     def drop(self, bundle_id: str) -> int:
-        count = 0
+        key = bundle_id.encode()
 
-        def write(txn: Transaction) -> int:
-            number = self._number(txn, bundle_id)
-            cursor = txn.cursor(db=self._table(b"records"))
-            here = cursor.set_range(number)
-            deleted = 0
-            while here and deleted < PIECE and bytes(cursor.key()).startswith(number):
-                here = cursor.delete()
-                deleted += 1
-            if deleted < PIECE:
-                txn.delete(bundle_id.encode(), db=self._table(b"layouts"))
-            return deleted
+        def mark(txn: Transaction) -> bytes:
+            value = txn.get(key, db=self._table(b"bundles"))
+            if value is None:
+                raise dropped(self.address, bundle_id)
+            number, about = bytes(value[: NUMBER.size]), bytes(value[NUMBER.size + 1 :])
+            txn.put(key, number + DROPPED + about, db=self._table(b"bundles"))
+            return RECORD + number
 
-        while True:
-            deleted = self._environment.run(write, write=True)
-            count += deleted
-            if deleted < PIECE:
-                return count
+        record = self._environment.run(mark, write=True)
+        count = sum(self._deleted([key for key, _ in pairs]) for pairs in self._walk(record, len))
+        self._environment.run(lambda txn: txn.delete(key, db=self._table(b"bundles")), write=True)
+        return count
 
     def expire(self, before: float) -> tuple[int, int]:
-        def records(keys: Sequence[bytes]) -> Callable[[Transaction], int]:
-            def write(txn: Transaction) -> int:
-                table = self._table(b"records")
-                values = [txn.get(key, db=table) for key in keys]
-                old = [key for key, value in zip(keys, values, strict=True) if value and last_write(value) < before]
-                return sum(txn.delete(key, db=table) for key in old)
-
-            return write
-
         def histories(keys: Sequence[bytes]) -> Callable[[Transaction], int]:
             def write(txn: Transaction) -> int:
-                table = _Histories(txn, self._table(b"histories"), None)
+                table = _Histories(txn, self._table(b"users"), None)
                 return sum(table.drop(key) for key in keys if table.written(key) < before)
 
             return write
 
-        gone = [0, 0]
-        for pairs in self._pieces(b"records", b"", last_write):
-            if old := [key for key, written in pairs if written < before]:
-                gone[0] += self._environment.run(records(old), write=True)
+        records = 0
+        for pairs in self._walk(RECORD, last_write):
+            records += self._deleted([key for key, written in pairs if written < before], before)
+        dropped_histories = 0
         for users in self._users_with_histories():
-            gone[1] += self._environment.run(histories([_user_key(user) for user in users]), write=True)
-        return gone[0], gone[1]
+            keys = [_user_key(user) for user in users]
+            old = self._environment.run(lambda txn, keys=keys: self._old(txn, keys, before))
+            if old:
+                dropped_histories += self._environment.run(histories(old), write=True)
+        return records, dropped_histories
 
     def meta(self, bundle_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._environment.run(lambda txn: self._about(txn, bundle_id))["meta"]
+        def read(txn: Transaction) -> dict[str, Any]:
+            self._record(txn, bundle_id)
+            return _about(txn.get(bundle_id.encode(), db=self._table(b"bundles")))
+
+        found: dict[str, Any] = self._environment.run(read)["meta"]
         return found
 
     def set_meta(self, bundle_id: str, meta: Mapping[str, Any]) -> None:
-        checked = json.loads(json.dumps(dict(meta), allow_nan=False))
+        checked, key = json.loads(json.dumps(dict(meta), allow_nan=False)), bundle_id.encode()
 
         def write(txn: Transaction) -> None:
-            about = json.dumps({**self._about(txn, bundle_id), "meta": checked}).encode()
-            txn.put(bundle_id.encode(), self._number(txn, bundle_id) + about, db=self._table(b"layouts"))
+            self._record(txn, bundle_id)
+            value = bytes(txn.get(key, db=self._table(b"bundles")))
+            about = json.dumps({**_about(value), "meta": checked}).encode()
+            txn.put(key, value[: NUMBER.size + 1] + about, db=self._table(b"bundles"))
 
         self._environment.run(write, write=True)
 
@@ -251,54 +254,61 @@ class LmdbDatabase:
     def _table(self, name: bytes) -> object:
         return self._environment.tables[name]
 
-    def _number(self, txn: Transaction, bundle_id: str) -> bytes:
-        """The number under which the bundle's records lie; StaleStateError once it has been dropped."""
-        value = txn.get(bundle_id.encode(), db=self._table(b"layouts"))
-        if value is None:
+    def _record(self, txn: Transaction, bundle_id: str) -> bytes:
+        """What stands behind the users' keys of the bundle's records; StaleStateError once it has been dropped."""
+        value = txn.get(bundle_id.encode(), db=self._table(b"bundles"))
+        if value is None or value[NUMBER.size : NUMBER.size + 1] != LIVE:
             raise dropped(self.address, bundle_id)
-        return bytes(value[: NUMBER.size])
+        return RECORD + bytes(value[: NUMBER.size])
 
-    def _about(self, txn: Transaction, bundle_id: str) -> dict[str, Any]:
-        self._number(txn, bundle_id)
-        return _bundle(txn.get(bundle_id.encode(), db=self._table(b"layouts")))[1]
+    def _pieces(self, bundle_id: str, of: Callable[[Any], Answer]) -> Iterator[list[tuple[bytes, Answer]]]:
+        """The bundle's records by the users' keys, as `of` makes them of the bytes."""
+        record = self._environment.run(lambda txn: self._record(txn, bundle_id))
+        return self._walk(record, of)
 
-    def _pieces(
-        self,
-        table: bytes,
-        prefix: bytes,
-        of: Callable[[Any], Answer] = bytes,  # type: ignore[assignment]
-    ) -> Iterator[list[tuple[bytes, Answer]]]:
-        """All keys that begin so, and what `of` makes of their values; a transaction each piece."""
-        start = prefix
+    def _walk(self, kind: bytes, of: Callable[[Any], Answer]) -> Iterator[list[tuple[bytes, Answer]]]:
+        """All keys that go on like this behind the user, with what `of` makes of the value; a transaction a piece."""
+        start: bytes | None = b""
 
-        def read(txn: Transaction) -> list[tuple[bytes, Answer]]:
-            cursor = txn.cursor(db=self._table(table))
-            if not cursor.set_range(start):
-                return []
-            pairs = ((bytes(key), value) for key, value in islice(cursor.iternext(), PIECE))
-            return [(key, of(value)) for key, value in pairs if key.startswith(prefix)]
+        def read(txn: Transaction) -> tuple[list[tuple[bytes, Answer]], bytes | None]:
+            cursor = txn.cursor(db=self._table(b"users"))
+            found, key = [], b""
+            for view, value in islice(cursor.iternext() if cursor.set_range(start) else (), PIECE):
+                key = bytes(view)
+                if key.startswith(kind, _user_end(key)):
+                    found.append((key, of(value)))
+            return found, key + b"\0" if key else None
 
-        while pairs := self._environment.run(read):
-            yield pairs
-            start = pairs[-1][0] + b"\0"
+        while start is not None:
+            found, start = self._environment.run(read)
+            if found:
+                yield found
 
     def _users_with_histories(self) -> Iterator[list[str]]:
-        start = b""
+        last = None
+        for pairs in self._walk(HISTORY, len):
+            users = list(dict.fromkeys(_user(key) for key, _ in pairs))
+            yield [user for user in users if user != last]
+            last = users[-1]
 
-        def read(txn: Transaction) -> list[bytes]:
-            cursor, keys = txn.cursor(db=self._table(b"histories")), [start]
-            while len(keys) <= PIECE and cursor.set_range(keys[-1]):
-                # Behind all chunks of this user.
-                keys.append(bytes(cursor.key()[: -PLACE.size]) + PLACE.pack(2**64 - 1))
-            return keys[1:]
+    def _deleted(self, keys: Sequence[bytes], before: float = math.inf) -> int:
+        """Deletes those of the records that are still from before that moment; how many they were."""
 
-        while keys := self._environment.run(read):
-            yield [_user(key[: -PLACE.size]) for key in keys]
-            start = keys[-1]
+        def write(txn: Transaction) -> int:
+            table = self._table(b"users")
+            values = [txn.get(key, db=table) for key in keys]
+            old = [key for key, value in zip(keys, values, strict=True) if value and last_write(value) < before]
+            return sum(txn.delete(key, db=table) for key in old)
+
+        return self._environment.run(write, write=True) if keys else 0
+
+    def _old(self, txn: Transaction, keys: Sequence[bytes], before: float) -> list[bytes]:
+        table = _Histories(txn, self._table(b"users"), None)
+        return [key for key in keys if table.written(key) < before]
 
 
 class _Histories:
-    """The table of histories in one transaction. A user's chunks lie under (user, events before the chunk)."""
+    """Histories in one transaction. A user's chunks lie under (user, events before the chunk)."""
 
     def __init__(self, txn: Transaction, table: object, kept: int | None) -> None:
         self.txn = txn
@@ -323,7 +333,7 @@ class _Histories:
                 first, count, body = first + count, 0, b""
             taken, new = new[: CHUNK - count], new[CHUNK - count :]
             count, body = count + len(taken), body + b"".join(taken)
-            self.txn.put(user + PLACE.pack(first), CHUNK_HEAD.pack(written, count) + body, db=self.table)
+            self.txn.put(user + HISTORY + PLACE.pack(first), CHUNK_HEAD.pack(written, count) + body, db=self.table)
             begun = begun or bool(new)
         if begun and self.kept is not None:
             self._trim(user, total - self.kept)
@@ -350,7 +360,7 @@ class _Histories:
 
     def _trim(self, user: bytes, before: int) -> bool:
         """Deletes the chunks that end at or before this place; whether there were any."""
-        here, found = self.cursor.set_range(user + PLACE.pack(0)), False
+        here, found = self.cursor.set_range(user + HISTORY + PLACE.pack(0)), False
         while here and _chunk_of(user, self.cursor.key()):
             (first,) = PLACE.unpack(self.cursor.key()[-PLACE.size :])
             if first + CHUNK_HEAD.unpack_from(self.cursor.value())[1] > before:
@@ -360,13 +370,13 @@ class _Histories:
 
     def _newest(self, user: bytes) -> tuple[int, bytes] | None:
         cursor = self.cursor
-        there = cursor.prev() if cursor.set_range(user + PLACE.pack(2**64 - 1)) else cursor.last()
+        there = cursor.prev() if cursor.set_range(user + HISTORY + PLACE.pack(2**64 - 1)) else cursor.last()
         if not there or not _chunk_of(user, cursor.key()):
             return None
         return PLACE.unpack(cursor.key()[-PLACE.size :])[0], bytes(cursor.value())
 
     def _chunks(self, user: bytes) -> Iterator[tuple[int, bytes]]:
-        here = self.cursor.set_range(user + PLACE.pack(0))
+        here = self.cursor.set_range(user + HISTORY + PLACE.pack(0))
         while here and _chunk_of(user, self.cursor.key()):
             yield PLACE.unpack(self.cursor.key()[-PLACE.size :])[0], bytes(self.cursor.value())
             here = self.cursor.next()
@@ -468,8 +478,8 @@ class _Environment:
         os.truncate(self.path / "data.mdb", size)  # a page beyond the file's end would end the process
         with self._env.begin() as txn:
             for name, table in self.tables.items():
-                for _, value in txn.cursor(db=table):
-                    if name == b"records" and not is_record(value):
+                for key, value in txn.cursor(db=table):
+                    if name == b"users" and key.startswith(RECORD, _user_end(key)) and not is_record(value):
                         raise lmdb.CorruptedError("records are missing")
 
     @classmethod
@@ -513,17 +523,24 @@ def _user_key(user: str) -> bytes:
     return LENGTH.pack(len(text)) + text
 
 
+def _user_end(key: bytes) -> int:
+    """Where what stands behind the user begins."""
+    end: int = LENGTH.unpack_from(key)[0] + LENGTH.size
+    return end
+
+
 def _user(key: bytes) -> str:
-    return key[LENGTH.size :].decode()
+    return key[LENGTH.size : _user_end(key)].decode()
 
 
-def _bundle(value: bytes) -> tuple[bytes, dict[str, Any]]:
-    """A bundle's number, its layout and meta."""
-    return bytes(value[: NUMBER.size]), json.loads(bytes(value[NUMBER.size :]))
+def _about(value: bytes) -> dict[str, Any]:
+    """A bundle's layout and meta."""
+    found: dict[str, Any] = json.loads(bytes(value[NUMBER.size + 1 :]))
+    return found
 
 
 def _chunk_of(user: bytes, key: bytes) -> bool:
-    return len(key) == len(user) + PLACE.size and key[: len(user)] == user
+    return key[: len(user) + 1] == user + HISTORY
 
 
 def _items(chunk: bytes) -> tuple[float, list[str]]:
