@@ -27,6 +27,10 @@ class StaleStateError(DeployrecError):
     """A stored state that another bundle wrote; it is never fed to this model."""
 
 
+class StoreError(DeployrecError):
+    """A store that does not answer, or a place that holds no sound store."""
+
+
 class ParityError(DeployrecError):
     """An export that does not agree with the model it was made from; no bundle is written."""
 

@@ -13,6 +13,10 @@ EXTRAS = {
     **dict.fromkeys(("streamlit", "plotly", "deployrec_demo"), '"deployrec[demo]"'),
     **dict.fromkeys(("model_signing", "OpenSSL"), '"deployrec[sign]"'),
     "matplotlib": '"deployrec[benchmarks]"',
+    **{
+        package: f'"deployrec[{extra}]"'
+        for package, extra in (("lmdb", "lmdb"), ("redis", "redis"), ("pyarrow", "parquet"))
+    },
     "tensorrt": '"deployrec[tensorrt]"',
 }
 

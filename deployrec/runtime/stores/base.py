@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import accumulate
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -15,8 +13,8 @@ import numpy as np
 
 from deployrec import discovery
 from deployrec.bundle.manifest import Manifest
-from deployrec.errors import DataError, DeployrecError
-from deployrec.files import first_line
+from deployrec.errors import DeployrecError
+from deployrec.extras import missing_extra
 from deployrec.state import StateSpec
 
 
@@ -33,12 +31,6 @@ class ConflictError(DeployrecError):
 
 
 NO_SEQUENCES: Mapping[str, int] = MappingProxyType({})
-COUNTS = struct.Struct("<4I")
-"""In a packed record, behind the fixed part: seen items, event hashes, bytes of the last event's id and 1 (0 for none),
-bytes of the sequences."""
-
-Packed = bytes
-"""A record as `Rows.packed` makes it."""
 
 
 @dataclass(slots=True)
@@ -109,19 +101,6 @@ class Rows:
             [self.read[place] for place in places] if self.read else (),
         )
 
-    def packed(self) -> list[Packed]:
-        """Each record as bytes, little-endian: the fixed part, `COUNTS`, seen items, event hashes, the last event's id
-        in UTF-8, the sequences as a JSON object. `Layout.unpacked` reads them."""
-        size, raw = self.fixed.dtype.itemsize, np.ascontiguousarray(self.fixed).tobytes()
-        records = []
-        columns = zip(self.seen, self.event_hashes, self.last_event_id, self.sequences, strict=True)
-        for place, (seen, hashes, event_id, sequences) in enumerate(columns):
-            text = b"" if event_id is None else event_id.encode()
-            marks = json.dumps(dict(sequences)).encode() if sequences else b""
-            counts = COUNTS.pack(len(seen) // 4, len(hashes) // 8, 0 if event_id is None else len(text) + 1, len(marks))
-            records.append(b"".join((raw[place * size : (place + 1) * size], counts, seen, hashes, text, marks)))
-        return records
-
 
 PLAIN = ("version", "num_events", "last_time", "user", "window")
 NUM_PLAIN = len(PLAIN)
@@ -163,28 +142,12 @@ class Layout:
         fixed["last_time"] = np.nan
         return Rows(fixed, [b""] * batch, [b""] * batch, [None] * batch, [NO_SEQUENCES] * batch)
 
-    def unpacked(self, records: Sequence[Packed | None]) -> Rows:
-        """The records of `Rows.packed`, None for users who are not there; raises DataError for other bytes."""
-        rows = self.zeros(len(records))
-        raw, size = rows.fixed.view(np.uint8).reshape(len(records), -1), self.record_bytes
-        for place, record in enumerate(records):
-            if record is None:
-                continue
-            try:
-                seen, hashes, text, marks = COUNTS.unpack_from(record, size)
-                ends = [*accumulate((4 * seen, 8 * hashes, max(0, text - 1), marks), initial=size + COUNTS.size)]
-                if ends[-1] != len(record):
-                    raise ValueError(f"{len(record)} bytes instead of {ends[-1]}")
-                raw[place] = np.frombuffer(record, np.uint8, size)
-                rows.seen[place], rows.event_hashes[place] = record[ends[0] : ends[1]], record[ends[1] : ends[2]]
-                rows.last_event_id[place] = record[ends[2] : ends[3]].decode() if text else None
-                if marks:
-                    rows.sequences[place] = json.loads(record[ends[3] :])
-            except (struct.error, ValueError) as error:
-                raise DataError(
-                    f"expected a record of {size:,} bytes and lists; got {first_line(error)}; restore the store"
-                ) from None
-        return rows
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "state": self.state.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Layout:
+        return cls(**{**data, "state": StateSpec.from_dict(data["state"])})
 
 
 class Store(Protocol):
@@ -227,13 +190,24 @@ class Store(Protocol):
 
 
 def load_store(address: str, layout: Layout) -> Store:
-    """Opens "NAME" or "NAME:WHERE" by `load(layout, WHERE)` of the store's module.
+    """Opens "NAME" or "NAME:WHERE" by `load(layout, WHERE)` of the store's module, or a folder's path as "lmdb:PATH".
 
     Raises ConfigError for a name that none has, StaleStateError for records of another bundle.
     """
-    name, _, where = address.partition(":")
-    store: Store = discovery.find("stores", name).load(layout, where)
+    module, where = find_store(address)
+    store: Store = module.load(layout, where)
     return store
+
+
+def find_store(address: str) -> tuple[Any, str]:
+    """A store's module and what of the address it is given."""
+    name, colon, where = address.partition(":")
+    if "/" in name or "\\" in name or (not colon and name not in stores() and Path(name).is_dir()):
+        name, where = "lmdb", address
+    try:
+        return discovery.find("stores", name), where
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from None
 
 
 def stores() -> list[str]:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from deployrec.errors import DataError
-from deployrec.runtime.store_contract import LAYOUT, STATELESS, WINDOWED, assert_equal, made
-from deployrec.runtime.stores import Layout, Rows
+from deployrec.runtime.store_contract import LAYOUT, assert_equal, made
+from deployrec.runtime.stores import Rows
 from deployrec.runtime.stores import blocks as blocks_module
 from deployrec.runtime.stores.blocks import BLOCK_USERS, Block, Tail
 from deployrec.runtime.stores.memory import MemoryStore
@@ -175,20 +174,3 @@ def test_a_write_broken_off_midway_is_whole_for_whoever_reads_next(monkeypatch: 
         store.read(users)
     assert_equal(store.read(users), _after(users[:10], users[10:]))
     assert calls == 3
-
-
-@pytest.mark.parametrize("layout", [LAYOUT, WINDOWED, STATELESS])
-def test_a_record_is_the_same_once_packed_and_unpacked(layout: Layout) -> None:
-    rows = made(layout, range(7))
-    packed = rows.packed()
-    assert_equal(layout.unpacked([*packed, None]).take(range(7)), rows)
-    assert_equal(layout.unpacked([None]), layout.zeros(1))
-    for wrong in (
-        b"",
-        packed[0][:-1],
-        packed[0] + b"\0",
-        packed[1][: layout.record_bytes + 3],
-        b"\xff" * len(packed[0]),
-    ):
-        with pytest.raises(DataError, match="expected a record of"):
-            layout.unpacked([wrong])

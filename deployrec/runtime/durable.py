@@ -1,0 +1,192 @@
+"""What the stores that outlive their process share: options in the address, records as bytes, histories by user."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
+from urllib.parse import parse_qsl
+
+from deployrec.errors import ConfigError, StaleStateError
+from deployrec.options import check_keys, describe, option
+from deployrec.runtime.records import Stamp, pack, unpack
+from deployrec.runtime.stores.base import ConflictError, Layout, Rows, find_store
+
+Config = TypeVar("Config", bound="Keeping")
+DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Options that every durable store takes in its address: "lmdb:PATH?history=1000&float16=true"."""
+
+    history: int | None = option(
+        None, "events kept of each user, the newest; none keeps all, 0 no histories", at_least=0
+    )
+    float16: bool = option(False, "state tensors in half the bytes, rounded to 11 bits")
+    ttl_days: float | None = option(None, "days after its last write when a user may go; none keeps all", above=0)
+
+    @property
+    def ttl(self) -> float | None:
+        """The same in seconds."""
+        return None if self.ttl_days is None else self.ttl_days * DAY
+
+
+class History(NamedTuple):
+    """The events that a user's records have read, whatever the model."""
+
+    items: list[str]
+    """the user's own item ids, oldest first; the newest of `total` where a store keeps no more"""
+    total: int = 0
+    written: float = 0.0
+    """seconds since 1970 of the newest write"""
+
+
+NO_HISTORY = History([])
+
+
+class Database(Protocol):
+    """All that lies at one address: records of several layouts side by side, as bytes, and users' histories.
+
+    `state_id` names the layout in every call. Every call is applied whole or not at all unless it says otherwise.
+    """
+
+    address: str
+    keeping: Keeping
+
+    def layouts(self) -> list[Layout]:
+        """All layouts that have been added."""
+
+    def add(self, layout: Layout) -> None:
+        """Makes room for a layout's records; nothing where it is known."""
+
+    def get(self, state_id: str, users: Sequence[str]) -> list[bytes | None]:
+        """The users' records."""
+
+    def swap(
+        self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[str]]
+    ) -> list[int]:
+        """Puts records where the one before has the version before, and `read` (or ()) behind those users' histories.
+
+        Returns the places of the users whose record has another version. Durable once it returns.
+        """
+
+    def put(self, state_id: str, users: Sequence[str], values: Sequence[bytes]) -> None:
+        """Puts records whatever was there; durable once it returns."""
+
+    def scan(self, state_id: str) -> Iterator[tuple[list[str], list[bytes]]]:
+        """All records in pieces; each user once, records may come and go meanwhile."""
+
+    def size(self, state_id: str) -> tuple[int, int]:
+        """How many users' records there are, and their bytes."""
+
+    def histories(self, users: Sequence[str]) -> list[History]:
+        """The users' histories; `NO_HISTORY` where none is kept."""
+
+    def num_histories(self) -> int:
+        """How many users have one."""
+
+    def put_histories(self, users: Sequence[str], histories: Sequence[History]) -> None:
+        """Puts histories whatever was there."""
+
+    def scan_histories(self) -> Iterator[tuple[list[str], list[History]]]:
+        """All histories in pieces, each user once."""
+
+    def forget(self, users: Sequence[str]) -> list[bool]:
+        """Drops the users' records of all layouts and their histories; whether there was anything of each."""
+
+    def drop(self, state_id: str) -> int:
+        """Drops a layout and its records, piece by piece; returns how many there were. Histories stay."""
+
+    def expire(self, before: float) -> tuple[int, int]:
+        """Drops records and histories last written before that moment, piece by piece; returns how many of each."""
+
+    def meta(self, state_id: str) -> dict[str, Any]:
+        """The JSON object beside a layout's records."""
+
+    def set_meta(self, state_id: str, meta: Mapping[str, Any]) -> None:
+        """Replaces it."""
+
+    def num_bytes(self) -> int:
+        """Bytes that everything takes at the address, room that was freed included."""
+
+    def close(self) -> None:
+        """Lets go of what the process holds of it; closing twice is no error."""
+
+
+class DurableStore:
+    """See `Store`: the records of one layout in a database. Everything is durable once `write` returns."""
+
+    def __init__(self, database: Database, layout: Layout) -> None:
+        database.add(layout)
+        self.database = database
+        self.layout = layout
+
+    def __repr__(self) -> str:
+        return f"{type(self.database).__name__}({self.database.address})"
+
+    def read(self, users: Sequence[str]) -> Rows:
+        return unpack(self.layout, users, self.database.get(self.layout.state_id, users))
+
+    def write(self, users: Sequence[str], rows: Rows) -> None:
+        stamp = Stamp(time.time(), int.from_bytes(os.urandom(8), "little"))
+        values = pack(self.layout, rows, stamp, self.database.keeping.float16)
+        lost = self.database.swap(self.layout.state_id, users, values, rows.read)
+        if lost:
+            raise ConflictError([users[place] for place in lost])
+
+    def forget(self, users: Sequence[str]) -> int:
+        """Drops the users out of every layout, histories included; returns how many of them were there."""
+        return sum(self.database.forget(users))
+
+    def users(self) -> Iterator[str]:
+        for users, _ in self.database.scan(self.layout.state_id):
+            yield from users
+
+    def history(self, users: Sequence[str]) -> list[list[str] | None]:
+        if self.database.keeping.history == 0:
+            return [None] * len(users)
+        return [history.items for history in self.database.histories(users)]
+
+    def meta(self) -> dict[str, Any]:
+        return self.database.meta(self.layout.state_id)
+
+    def set_meta(self, meta: Mapping[str, Any]) -> None:
+        self.database.set_meta(self.layout.state_id, meta)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def open_database(address: str, create: bool = False) -> Database:
+    """What lies at the address of a durable store, whatever its layouts.
+
+    Raises ConfigError for a store that keeps nothing beyond its process, StoreError where nothing lies (see `create`).
+    """
+    module, where = find_store(address)
+    if not hasattr(module, "database"):
+        raise ConfigError(f"expected a store such as lmdb:PATH or redis://HOST; got '{address}'; name one of these")
+    found: Database = module.database(where, create)
+    return found
+
+
+def parse_address(owner: str, address: str, config_class: type[Config]) -> tuple[str, Config]:
+    """The place and the options of "PLACE?option=value&..."; raises ConfigError for an option that `owner` lacks."""
+    place, _, query = address.partition("?")
+    given = parse_qsl(query, keep_blank_values=True)
+    options = {known.key: known for known in describe(config_class)}
+    check_keys(options, [key for key, _ in given], owner)
+    if len(dict(given)) < len(given):
+        raise ConfigError(f"expected each option of {owner} once; got '{query}'; leave the repeated one out")
+    bits = {"1": "true", "0": "false"}
+    words = {key: bits.get(text, text) if options[key].kind is bool else text for key, text in given}
+    return place, config_class(**{key: options[key].parse(text) for key, text in words.items()})
+
+
+def dropped(address: str, state_id: str) -> StaleStateError:
+    """What a layout's reader and writer are told once `Database.drop` has ended."""
+    return StaleStateError(
+        f"expected records of states {state_id[:12]} in {address}; got none, they were dropped; open the store again"
+    )
