@@ -54,7 +54,10 @@ class Database(Protocol):
     """
 
     address: str
-    keeping: Keeping
+
+    @property
+    def keeping(self) -> Keeping:
+        """The options of the address."""
 
     def layouts(self) -> list[Layout]:
         """All layouts that have been added."""

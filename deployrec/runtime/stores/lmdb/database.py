@@ -200,8 +200,7 @@ class LmdbDatabase:
             records += self._deleted([key for key, written in pairs if written < before], before)
         dropped_histories = 0
         for users in self._users_with_histories():
-            keys = [user_key(user) for user in users]
-            old = self._environment.run(lambda txn, keys=keys: self._old(txn, keys, before))
+            old = self._environment.run(self._old([user_key(user) for user in users], before))
             if old:
                 dropped_histories += self._environment.run(histories(old), write=True)
         return records, dropped_histories
@@ -284,9 +283,12 @@ class LmdbDatabase:
 
         return self._environment.run(write, write=True) if keys else 0
 
-    def _old(self, txn: Transaction, keys: Sequence[bytes], before: float) -> list[bytes]:
-        table = Histories(txn, self._table(b"users"), None)
-        return [key for key in keys if table.written(key) < before]
+    def _old(self, keys: Sequence[bytes], before: float) -> Callable[[Transaction], list[bytes]]:
+        def read(txn: Transaction) -> list[bytes]:
+            table = Histories(txn, self._table(b"users"), None)
+            return [key for key in keys if table.written(key) < before]
+
+        return read
 
 
 def _about(value: bytes) -> dict[str, Any]:

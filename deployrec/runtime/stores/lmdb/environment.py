@@ -118,14 +118,24 @@ class Environment:
             self._check_pages(missing)
 
     def _check_pages(self, missing: int) -> None:
-        """Reads everything once: pages at the file's end may be missing only where nothing lies in them."""
-        size = (self.path / "data.mdb").stat().st_size + missing
-        os.truncate(self.path / "data.mdb", size)  # a page beyond the file's end would end the process
-        with self._env.begin() as txn:
-            for name, table in self.tables.items():
-                for key, value in txn.cursor(db=table):
-                    if name == b"users" and key.startswith(RECORD, user_end(key)) and not is_record(value):
-                        raise lmdb.CorruptedError("records are missing")
+        """Reads everything once: pages at the file's end may be missing only where nothing lies in them.
+
+        A child process does, for LMDB ends the process that comes upon a page that is none.
+        """
+        data = self.path / "data.mdb"
+        os.truncate(data, data.stat().st_size + missing)  # reading beyond the file's end would end it too
+        child = os.fork()
+        if not child:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            try:
+                _walk(self.path)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        if os.waitpid(child, 0)[1]:
+            self._env.close()
+            os.truncate(data, data.stat().st_size - missing)
+            raise lmdb.CorruptedError("pages are missing at its end")
 
     @classmethod
     def _after_fork(cls) -> None:
@@ -135,6 +145,21 @@ class Environment:
 
 
 os.register_at_fork(after_in_child=Environment._after_fork)
+
+
+def _walk(path: Path) -> None:
+    """Reads every key and value, and looks at every record's beginning."""
+    with lmdb.open(str(path), max_dbs=len(TABLES), readonly=True, lock=False) as environment:
+        for name in TABLES:
+            table = environment.open_db(name, create=False)
+            with environment.begin(db=table, buffers=True) as txn:
+                for key, value in txn.cursor():
+                    if (
+                        name == b"users"
+                        and bytes(key).startswith(RECORD, user_end(bytes(key)))
+                        and not is_record(value)
+                    ):
+                        raise lmdb.CorruptedError("a record is missing")
 
 
 def _check_folder(path: Path, create: bool) -> None:

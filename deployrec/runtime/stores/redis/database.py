@@ -168,7 +168,8 @@ class RedisDatabase:
         return sum(len(users) for users, _ in self._pages("histories", "history:"))
 
     def put_histories(self, users: Sequence[str], histories: Sequence[History]) -> None:
-        keys, arguments = [self._key("histories")], [self._ttl]
+        keys = [self._key("histories")]
+        arguments: list[Any] = [self._ttl]
         for user, history in zip(users, histories, strict=True):
             if history.items:
                 keys.append(self._history(user))
@@ -254,7 +255,7 @@ class RedisDatabase:
         """Users of an index whose key is there, in pieces, and the bytes of their values if these are asked for."""
         start, place = b"-", self._key(index) if layout is None else self._key(index, layout)
         while True:
-            arguments = [start, PIECE, self._key(keys), "size" if size else ""]
+            arguments: list[Any] = [start, PIECE, self._key(keys), "size" if size else ""]
             last, total, users = self._call(partial(self._page, [place], arguments))
             if last is None:
                 return

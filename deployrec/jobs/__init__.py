@@ -1,0 +1,1 @@
+"""Long work over many users: moving a store, reading everybody again."""
