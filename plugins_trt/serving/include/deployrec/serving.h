@@ -46,7 +46,7 @@ struct ItemRows {
 struct Event {
   int64_t user = 0;
   int64_t item_row = 0;
-  ItemRows exclude;
+  ItemRows exclude = {};
 };
 
 // A user's events. Without `resume` the user starts from nothing, whatever the slot held.
@@ -58,7 +58,7 @@ struct History {
 
 struct Request {
   int64_t user = 0;
-  ItemRows exclude;
+  ItemRows exclude = {};
 };
 
 // Row i answers the i-th event or request. Where fewer than `k` items are left, item row 0 ends the row.
