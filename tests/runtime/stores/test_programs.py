@@ -106,9 +106,7 @@ class Run:
 
 
 @pytest.fixture(params=["memory", "lmdb", pytest.param("redis", marks=pytest.mark.slow)])
-def new_address(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], str]]:
+def new_address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
     """Addresses of empty stores."""
     if request.param == "memory":
         yield lambda: "memory"
