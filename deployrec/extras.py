@@ -15,7 +15,7 @@ EXTRAS = {
     "matplotlib": '"deployrec[benchmarks]"',
     **{
         package: f'"deployrec[{extra}]"'
-        for package, extra in (("lmdb", "lmdb"), ("redis", "redis"), ("pyarrow", "parquet"))
+        for package, extra in (("lmdb", "lmdb"), ("redis", "redis"), ("pyarrow", "parquet"), ("ray", "ray"))
     },
     "tensorrt": '"deployrec[tensorrt]"',
 }

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from deployrec.errors import ConfigError, StaleStateError
 from deployrec.options import check_keys, describe, option
-from deployrec.runtime.records import Stamp, pack, unpack
+from deployrec.runtime.records import Stamp, pack, position, unpack
 from deployrec.runtime.stores.base import ConflictError, Layout, Rows, find_store
 
 Config = TypeVar("Config", bound="Keeping")
@@ -68,12 +68,16 @@ class Database(Protocol):
     def get(self, state_id: str, users: Sequence[str]) -> list[bytes | None]:
         """The users' records."""
 
+    def read(self, state_id: str, users: Sequence[str]) -> tuple[list[bytes | None], list[int]]:
+        """The users' records, and how many events their histories count (0 where none is kept)."""
+
     def swap(
         self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[str]]
     ) -> list[int]:
         """Puts records where the one before has the version before, and `read` (or ()) behind those users' histories.
 
-        Returns the places of the users whose record has another version. Durable once it returns.
+        A record's position must be where its history then ends: so no event that another bundle has read meanwhile is
+        passed over. Returns the places of the users whose record or history is another. Durable once it returns.
         """
 
     def put(self, state_id: str, users: Sequence[str], values: Sequence[bytes]) -> None:
@@ -93,6 +97,9 @@ class Database(Protocol):
 
     def put_histories(self, users: Sequence[str], histories: Sequence[History]) -> None:
         """Puts histories whatever was there."""
+
+    def users_with_histories(self) -> Iterator[list[str]]:
+        """Every user who has one, once, in pieces; always in the same order."""
 
     def scan_histories(self) -> Iterator[tuple[list[str], list[History]]]:
         """All histories in pieces, each user once."""
@@ -120,25 +127,63 @@ class Database(Protocol):
 
 
 class DurableStore:
-    """See `Store`: the records of one layout in a database. Everything is durable once `write` returns."""
+    """See `Store`: the records of one layout in a database. Everything is durable once `write` returns.
+
+    Where histories are kept, a read finds what a record has not read yet (see `Rows.unread`), and then knows which
+    events were applied from the record that has read them: of another bundle's.
+    """
 
     def __init__(self, database: Database, layout: Layout) -> None:
         database.add(layout)
         self.database = database
         self.layout = layout
+        self._totals: dict[str, int] = {}
+        """events of the histories of the users that were read since the last write"""
 
     def __repr__(self) -> str:
         return f"{type(self.database).__name__}({self.database.address})"
 
     def read(self, users: Sequence[str]) -> Rows:
-        return unpack(self.layout, users, self.database.get(self.layout.state_id, users))
+        values, totals = self.database.read(self.layout.state_id, users)
+        self._totals.update(zip(users, totals, strict=True))
+        rows = unpack(self.layout, users, values)
+        known = [0 if value is None else position(value) for value in values]
+        if known != totals:
+            self._find_unread(users, rows, known, totals)
+        return rows
 
     def write(self, users: Sequence[str], rows: Rows) -> None:
         stamp = Stamp(time.time(), int.from_bytes(os.urandom(8), "little"))
-        values = pack(self.layout, rows, stamp, self.database.keeping.float16)
+        totals, self._totals = self._totals, {}
+        if missing := [user for user in users if user not in totals]:  # written by a caller who did not read them
+            totals.update(zip(missing, self.database.read(self.layout.state_id, missing)[1], strict=True))
+        ends = [totals[user] for user in users]
+        if rows.read and self.database.keeping.history != 0:
+            ends = [end + len(items) for end, items in zip(ends, rows.read, strict=True)]
+        values = pack(self.layout, rows, ends, stamp, self.database.keeping.float16)
         lost = self.database.swap(self.layout.state_id, users, values, rows.read)
         if lost:
             raise ConflictError([users[place] for place in lost])
+
+    def _find_unread(self, users: Sequence[str], rows: Rows, known: Sequence[int], totals: Sequence[int]) -> None:
+        behind = [place for place, total in enumerate(totals) if known[place] < total]
+        unread: list[Sequence[str]] = [()] * len(users)
+        chosen = [users[place] for place in behind]
+        for place, history in zip(behind, self.database.histories(chosen), strict=True):
+            # As it is now, which may be more than it was: a write then loses, and all is read again.
+            self._totals[users[place]] = history.total
+            unread[place] = history.items[max(0, len(history.items) - (history.total - known[place])) :]
+        rows.unread = unread
+        newest = [known[place] for place in behind]
+        for layout in self.database.layouts():
+            if layout.state_id == self.layout.state_id:
+                continue
+            values = self.database.get(layout.state_id, chosen)
+            ahead = [n for n, value in enumerate(values) if value is not None and position(value) > newest[n]]
+            others = unpack(layout, [chosen[n] for n in ahead], [values[n] for n in ahead])
+            for n, place in enumerate(ahead):
+                newest[place] = position(values[place] or b"")
+                _adopt(rows, behind[place], others, n)
 
     def forget(self, users: Sequence[str]) -> int:
         """Drops the users out of every layout, histories included; returns how many of them were there."""
@@ -161,6 +206,13 @@ class DurableStore:
 
     def close(self) -> None:
         self.database.close()
+
+
+def _adopt(rows: Rows, place: int, others: Rows, other: int) -> None:
+    """What one record knows of the events that were applied becomes what another of the user knows."""
+    rows.event_hashes[place], rows.sequences[place] = others.event_hashes[other], others.sequences[other]
+    rows.last_event_id[place] = others.last_event_id[other]
+    rows.fixed["last_time"][place] = others.fixed["last_time"][other]
 
 
 def open_database(address: str, create: bool = False) -> Database:

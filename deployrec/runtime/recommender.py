@@ -116,7 +116,7 @@ class Recommender:
         self._lock = threading.RLock()
         self._busy = threading.Lock()
         forks.watch(self)
-        self._updates = Updates(self.manifest, backend, self.store)
+        self._updates = Updates(self.manifest, backend, self.store, self.catalogue.rows)
 
     @classmethod
     def load(
@@ -274,8 +274,8 @@ class Recommender:
     @_alone
     def user(self, user: Id) -> UserRecord | None:
         """Copies of everything stored of the user; None for an unknown one."""
-        rows = self.store.read([id_text(user, "a user id")])
-        if not rows.version[0]:
+        rows = self._updates.read([id_text(user, "a user id")])
+        if not rows.version[0] and not rows.num_events[0]:
             return None
         time = rows.last_time[0].item()
         return UserRecord(
@@ -334,7 +334,7 @@ class Recommender:
         if saved.users:
             aside.write(saved.users, rows)
         some = [place for place, events in enumerate(read) if events]
-        updates = Updates(self.manifest, self.backend, aside)
+        updates = Updates(self.manifest, self.backend, aside, self.catalogue.rows)
         updates.many([saved.users[place] for place in some], [read[place] for place in some], encode=True)
         encoded = aside.read(saved.users).take(range(len(read)))
         encoded.version[...], encoded.last_time[...] = 1, rows.last_time

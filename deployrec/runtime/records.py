@@ -10,10 +10,11 @@
     24      8      float64: seconds since 1970 of the write
     32      8      num_events, uint64: events that the state has read
     40      8      last_time, float64: the newest event's time, NaN where it had none
-    48      4      uint32 S: seen items
-    52      4      uint32 H: event hashes
-    56      4      uint32 L: 0 where the newest event had no id, else 1 + the bytes of that id
-    60      4      uint32 Q: bytes of the sequences
+    48      8      position, uint64: events of the user's kept history that the record has read or passed over
+    56      4      uint32 S: seen items
+    60      4      uint32 H: event hashes
+    64      4      uint32 L: 0 where the newest event had no id, else 1 + the bytes of that id
+    68      4      uint32 Q: bytes of the sequences
 
 and then, end to end, without gaps:
 
@@ -42,12 +43,12 @@ MAGIC, FORMAT = b"dRec", 1
 HALF = 1
 """Flag of a record whose state is float16."""
 LARGEST_HALF = float(np.finfo(np.float16).max)
-VERSION, WRITTEN = struct.Struct("<Q"), struct.Struct("<d")
+VERSION, WRITTEN, POSITION = struct.Struct("<Q"), struct.Struct("<d"), struct.Struct("<Q")
 HEADER = np.dtype(
     [
         *(("magic", "S4"), ("format", "u1"), ("flags", "u1"), ("zero", "<u2")),
         *(("version", "<i8"), ("writer", "<u8"), ("written", "<f8"), ("num_events", "<i8"), ("last_time", "<f8")),
-        ("sizes", "<u4", (4,)),
+        *(("position", "<i8"), ("sizes", "<u4", (4,))),
     ]
 )
 COUNTERS = ("version", "num_events", "last_time")
@@ -66,14 +67,18 @@ class Stamp(NamedTuple):
     writer: int
 
 
-def pack(layout: Layout, rows: Rows, stamp: Stamp, half: bool) -> list[bytes]:
-    """The users' records; with `half` the state is float16, but of users whose state float16 cannot hold."""
+def pack(layout: Layout, rows: Rows, positions: Sequence[int], stamp: Stamp, half: bool) -> list[bytes]:
+    """The users' records at these positions of their histories.
+
+    With `half` the state is float16, but of users whose state float16 cannot hold.
+    """
     halves = half & _fits(layout, rows)
     values: list[bytes] = [b""] * len(rows)
     for kind in np.unique(halves):
         places = np.flatnonzero(halves == kind).tolist()
         chosen = rows if len(places) == len(rows) else rows.take(places)
-        for place, value in zip(places, _pack(layout, chosen, stamp, bool(kind)), strict=True):
+        own = [positions[place] for place in places]
+        for place, value in zip(places, _pack(layout, chosen, own, stamp, bool(kind)), strict=True):
             values[place] = value
     return values
 
@@ -142,6 +147,12 @@ def previous_version(value: bytes) -> bytes:
     return VERSION.pack(VERSION.unpack_from(value, 8)[0] - 1)
 
 
+def position(value: bytes | memoryview) -> int:
+    """Events of the user's kept history that the record has read or passed over."""
+    found: int = POSITION.unpack_from(value, 48)[0]
+    return found
+
+
 def last_write(value: bytes | memoryview) -> float:
     """Seconds since 1970 of the record's write."""
     written: float = WRITTEN.unpack_from(value, 24)[0]
@@ -161,10 +172,11 @@ def _fits(layout: Layout, rows: Rows) -> np.ndarray:
     return fits
 
 
-def _pack(layout: Layout, rows: Rows, stamp: Stamp, half: bool) -> list[bytes]:
+def _pack(layout: Layout, rows: Rows, positions: Sequence[int], stamp: Stamp, half: bool) -> list[bytes]:
     heads = np.zeros(len(rows), HEADER)
     heads["magic"], heads["format"], heads["flags"] = MAGIC, FORMAT, HALF * half
     heads["written"], heads["writer"] = stamp
+    heads["position"] = positions
     for name in COUNTERS:
         heads[name] = rows.fixed[name]
     texts = [None if text is None else text.encode() for text in rows.last_event_id]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, compress
 from typing import NamedTuple
 
@@ -43,8 +44,10 @@ Best = tuple[list[int], list[float]]
 class Updates:
     """Reads observations into the records of a store. A call that fails leaves every user as it was."""
 
-    def __init__(self, manifest: Manifest, backend: Backend, store: Store) -> None:
+    def __init__(self, manifest: Manifest, backend: Backend, store: Store, item_rows: Mapping[str, int]) -> None:
         self.store = store
+        self.item_rows = item_rows
+        """of the catalogue, by the items' own ids"""
         self.reader = Reader(manifest, backend)
         self.backend = backend
         self.batch = max(1, min(BATCH, BATCH_SCORES // (manifest.num_items + 1)))
@@ -59,7 +62,7 @@ class Updates:
         """Reads one event; answers whether it was applied, and with what is wanted then (None for a duplicate)."""
         users, lost = (user,), None
         for _ in range(TRIES):
-            rows = self.store.read(users)
+            rows = self.read(users)
             if not books.is_fresh(rows.event_hashes[0], rows.sequences[0], event):
                 return False, None
             after = self._one.after(rows, event)
@@ -106,7 +109,7 @@ class Updates:
             parts: list[Rows] = []
             for places, move in self._chunks(waiting, events, encode):
                 chunk, own = [users[place] for place in places], [events[place] for place in places]
-                rows = self.store.read(chunk)
+                rows = self.read(chunk)
                 if several:
                     flags = list(map(books.fresh, rows.event_hashes, rows.sequences, own))
                 else:
@@ -144,6 +147,53 @@ class Updates:
         assert lost is not None
         raise lost
 
+    def read(self, users: Sequence[str]) -> Rows:
+        """The users' records, once they have read what other bundles have read of these users (see `Rows.unread`)."""
+        rows = self.store.read(users)
+        if rows.unread:
+            self._read_unread(rows)
+        return rows
+
+    def catch_up(self, users: Sequence[str]) -> int:
+        """Reads and writes the records of those users who were behind; how many they were."""
+        waiting, caught, lost = list(users), 0, None
+        for _ in range(TRIES):
+            rows = self.store.read(waiting)
+            behind = [place for place, items in enumerate(rows.unread) if items]
+            if not behind:
+                return caught
+            rows, chosen = rows.take(behind), [waiting[place] for place in behind]
+            self._read_unread(rows)
+            rows.fixed["version"] += 1
+            try:
+                self.store.write(chosen, rows)
+            except ConflictError as error:
+                caught += len(chosen) - len(error.users)
+                waiting, lost = error.users, error
+                continue
+            return caught + len(chosen)
+        assert lost is not None
+        raise lost
+
+    def _read_unread(self, rows: Rows) -> None:
+        """Encodes into the rows, in place, what they have not read; unknown items are passed over."""
+        read = [
+            [Observation(row, item, None, b"", math.nan, None) for item in items if (row := self.item_rows.get(item))]
+            for items in rows.unread
+        ]
+        places = sorted((place for place, events in enumerate(read) if events), key=lambda place: len(read[place]))
+        for start in range(0, len(places), self.batch):
+            part = places[start : start + self.batch]
+            before, own = rows.take(part), [read[place] for place in part]
+            after = books.after(before, own, self.reader.window, np.empty(len(part), self.store.layout.dtype))
+            _put(after, self._encode(_histories(own), before))
+            # What is known of the newest event is known already; no write has happened yet.
+            after.version[...], after.last_time[...] = before.version, before.last_time
+            rows.fixed[part] = after.fixed
+            for place, seen in zip(part, after.seen, strict=True):
+                rows.seen[place] = seen
+        rows.unread = ()
+
     def _fixed(self, users: int) -> np.ndarray:
         """Memory for the records of so many users: taking new pages for each batch would cost as much again."""
         if users > KEPT:
@@ -156,7 +206,7 @@ class Updates:
         """What is wanted for each user as the state stands; None for a user without events."""
         for start in range(0, len(users), self.batch):
             chunk = users[start : start + self.batch]
-            rows = self.store.read(chunk)
+            rows = self.read(chunk)
             best = self._score(rows.user, rows.seen, wanted) if rows.num_events.any() else None
             for place, (user, num_events) in enumerate(zip(chunk, rows.num_events.tolist(), strict=True)):
                 if best is None or not num_events:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from deployrec.errors import ConfigError
 from deployrec.runtime.durable import DurableStore, History, Keeping, dropped, parse_address
-from deployrec.runtime.records import last_write, replaces
+from deployrec.runtime.records import last_write, position, replaces
 from deployrec.runtime.stores.base import Layout
 from deployrec.runtime.stores.lmdb.environment import Environment, Transaction
 from deployrec.runtime.stores.lmdb.histories import Histories
@@ -92,6 +92,20 @@ class LmdbDatabase:
 
         return self._environment.run(read)
 
+    def read(self, state_id: str, users: Sequence[str]) -> tuple[list[bytes | None], list[int]]:
+        keys = [user_key(user) for user in users]
+
+        def both(txn: Transaction) -> tuple[list[bytes | None], list[int]]:
+            record, get, table = self._record(txn, state_id), txn.get, self._table(b"users")
+            found = [get(key + record, None, table) for key in keys]
+            values = [None if value is None else bytes(value) for value in found]
+            if self.keeping.history == 0:
+                return values, [0] * len(keys)
+            histories = Histories(txn, table, self.keeping.history)
+            return values, [histories.total(key) for key in keys]
+
+        return self._environment.run(both)
+
     def swap(
         self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[str]]
     ) -> list[int]:
@@ -101,12 +115,14 @@ class LmdbDatabase:
             record, get, put, table = self._record(txn, state_id), txn.get, txn.put, self._table(b"users")
             lost, histories = [], Histories(txn, table, self.keeping.history)
             for place, (key, value) in enumerate(zip(keys, values, strict=True)):
-                if not replaces(value, get(key + record, None, table)):
+                items = read[place] if read else ()
+                if not replaces(value, get(key + record, None, table)) or (
+                    self.keeping.history != 0 and histories.total(key) + len(items) != position(value)
+                ):
                     lost.append(place)
                     continue
                 put(key + record, value, db=table)
-                if read and read[place]:
-                    histories.append(key, read[place], now)
+                histories.append(key, items, now)
             return lost
 
         return self._environment.run(write, write=True)
@@ -139,7 +155,7 @@ class LmdbDatabase:
         return self._environment.run(read)
 
     def num_histories(self) -> int:
-        return sum(map(len, self._users_with_histories()))
+        return sum(map(len, self.users_with_histories()))
 
     def put_histories(self, users: Sequence[str], histories: Sequence[History]) -> None:
         keys = [user_key(user) for user in users]
@@ -153,7 +169,7 @@ class LmdbDatabase:
         self._environment.run(write, write=True)
 
     def scan_histories(self) -> Iterator[tuple[list[str], list[History]]]:
-        for users in self._users_with_histories():
+        for users in self.users_with_histories():
             yield users, self.histories(users)
 
     def forget(self, users: Sequence[str]) -> list[bool]:
@@ -199,7 +215,7 @@ class LmdbDatabase:
         for pairs in self._walk(RECORD, last_write):
             records += self._deleted([key for key, written in pairs if written < before], before)
         dropped_histories = 0
-        for users in self._users_with_histories():
+        for users in self.users_with_histories():
             old = self._environment.run(self._old([user_key(user) for user in users], before))
             if old:
                 dropped_histories += self._environment.run(histories(old), write=True)
@@ -265,7 +281,7 @@ class LmdbDatabase:
             if found:
                 yield found
 
-    def _users_with_histories(self) -> Iterator[list[str]]:
+    def users_with_histories(self) -> Iterator[list[str]]:
         last = None
         for pairs in self._walk(HISTORY, len):
             users = list(dict.fromkeys(user_of(key) for key, _ in pairs))

@@ -60,6 +60,11 @@ class Histories:
         total = first + len(items)
         return History(items if self.kept is None else items[len(items) - min(self.kept, len(items)) :], total, written)
 
+    def total(self, user: bytes) -> int:
+        """Events of the user's history, those that are kept no more included."""
+        newest = self._newest(user)
+        return 0 if newest is None else newest[0] + int(CHUNK_HEAD.unpack_from(newest[1])[1])
+
     def written(self, user: bytes) -> float:
         """Seconds since 1970 of the newest chunk; infinite where there is none."""
         newest = self._newest(user)

@@ -121,6 +121,23 @@ class RedisDatabase:
 
         return self._call(read) if users else []
 
+    def read(self, state_id: str, users: Sequence[str]) -> tuple[list[bytes | None], list[int]]:
+        if self.keeping.history == 0:
+            return self.get(state_id, users), [0] * len(users)
+
+        def work() -> tuple[list[bytes | None], list[int]]:
+            together = self._client.pipeline(transaction=False)
+            together.hexists(self._key("layouts"), _short(state_id))
+            together.mget([self._record(state_id, user) for user in users])
+            for user in users:
+                together.lindex(self._history(user), 0)
+            there, values, *heads = together.execute()
+            if not there:
+                raise dropped(self.address, state_id)
+            return list(values), [int(head.split()[0]) if head else 0 for head in heads]
+
+        return self._call(work) if users else ([], [])
+
     def swap(
         self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[str]]
     ) -> list[int]:
@@ -165,7 +182,7 @@ class RedisDatabase:
         return [_parsed(values) for values in self._call(read)] if users else []
 
     def num_histories(self) -> int:
-        return sum(len(users) for users, _ in self._pages("histories", "history:"))
+        return sum(map(len, self.users_with_histories()))
 
     def put_histories(self, users: Sequence[str], histories: Sequence[History]) -> None:
         keys = [self._key("histories")]
@@ -176,8 +193,12 @@ class RedisDatabase:
                 arguments += [user, f"{history.total} {history.written!r}", len(history.items), *history.items]
         self._call(lambda: self._put_histories(keys, arguments))
 
-    def scan_histories(self) -> Iterator[tuple[list[str], list[History]]]:
+    def users_with_histories(self) -> Iterator[list[str]]:
         for users, _ in self._pages("histories", "history:"):
+            yield users
+
+    def scan_histories(self) -> Iterator[tuple[list[str], list[History]]]:
+        for users in self.users_with_histories():
             yield users, self.histories(users)
 
     def forget(self, users: Sequence[str]) -> list[bool]:

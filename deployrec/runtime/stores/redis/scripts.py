@@ -11,16 +11,18 @@ for place = 0, (#KEYS - 3) / 2 - 1 do
     local record, history = KEYS[4 + 2 * place], KEYS[5 + 2 * place]
     local user, before, value, items = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
     local held = redis.call('GETRANGE', record, 8, 23)
+    local head = kept ~= 0 and redis.call('LINDEX', history, 0)
+    local total = head and tonumber(string.match(head, '^%d+')) or 0
     if held == string.sub(value, 9, 24) then
         -- This very write was done before; only its answer was lost.
     elseif held == '' and before ~= string.rep('\\0', 8) or held ~= '' and string.sub(held, 1, 8) ~= before then
+        lost[#lost + 1] = place
+    elseif kept ~= 0 and struct.unpack('<I8', value, 49) ~= total + items then
         lost[#lost + 1] = place
     else
         if held == '' then redis.call('ZADD', KEYS[2], 0, user) end
         if ttl > 0 then redis.call('SET', record, value, 'PX', ttl) else redis.call('SET', record, value) end
         if items > 0 and kept ~= 0 then
-            local head = redis.call('LINDEX', history, 0)
-            local total = head and tonumber(string.match(head, '^%d+')) or 0
             head = string.format('%.0f %s', total + items, now)
             if total > 0 then redis.call('LSET', history, 0, head) else
                 redis.call('RPUSH', history, head)

@@ -1,0 +1,176 @@
+"""Everybody's state under a new bundle, from the histories that a store keeps, while other processes serve.
+
+Users go in groups of one size in the store's own order; a group is one read, a few runs of the encode graph and one
+write, which happens whole or not at all. So the job takes up where it was killed, doing nothing twice, and ends in the
+same bits whatever broke it off. Events that arrive meanwhile are in the histories: whoever reads a record next reads
+them too (see `Rows.unread`), the job or the bundle that serves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deployrec.bundle.bundle import Bundle
+from deployrec.errors import ConfigError
+from deployrec.files import atomic_file
+from deployrec.progress import Progress, silent
+from deployrec.runtime.backends.base import load_backend
+from deployrec.runtime.durable import Database, DurableStore, History, open_database
+from deployrec.runtime.stores.base import Layout
+from deployrec.runtime.updates import Updates, Wanted
+
+GROUP = 1024
+"""Users in memory at once, in each process."""
+
+Group = list[str]
+Lists = list[tuple[str, list[str], list[float]]]
+"""Of each user with events: the best items' own ids, and their scores."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """users: with a history; encoded: those whose record was behind it, and is no more."""
+
+    users: int
+    encoded: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process of a job needs to know; k: items of the lists that are wanted too, 0 for none."""
+
+    bundle: Path
+    address: str
+    backend: str = "onnxruntime"
+    k: int = 0
+
+
+class Done(NamedTuple):
+    """What became of a group: its users, how many of them were behind, and their lists where they are wanted."""
+
+    users: int
+    encoded: int
+    lists: Lists
+
+
+class Worker:
+    """Encodes groups of users."""
+
+    def __init__(self, job: Job) -> None:
+        bundle = Bundle.open(job.bundle)
+        catalogue = bundle.catalogue()
+        store = DurableStore(open_database(job.address, create=True), Layout.of(bundle.manifest))
+        self.updates = Updates(bundle.manifest, load_backend(job.backend, bundle), store, catalogue.rows)
+        self.ids = catalogue.item_ids
+        self.wanted = Wanted(min(job.k, bundle.manifest.num_items), exclude_seen=True) if job.k else None
+
+    def encode(self, users: Group) -> Done:
+        caught = self.updates.catch_up(users)
+        lists: Lists = []
+        for user, best in self.updates.lists(users, self.wanted) if self.wanted else ():
+            if best is not None:
+                rows = [row for row in best[0] if row]
+                lists.append((user, [self.ids[row] for row in rows], best[1][: len(rows)]))
+        return Done(len(users), caught, lists)
+
+
+Run = Callable[[Job, Iterable[Group]], Iterator[Done]]
+"""Does a job's groups, in their order."""
+
+
+def reencode(
+    bundle: str | Path,
+    store: str,
+    data: Any = None,
+    lists: str | Path | None = None,
+    k: int = 10,
+    backend: str = "onnxruntime",
+    ray: str | None = None,
+    progress: Progress = silent,
+) -> Counts:
+    """Encodes every user of the store under the bundle; also those who have records under other bundles.
+
+    store: address of a durable store that keeps histories; data: an event log (see `load_dataset`) whose users get
+    their histories from it unless the store has one already; lists: a Parquet file of each user's k best items, written
+    whole in the end; ray: address of a Ray cluster, or "local" for one on this machine.
+    Raises ConfigError for a store that keeps no histories, DataError for a broken log, BundleError for a broken bundle.
+    """
+    database = open_database(store, create=True)
+    if database.keeping.history == 0:
+        raise ConfigError(f"expected a store that keeps histories; got {store}; leave history=0 out")
+    if k < 1:
+        raise ConfigError(f"expected k of at least 1; got {k}; give a whole number")
+    if data is not None:
+        _take_histories(database, data, progress)
+    job, run = Job(Path(bundle), store, backend, k if lists else 0), here if ray is None else _on_ray(ray)
+    total = database.num_histories()
+    users = encoded = 0
+    with _written(lists) as write:
+        for done in run(job, _groups(database)):
+            write(done.lists)
+            users, encoded = users + done.users, encoded + done.encoded
+            progress(users, max(users, total), f"encoding users ({encoded:,} were behind)")
+    database.close()
+    return Counts(users, encoded)
+
+
+def here(job: Job, groups: Iterable[Group]) -> Iterator[Done]:
+    """In this process."""
+    return map(Worker(job).encode, groups)
+
+
+def _on_ray(address: str) -> Run:
+    from deployrec.jobs.on_ray import runner
+
+    return runner(address)
+
+
+def _groups(database: Database) -> Iterator[Group]:
+    """All users with a history, GROUP at a time."""
+    users = chain.from_iterable(database.users_with_histories())
+    while group := list(islice(users, GROUP)):
+        yield group
+
+
+def _take_histories(database: Database, data: Any, progress: Progress) -> None:
+    """Puts the log's events into the store as histories of users who have none."""
+    from deployrec.data import load_dataset
+
+    dataset = load_dataset(data, progress=progress)
+    items = dataset.items["item_id"].to_list()
+    for start in range(0, len(dataset.user_ids), GROUP):
+        users = dataset.user_ids[start : start + GROUP]
+        new = [place for place, held in enumerate(database.histories(users), start) if not held.total]
+        histories = [_history(dataset, place, items) for place in new]
+        database.put_histories([dataset.user_ids[place] for place in new], histories)
+
+
+def _history(dataset: Any, place: int, items: Sequence[str]) -> History:
+    begin, end = dataset.offsets[place : place + 2]
+    rows = dataset.events[begin:end].tolist()
+    return History([items[row - 1] for row in rows], len(rows), time.time())
+
+
+@contextmanager
+def _written(path: str | Path | None) -> Iterator[Callable[[Lists], None]]:
+    """Takes lists into a Parquet file with the columns user, items and scores; into nothing where no path is given."""
+    if path is None:
+        yield lambda lists: None
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([("user", pa.string()), ("items", pa.list_(pa.string())), ("scores", pa.list_(pa.float32()))])
+
+    def write(lists: Lists) -> None:
+        if lists:
+            writer.write_batch(pa.record_batch([list(column) for column in zip(*lists, strict=True)], schema=schema))
+
+    with atomic_file(path) as file, pq.ParquetWriter(file, schema) as writer:
+        yield write
