@@ -136,6 +136,16 @@ def after(rows: Rows, read: Sequence[Sequence[Observation]], window: int, fixed:
     )
 
 
+def read_on(rows: Rows, histories: Sequence[np.ndarray], window: int) -> None:
+    """Moves counts, windows and seen items of the rows on, in place, by item rows int64 [n] that were read; what the
+    record knows of applied events stays."""
+    rows.num_events[...] += [len(history) for history in histories]
+    rows.seen = list(map(_seen_rows, rows.seen, histories))
+    if window:
+        for into, history in zip(rows.window, histories, strict=True):
+            into[...] = np.concatenate((into, history))[-window:]
+
+
 def _seen_one_each(seen: Sequence[bytes], new: np.ndarray) -> list[bytes]:
     """`_seen` of many users and one item row of each, int32 [B]."""
     raw = new.tobytes()
@@ -146,13 +156,16 @@ def _seen_one_each(seen: Sequence[bytes], new: np.ndarray) -> list[bytes]:
 def _seen(seen: bytes, events: Sequence[Observation]) -> bytes:
     """Distinct item rows, the latest last, once these are seen too."""
     if len(events) > FEW:
-        rows = np.fromiter((event.row for event in events), np.int32, len(events))
-        newest_first = np.concatenate((np.frombuffer(seen, np.int32), rows))[::-1]
-        _, first = np.unique(newest_first, return_index=True)
-        return newest_first[np.sort(first)][::-1].tobytes()
+        return _seen_rows(seen, np.fromiter((event.row for event in events), np.int32, len(events)))
     for event in events:
         seen = _seen_too(seen, event.row)
     return seen
+
+
+def _seen_rows(seen: bytes, rows: np.ndarray) -> bytes:
+    newest_first = np.concatenate((np.frombuffer(seen, np.int32), rows.astype(np.int32)))[::-1]
+    _, first = np.unique(newest_first, return_index=True)
+    return newest_first[np.sort(first)][::-1].tobytes()
 
 
 def _seen_too(seen: bytes, item_row: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, compress
@@ -177,20 +176,16 @@ class Updates:
 
     def _read_unread(self, rows: Rows) -> None:
         """Encodes into the rows, in place, what they have not read; unknown items are passed over."""
-        read = [
-            [Observation(row, item, None, b"", math.nan, None) for item in items if (row := self.item_rows.get(item))]
-            for items in rows.unread
-        ]
-        places = sorted((place for place, events in enumerate(read) if events), key=lambda place: len(read[place]))
+        known = [list(filter(None, map(self.item_rows.get, items))) for items in rows.unread]
+        places = sorted((place for place, read in enumerate(known) if read), key=lambda place: len(known[place]))
         for start in range(0, len(places), self.batch):
             part = places[start : start + self.batch]
-            before, own = rows.take(part), [read[place] for place in part]
-            after = books.after(before, own, self.reader.window, np.empty(len(part), self.store.layout.dtype))
-            _put(after, self._encode(_histories(own), before))
-            # What is known of the newest event is known already; no write has happened yet.
-            after.version[...], after.last_time[...] = before.version, before.last_time
-            rows.fixed[part] = after.fixed
-            for place, seen in zip(part, after.seen, strict=True):
+            before, histories = rows.take(part), [np.array(known[place], np.int64) for place in part]
+            moved = self._encode(histories, before)
+            books.read_on(before, histories, self.reader.window)
+            _put(before, moved)
+            rows.fixed[part] = before.fixed
+            for place, seen in zip(part, before.seen, strict=True):
                 rows.seen[place] = seen
         rows.unread = ()
 

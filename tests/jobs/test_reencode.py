@@ -103,7 +103,9 @@ def test_two_bundles_serve_by_turns(kind: str, twin_bundle: Callable[..., Bundle
     known: set[tuple[str, int]] = set()
     for _ in range(300):
         serving = rng.choice(both)
-        events = [(rng.choice(list(histories)), rng.choice(items), rng.randrange(200)) for _ in range(rng.randint(1, 3))]
+        events = [
+            (rng.choice(list(histories)), rng.choice(items), rng.randrange(200)) for _ in range(rng.randint(1, 3))
+        ]
         for event, outcome in zip(events, serving.observe_many(events), strict=True):
             assert outcome is (Outcome.DUPLICATE if event[::2] in known else Outcome.APPLIED)
             if event[::2] not in known:
@@ -113,9 +115,7 @@ def test_two_bundles_serve_by_turns(kind: str, twin_bundle: Callable[..., Bundle
         check(bundle, address, histories)
 
 
-def test_items_that_the_new_catalogue_lacks_are_passed_over(
-    twin_bundle: Callable[..., Bundle], address: str
-) -> None:
+def test_items_that_the_new_catalogue_lacks_are_passed_over(twin_bundle: Callable[..., Bundle], address: str) -> None:
     large, small = twin_bundle(seed=0), twin_bundle(seed=1, num_items=12)
     items = large.catalogue().item_ids[1:]
     serve(large, address, {"ann": [items[2], items[25], items[5]], "bob": [items[26]]})

@@ -54,8 +54,8 @@ class Rows:
     """for a write, the own ids of the items that each user's record has read since the one before, oldest first, or ()
     where nobody's has: a store that keeps histories appends them"""
     unread: Sequence[Sequence[str]] = ()
-    """from a read, the own ids of the items of each user's kept history that the record has not read, oldest first, or ()
-    where nobody has such: another bundle has served the user. Rows with them are a copy, which `Updates` completes."""
+    """from a read, the own ids of the items of each user's kept history that the record has not read, oldest first, or
+    () where nobody has such: another bundle has served the user. The rows are then a copy, which `Updates` completes."""
 
     def __len__(self) -> int:
         return len(self.fixed)
