@@ -5,7 +5,7 @@
 
 With --data the histories are a log's, whose items are named anew by the bundle's; the graph's own time is that of the
 same histories in the job's groups, without a store, in the same run. With --users they are so many synthetic ones of up
-to 20 events, and each number is a process of its own, whose largest memory counts. One thread; the store is LMDB, on
+to 20 events, and each number is a process of its own, whose memory is read after every group. One thread; the store is LMDB, on
 disk when a group is written. Writes reencode.json.
 """
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -116,19 +115,25 @@ def synthetic(bundle: str, users: str, folder: str) -> None:
             yield f"user-{number}", [ids[row] for row in rows.tolist()]
 
     database = filled(f"lmdb:{folder}/users", named())
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before, sizes = own_memory(), [0.0]
     start = time.perf_counter()
-    reencode(bundle, database.address)
+    reencode(bundle, database.address, progress=lambda *_: sizes.append(own_memory()))
     seconds = time.perf_counter() - start
     row = {
         "users": int(users),
         "seconds": seconds,
         "users/s": int(users) / seconds,
-        "MiB before": before / 1024,
-        "MiB at most": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "MiB before": before,
+        "MiB at most": max(sizes),
         "MiB of the store": database.num_bytes() / 2**20,
     }
     print(json.dumps(row))
+
+
+def own_memory() -> float:
+    """MiB of this process's own: pages of the store's file, which the system maps and drops as it likes, do not count."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) / 1024
 
 
 def filled(address: str, named: Iterator[tuple[str, list[str]]]) -> Database:

@@ -130,9 +130,8 @@ def test_items_that_the_new_catalogue_lacks_are_passed_over(twin_bundle: Callabl
 def test_histories_come_from_a_log_where_the_store_has_none(new: Bundle, address: str) -> None:
     items = new.catalogue().item_ids[1:]
     serve(new, address, {"ann": [items[1]]})
-    log = pl.DataFrame(
-        {"user_id": ["ann", "bob", "bob", "cat"], "item_id": [items[9], items[3], items[2], items[4]], "timestamp": [1, 5, 4, 2]}
-    )  # fmt: skip
+    events = [("ann", items[9], 1), ("bob", items[3], 5), ("bob", items[2], 4), ("cat", items[4], 2)]
+    log = pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row")
     assert reencode(new.path, address, data=log) == Counts(users=3, encoded=2)
     check(new, address, {"ann": [items[1]], "bob": [items[2], items[3]], "cat": [items[4]]})
 

@@ -55,7 +55,7 @@ class Rows:
     where nobody's has: a store that keeps histories appends them"""
     unread: Sequence[Sequence[str]] = ()
     """from a read, the own ids of the items of each user's kept history that the record has not read, oldest first, or
-    () where nobody has such: another bundle has served the user. The rows are then a copy, which `Updates` completes."""
+    () where nobody has such: another bundle has served the user. Such rows are a copy, which `Updates` completes."""
 
     def __len__(self) -> int:
         return len(self.fixed)

@@ -116,13 +116,11 @@ class LmdbDatabase:
             lost, histories = [], Histories(txn, table, self.keeping.history)
             for place, (key, value) in enumerate(zip(keys, values, strict=True)):
                 items = read[place] if read else ()
-                if not replaces(value, get(key + record, None, table)) or (
-                    self.keeping.history != 0 and histories.total(key) + len(items) != position(value)
-                ):
+                same = replaces(value, get(key + record, None, table))
+                if same and histories.append(key, items, now, end=position(value)):
+                    put(key + record, value, db=table)
+                else:
                     lost.append(place)
-                    continue
-                put(key + record, value, db=table)
-                histories.append(key, items, now)
             return lost
 
         return self._environment.run(write, write=True)

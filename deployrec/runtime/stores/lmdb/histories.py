@@ -26,17 +26,22 @@ class Histories:
         self.kept = kept
         self.cursor = txn.cursor(db=table)
 
-    def append(self, user: bytes, items: Sequence[str], written: float, first: int = 0) -> None:
-        """Puts items behind the user's history; `first` are said to have been before where there is none."""
-        if self.kept == 0 or not items:
-            return
+    def append(self, user: bytes, items: Sequence[str], written: float, first: int = 0, end: int | None = None) -> bool:
+        """Puts items behind the user's history; `first` are said to have been before where there is none.
+
+        With `end` only where the history then counts so many; whether it did.
+        """
+        if self.kept == 0:
+            return True
         count, body = 0, b""
         if newest := self._newest(user):
             first, chunk = newest
             _, count = CHUNK_HEAD.unpack_from(chunk)
             body = chunk[CHUNK_HEAD.size :]
+        total = first + count + len(items)
+        if end is not None and total != end:
+            return False
         new = [ITEM_HEAD.pack(len(text)) + text for item in items for text in (item.encode(),)]
-        total = first + count + len(new)
         begun = count >= CHUNK
         while new:
             if count >= CHUNK:
@@ -47,6 +52,7 @@ class Histories:
             begun = begun or bool(new)
         if begun and self.kept is not None:
             self._trim(user, total - self.kept)
+        return True
 
     def of(self, user: bytes) -> History:
         items: list[str] = []
