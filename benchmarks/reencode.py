@@ -5,8 +5,8 @@
 
 With --data the histories are a log's, whose items are named anew by the bundle's; the graph's own time is that of the
 same histories in the job's groups, without a store, in the same run. With --users they are so many synthetic ones of up
-to 20 events, and each number is a process of its own, whose memory is read after every group. One thread; the store is LMDB, on
-disk when a group is written. Writes reencode.json.
+to 20 events, and each number is a process of its own, whose memory is read after every group. One thread; the store is
+LMDB, on disk when a group is written. Writes reencode.json.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def synthetic(bundle: str, users: str, folder: str) -> None:
 
 
 def own_memory() -> float:
-    """MiB of this process's own: pages of the store's file, which the system maps and drops as it likes, do not count."""
+    """MiB of this process's own; pages of the store's file, which the system maps and drops as it likes, are not."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
     return int(line.split()[1]) / 1024
 

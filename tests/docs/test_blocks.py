@@ -73,7 +73,7 @@ def test_what_is_not_run_says_why() -> None:
 def on_path(command: str) -> str:
     """The command with this interpreter's deployrec, and a folder of its own in the place of a bundle made before."""
     command = re.sub(r"\bdeployrec(?= \w)", COMMAND, command)
-    if " export " in command and "--force" not in command:
+    if " export " in command and " store " not in command and "--force" not in command:
         command += " --force"
     return command
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ PIECE = 1000
 """Users of one step of a walk."""
 PAUSES = 0.01, 0.25
 """Seconds between the first and between later attempts to reach the server again."""
+
+HEAD = b"head"
+LENGTH = struct.Struct("<I")
 
 Answer = TypeVar("Answer")
 
@@ -130,7 +134,7 @@ class RedisDatabase:
             together.hexists(self._key("layouts"), _short(state_id))
             together.mget([self._record(state_id, user) for user in users])
             for user in users:
-                together.lindex(self._history(user), 0)
+                together.hget(self._history(user), HEAD)
             there, values, *heads = together.execute()
             if not there:
                 raise dropped(self.address, state_id)
@@ -172,14 +176,14 @@ class RedisDatabase:
         return sum(users for users, _ in sizes), sum(size for _, size in sizes)
 
     def histories(self, users: Sequence[str]) -> list[History]:
-        def read() -> list[list[bytes]]:
+        def read() -> list[dict[bytes, bytes]]:
             together = self._client.pipeline(transaction=False)
             for user in users:
-                together.lrange(self._history(user), 0, -1)
-            found: list[list[bytes]] = together.execute()
+                together.hgetall(self._history(user))
+            found: list[dict[bytes, bytes]] = together.execute()
             return found
 
-        return [_parsed(values) for values in self._call(read)] if users else []
+        return [_parsed(fields, self.keeping.history) for fields in self._call(read)] if users else []
 
     def num_histories(self) -> int:
         return sum(map(len, self.users_with_histories()))
@@ -190,7 +194,8 @@ class RedisDatabase:
         for user, history in zip(users, histories, strict=True):
             if history.items:
                 keys.append(self._history(user))
-                arguments += [user, f"{history.total} {history.written!r}", len(history.items), *history.items]
+                before = history.total - len(history.items)
+                arguments += [user, before, repr(history.written), len(history.items), *history.items]
         self._call(lambda: self._put_histories(keys, arguments))
 
     def users_with_histories(self) -> Iterator[list[str]]:
@@ -298,12 +303,19 @@ def _short(state_id: str) -> str:
     return state_id[:16]
 
 
-def _parsed(values: list[bytes]) -> History:
-    """A list's head (events in all, time of the newest write) and items."""
-    if not values:
+def _parsed(fields: dict[bytes, bytes], kept: int | None) -> History:
+    """A history of the hash that `scripts.HISTORIES` describes, the newest `kept` events of it."""
+    if not fields:
         return NO_HISTORY
-    total, written = values[0].split()
-    return History([value.decode() for value in values[1:]], int(total), float(written))
+    total, written = fields.pop(HEAD).split()
+    items: list[str] = []
+    for chunk in sorted(fields, key=int):
+        body, at = fields[chunk], 0
+        while at < len(body):
+            end = at + LENGTH.size + LENGTH.unpack_from(body, at)[0]
+            items.append(body[at + LENGTH.size : end].decode())
+            at = end
+    return History(items if kept is None else items[len(items) - min(kept, len(items)) :], int(total), float(written))
 
 
 def _without_password(url: str) -> str:

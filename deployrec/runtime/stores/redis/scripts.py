@@ -1,18 +1,46 @@
 """The scripts that the server runs, each whole or not at all."""
 
-SWAP = """
+CHUNK = 64
+"""Events of a history in one value."""
+
+HISTORIES = f"""
+-- A user's history is a hash: "head" holds events in all and the time of the newest write, field n the events from
+-- {CHUNK} n on, each behind its length. Every command may come twice, as from a log that a killed server reads again:
+-- it says what is then there, and adds nothing to what it finds.
+local function total_of(history)
+    local head = redis.call('HGET', history, 'head')
+    return head and tonumber(string.match(head, '^%d+')) or 0
+end
+local function append(history, total, items, first, last, now)
+    local chunk = math.floor(total / {CHUNK})
+    local body = total % {CHUNK} ~= 0 and redis.call('HGET', history, string.format('%.0f', chunk)) or ''
+    for place = first, last do
+        body = body .. struct.pack('<I4', #items[place]) .. items[place]
+        total = total + 1
+        if total % {CHUNK} == 0 or place == last then
+            redis.call('HSET', history, string.format('%.0f', chunk), body)
+            chunk, body = chunk + 1, ''
+        end
+    end
+    redis.call('HSET', history, 'head', string.format('%.0f %s', total, now))
+    return total
+end
+"""
+
+SWAP = (
+    HISTORIES
+    + f"""
 -- KEYS: layouts, users of the layout, users with histories; then each user's record and history.
 -- ARGV: layout, milliseconds to live or 0, events kept or -1, time; then of each user: the id, the version to replace,
 -- the record, a number of items, the items.
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return redis.error_reply('DROPPED') end
-local layout, ttl, kept, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local lost, at = {}, 5
+local ttl, kept, now = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local lost, at = {{}}, 5
 for place = 0, (#KEYS - 3) / 2 - 1 do
     local record, history = KEYS[4 + 2 * place], KEYS[5 + 2 * place]
     local user, before, value, items = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
     local held = redis.call('GETRANGE', record, 8, 23)
-    local head = kept ~= 0 and redis.call('LINDEX', history, 0)
-    local total = head and tonumber(string.match(head, '^%d+')) or 0
+    local total = kept ~= 0 and total_of(history) or 0
     if held == string.sub(value, 9, 24) then
         -- This very write was done before; only its answer was lost.
     elseif held == '' and before ~= string.rep('\\0', 8) or held ~= '' and string.sub(held, 1, 8) ~= before then
@@ -23,18 +51,10 @@ for place = 0, (#KEYS - 3) / 2 - 1 do
         if held == '' then redis.call('ZADD', KEYS[2], 0, user) end
         if ttl > 0 then redis.call('SET', record, value, 'PX', ttl) else redis.call('SET', record, value) end
         if items > 0 and kept ~= 0 then
-            head = string.format('%.0f %s', total + items, now)
-            if total > 0 then redis.call('LSET', history, 0, head) else
-                redis.call('RPUSH', history, head)
-                redis.call('ZADD', KEYS[3], 0, user)
-            end
-            for first = at + 4, at + 3 + items, 1000 do
-                redis.call('RPUSH', history, unpack(ARGV, first, math.min(first + 999, at + 3 + items)))
-            end
-            if kept > 0 and redis.call('LLEN', history) > kept + 1 then
-                redis.call('LTRIM', history, -kept, -1)
-                redis.call('LPUSH', history, head)
-            end
+            if total == 0 then redis.call('ZADD', KEYS[3], 0, user) end
+            total = append(history, total, ARGV, at + 4, at + 3 + items, now)
+            local old = kept > 0 and math.floor((total - kept) / {CHUNK}) - 1 or -1
+            while old >= 0 and redis.call('HDEL', history, string.format('%.0f', old)) == 1 do old = old - 1 end
             if ttl > 0 then redis.call('PEXPIRE', history, ttl) else redis.call('PERSIST', history) end
         end
     end
@@ -42,6 +62,7 @@ for place = 0, (#KEYS - 3) / 2 - 1 do
 end
 return lost
 """
+)
 
 PAGE = """
 -- The next users of an index in the order of their bytes, without those whose key (prefix, user) is gone.
@@ -97,7 +118,7 @@ for place = 4, #ARGV do
         local bytes = redis.call('GETRANGE', key, 24, 31)
         written = #bytes == 8 and struct.unpack('<d', bytes) or nil
     else
-        local head = redis.call('LINDEX', key, 0)
+        local head = redis.call('HGET', key, 'head')
         written = head and tonumber(string.match(head, ' (.+)$')) or nil
     end
     if written and written < before then
@@ -108,19 +129,20 @@ end
 return gone
 """
 
-PUT_HISTORIES = """
+PUT_HISTORIES = (
+    HISTORIES
+    + """
 -- KEYS: users with histories, then each user's history.
--- ARGV: milliseconds to live or 0; then of each user: the id, the head, a number of items, the items.
+-- ARGV: milliseconds to live or 0; then of each user: the id, the events before the first item, the time, a number of
+-- items, the items.
 local ttl, at = tonumber(ARGV[1]), 2
 for place = 2, #KEYS do
-    local items = tonumber(ARGV[at + 2])
+    local items = tonumber(ARGV[at + 3])
     redis.call('DEL', KEYS[place])
-    redis.call('RPUSH', KEYS[place], ARGV[at + 1])
-    for first = at + 3, at + 2 + items, 1000 do
-        redis.call('RPUSH', KEYS[place], unpack(ARGV, first, math.min(first + 999, at + 2 + items)))
-    end
+    append(KEYS[place], tonumber(ARGV[at + 1]), ARGV, at + 4, at + 3 + items, ARGV[at + 2])
     if ttl > 0 then redis.call('PEXPIRE', KEYS[place], ttl) end
     redis.call('ZADD', KEYS[1], 0, ARGV[at])
-    at = at + 3 + items
+    at = at + 4 + items
 end
 """
+)
