@@ -18,24 +18,26 @@ def write_chart(report: BenchmarkReport, path: str | Path) -> None:
     matplotlib.rcParams |= {"svg.hashsalt": "deployrec", "svg.fonttype": "none", "font.family": "sans-serif"}
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
     labels = list(dict.fromkeys(cell.label for cell in report.cells))
+    windows = {peer.label: peer.window for peer in report.peers if peer.window}
     for place, label in enumerate(labels):
         for mode, style in LINES.items():
             cells = report.fastest("history", label, mode)
             if len(cells) > 1:
                 x = [cell.history for cell in cells]
                 y = [cell.latency.p50 * 1e3 for cell in cells]
-                axes.plot(x, y, style, color=f"C{place}", marker="o", markersize=3, label=f"{label}, {WAYS[mode]}")
+                way = f"newest {windows[label]:,} read again" if label in windows else WAYS[mode]
+                axes.plot(x, y, style, color=f"C{place}", marker="o", markersize=3, label=f"{label}, {way}")
     config = report.config
     axes.set(xscale="log", yscale="log", xlabel="events in the user's history", ylabel="milliseconds (median)")
-    axes.set_title(
+    figure.suptitle(
         f"The {config.k} best of {report.subjects[0].num_items:,} items, bare graphs, batch {config.base_batch}, "
         f"{config.base_threads} thread, {report.machine['processor']}, {report.created[:10]}",
         fontsize=9,
     )
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     # The date would make every file differ; the report holds it.
     figure.savefig(path, format="svg", metadata={"Date": None})
     plt.close(figure)

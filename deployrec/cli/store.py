@@ -34,7 +34,7 @@ def info(url: Url) -> None:
         rows = [(layout, *database.size(layout.state_id)) for layout in database.layouts()]
         histories = database.num_histories()
         size = database.num_bytes()
-    say(f"{database.address}: {size:,} bytes, {len(rows)} kinds of states, histories of {histories:,} users")
+    say(f"{database.address}: {size:,} bytes, histories of {histories:,} users")
     table = Table(box=None, pad_edge=False)
     for column in ("state_id", "users", "bytes of records", "a user"):
         table.add_column(column, justify="left" if column == "state_id" else "right")

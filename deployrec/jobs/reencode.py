@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError
-from deployrec.files import atomic_file
+from deployrec.files import atomic_file, check_writable_file
 from deployrec.progress import Progress, silent
 from deployrec.runtime.backends.base import load_backend
 from deployrec.runtime.durable import Database, DurableStore, History, open_database
@@ -101,11 +101,16 @@ def reencode(
     whole in the end; ray: address of a Ray cluster, or "local" for one on this machine.
     Raises ConfigError for a store that keeps no histories, DataError for a broken log, BundleError for a broken bundle.
     """
+    if k < 1:
+        raise ConfigError(f"expected k of at least 1; got {k}; give a whole number")
+    if lists is not None:
+        check_writable_file(lists, "--lists")
+        if not Path(lists).absolute().parent.is_dir():
+            raise ConfigError(f"expected a folder for {lists}; got none; make it, or pass another --lists")
+    Bundle.open(bundle)  # before a store is made for it
     database = open_database(store, create=True)
     if database.keeping.history == 0:
         raise ConfigError(f"expected a store that keeps histories; got {store}; leave history=0 out")
-    if k < 1:
-        raise ConfigError(f"expected k of at least 1; got {k}; give a whole number")
     if data is not None:
         _take_histories(database, data, progress)
     job, run = Job(Path(bundle), store, backend, k if lists else 0), here if ray is None else _on_ray(ray)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmark.test_findings import report_of
+from deployrec.benchmark import Peer
+from tests.benchmark.test_findings import cell, report_of
 
 pytest.importorskip("matplotlib")
 
@@ -23,3 +25,15 @@ def test_the_svg_names_every_line_and_is_the_same_twice(tmp_path: Path) -> None:
     assert "m, one step" in text
     assert "m, history read again" in text
     assert text == (tmp_path / "b.svg").read_text()
+
+
+def test_a_peers_line_says_what_it_reads_of_a_long_history(tmp_path: Path) -> None:
+    from deployrec.benchmark.chart import write_chart
+
+    report = report_of(lambda t: 1e-4, lambda t: 5e-6 * t)
+    cells = [cell("encode", history, 1e-3, label=label) for label in ("short", "all") for history in (50, 200, 2000)]
+    peers = [Peer("short", "lists", {}, 200, {}), Peer("all", "lists", {}, None, {})]
+    write_chart(replace(report, cells=[*report.cells, *cells], peers=peers), tmp_path / "chart.svg")
+    text = (tmp_path / "chart.svg").read_text()
+    assert "short, newest 200 read again" in text
+    assert "all, history read again" in text

@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.redis_server import RedisServer, available
 from deployrec.bundle.bundle import Bundle
-from deployrec.errors import ConfigError, DataError
+from deployrec.errors import ConfigError, DataError, DeployrecError
 from deployrec.jobs.reencode import Counts, reencode
 from deployrec.runtime import Outcome, Recommender
 from deployrec.runtime.backends.base import load_backend
@@ -156,6 +156,11 @@ def test_what_cannot_be_done_is_said_in_one_line(new: Bundle, address: str, tmp_
         reencode(new.path, "memory")
     with pytest.raises(ConfigError, match="expected k of at least 1"):
         reencode(new.path, address, k=0)
+    with pytest.raises(DeployrecError, match="expected a bundle folder"):
+        reencode(tmp_path / "none", f"lmdb:{tmp_path / 'other'}")
+    with pytest.raises(DeployrecError, match="--lists"):
+        reencode(new.path, f"lmdb:{tmp_path / 'other'}", lists=tmp_path / "no folder" / "x.parquet")
+    assert not (tmp_path / "other").exists()
     with pytest.raises(DataError):
         reencode(new.path, address, data=pl.DataFrame({"user_id": ["a"], "item_id": [None]}))
 
