@@ -15,7 +15,7 @@ import ray
 
 from deployrec.errors import ConfigError
 from deployrec.files import first_line
-from deployrec.jobs.reencode import Done, Group, Job, Run, Worker
+from deployrec.jobs.worker import Done, Group, Job, Run, Worker
 
 LOCAL = "local"
 WAITING = 2
