@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
@@ -16,6 +17,8 @@ from deployrec.runtime.stores.base import ConflictError, Layout, Rows, find_stor
 
 Config = TypeVar("Config", bound="Keeping")
 DAY = 86_400.0
+MOST_TOTALS = 2**20
+"""Users who may be read before one of them is written; of others a write asks again."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class DurableStore:
         self.database = database
         self.layout = layout
         self._totals: dict[str, int] = {}
-        """events of the histories of the users that were read since the last write"""
+        """events of the histories of the users that were read since the last write, the latest of them"""
 
     def __repr__(self) -> str:
         return f"{type(self.database).__name__}({self.database.address})"
@@ -146,6 +149,8 @@ class DurableStore:
     def read(self, users: Sequence[str]) -> Rows:
         values, totals = self.database.read(self.layout.state_id, users)
         self._totals.update(zip(users, totals, strict=True))
+        for user in list(islice(self._totals, max(0, len(self._totals) - MOST_TOTALS))):
+            del self._totals[user]
         rows = unpack(self.layout, users, values)
         known = [0 if value is None else position(value) for value in values]
         if known != totals:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deployrec.errors import ConfigError, StaleStateError, StoreError
-from deployrec.runtime.durable import Database, History, open_database
+from deployrec.runtime.durable import Database, DurableStore, History, open_database
 from deployrec.runtime.store_contract import LAYOUT, WINDOWED, StoreContract, assert_equal, made
 from deployrec.runtime.stores import Layout, Rows, Store, load_store
 
@@ -100,6 +100,19 @@ class DurableContract(StoreContract):
             np.testing.assert_array_equal(tensor[0], exact[name][0].astype(np.float16).astype(np.float32))
             np.testing.assert_array_equal(tensor[1], exact[name][1])
         np.testing.assert_array_equal(half.user, rows.user)
+
+    def test_readers_remember_a_bounded_number_of_users(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("deployrec.runtime.durable.MOST_TOTALS", 3)
+        store = self.open(LAYOUT, tmp_path)
+        assert isinstance(store, DurableStore)
+        users = [f"u{n}" for n in range(10)]
+        store.write(users, read(made(LAYOUT, range(10)), *[[f"i{n}"] for n in range(10)]))
+        for user in users:
+            store.read([user])
+        assert list(store._totals) == users[-3:]
+        store.write(["u0", "u9"], read(made(LAYOUT, [0, 9], version=2), ["j"], []))
+        assert store.history(["u0", "u9"]) == [["i0", "j"], ["i9"]]
+        assert not store.read(["u0", "u9"]).unread
 
     def test_histories_move_as_they_are(self, tmp_path: Path) -> None:
         self.open(LAYOUT, tmp_path)
