@@ -56,7 +56,8 @@ STYLES = """<style>
 .table td {overflow-wrap: break-word}
 .table td.n, .table th.n {text-align: right; white-space: nowrap}
 .table tr.off {opacity: .5}
-@media (max-width: 640px) {.table th, .table td {padding-right: .6rem} .table td {overflow-wrap: anywhere} .figures b {font-size: 1.6rem}}
+@media (max-width: 640px) {.table th, .table td {padding-right: .6rem} .table td {overflow-wrap: anywhere}
+  .figures b {font-size: 1.6rem}}
 .good {color: #0d9488; font-weight: 600}
 .bad {color: #dc2626; font-weight: 600}
 </style>"""
