@@ -10,7 +10,7 @@ import pytest
 from deployrec.errors import ConfigError, StaleStateError, StoreError
 from deployrec.runtime.durable import Database, DurableStore, History, open_database
 from deployrec.runtime.store_contract import LAYOUT, WINDOWED, StoreContract, assert_equal, made
-from deployrec.runtime.stores import Layout, Rows, Store, load_store
+from deployrec.runtime.stores import ConflictError, Layout, Rows, Store, load_store
 
 NEVER, EVER = 0.0, 4e9
 """Moments before and after every write."""
@@ -50,6 +50,23 @@ class DurableContract(StoreContract):
         assert list(one.users()) == []
         assert list(other.users()) == ["bob"]
         assert other.history(["ann"]) == [[]]
+
+    def test_a_write_loses_to_an_event_that_another_layout_has_read_since(self, tmp_path: Path) -> None:
+        one, other = self.open(LAYOUT, tmp_path), self.open(WINDOWED, tmp_path)
+        one.write(["ann", "bob"], read(made(LAYOUT, [1, 2]), ["i1"], ["j1"]))
+        one.read(["ann", "bob"])
+        other.read(["ann"])
+        other.write(["ann"], read(made(WINDOWED, [3]), ["i2"]))
+        with pytest.raises(ConflictError) as lost:
+            one.write(["ann", "bob"], read(made(LAYOUT, [1, 2], version=2), ["i3"], ["j2"]))
+        assert lost.value.users == ["ann"]
+        assert one.history(["ann", "bob"]) == [["i1", "i2"], ["j1", "j2"]]
+        rows = one.read(["ann", "bob"])
+        assert [list(items) for items in rows.unread] == [["i2"], []]
+        rows.fixed["version"] += 1
+        one.write(["ann"], read(rows.take([0]), ["i3"]))
+        assert one.history(["ann"]) == [["i1", "i2", "i3"]]
+        assert not one.read(["ann"]).unread
 
     def test_dropped_records_are_gone_and_histories_stay(self, tmp_path: Path) -> None:
         one, other = self.open(LAYOUT, tmp_path), self.open(WINDOWED, tmp_path)
