@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deployrec.models.base import SequentialRecommender
-from deployrec.models.layers import Dropout, at_last, initialise, newest
+from deployrec.models.layers import Dropout, initialise, newest
 from deployrec.models.taste import Taste
 from deployrec.models.unroll import State
 from deployrec.options import option
