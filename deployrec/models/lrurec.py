@@ -80,8 +80,8 @@ class LRULayer(nn.Module):
         after 1,000 events; graphs, which take one precision, move step by step instead.
         """
         if torch.compiler.is_exporting():
-            hidden, final = unroll(self._cell, (u,), {self.hidden_state: start}, lengths)
-            return hidden, final[self.hidden_state]
+            hidden, state = unroll(self._cell, (u,), {self.hidden_state: start}, lengths)
+            return hidden, state[self.hidden_state]
         times = torch.arange(u.shape[1] + 1, dtype=torch.float64, device=u.device)
         angles = times.unsqueeze(1) * self.log_phase.double().exp()
         cos, sin = angles.cos().to(u.dtype), angles.sin().to(u.dtype)

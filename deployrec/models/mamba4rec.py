@@ -104,8 +104,8 @@ class MambaLayer(nn.Module):
     def scan(self, c: Tensor, lengths: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """c [B, T, C] -> (C_t . h_t [B, T, C], the state [B, C N] after each row's end)."""
         if torch.compiler.is_exporting():
-            reads, state = unroll(self._cell, (c,), {self.hidden_state: start}, lengths)
-            return reads, state[self.hidden_state]
+            stepped, state = unroll(self._cell, (c,), {self.hidden_state: start}, lengths)
+            return stepped, state[self.hidden_state]
         reads, final = [], start
         piece = max(1, AT_ONCE // (len(c) * self.channels * self.states))
         for begin in range(0, c.shape[1], piece):

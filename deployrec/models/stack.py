@@ -16,7 +16,9 @@ from deployrec.state import StateSpec, StateTensor
 class Layer(Protocol):
     """Reads x [B, T, D] or, step by step, [B, D]; every call returns the output and the layer's part of the state."""
 
-    state_tensors: tuple[StateTensor, ...]
+    @property
+    def state_tensors(self) -> tuple[StateTensor, ...]:
+        """What the layer remembers of a user."""
 
     def encode(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """x' [B, T, D]."""

@@ -16,6 +16,7 @@ from deployrec.models import available_models, build_model, mamba4rec
 from deployrec.models.bert4rec import BERT4Rec
 from deployrec.models.fmlprec import FilterLayer, FMLPRecConfig
 from deployrec.models.lrurec import LRULayer, LRURecConfig
+from deployrec.models.narm import NARM
 from deployrec.models.prefixes import PrefixRecommender
 from deployrec.models.testing import padded, random_model
 
@@ -134,12 +135,13 @@ def test_what_a_taste_forgets_is_learnt_and_bounded() -> None:
         state = model.initial_state(1)
         for _ in range(400):
             _, state = model.step(torch.tensor([3]), state)
-        table = model.tastes if key == "fpmc" else model.embedding
-        torch.testing.assert_close(state["0.taste"], table.weight[3:4], atol=1e-5, rtol=1e-5)
+        table = dict(model.named_parameters())["tastes.weight" if key == "fpmc" else "embedding.weight"]
+        torch.testing.assert_close(state["0.taste"], table[3:4], atol=1e-5, rtol=1e-5)
 
 
 def test_weights_of_narm_are_a_sum_over_what_was_seen() -> None:
     model = random_model("narm", {"dim": 3, "hidden": 4})
+    assert isinstance(model, NARM)
     items, lengths = padded([[1, 2, 3, 4]])
     states = model._states(items, lengths)
     last = states[:, -1]
@@ -162,7 +164,7 @@ def test_sizes_of_states() -> None:
 
 def test_a_decay_of_lru_starts_between_its_bounds() -> None:
     layer = LRULayer(LRURecConfig(dim=64), 0)
-    modulus = torch.exp(-layer.log_rate.exp())
+    modulus = torch.exp(-layer.log_rate.exp()).detach()
     assert 0.8 <= float(modulus.min()) < float(modulus.max()) <= 0.99
     torch.testing.assert_close(layer.log_scale.exp(), torch.sqrt(1 - modulus**2))
     assert math.isclose(float(np.mean(layer.log_phase.exp().detach().numpy())), math.pi, rel_tol=0.2)
