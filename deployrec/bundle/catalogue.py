@@ -7,7 +7,9 @@ import hashlib
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +40,25 @@ class Catalogue:
     def num_items(self) -> int:
         return len(self.item_ids) - 1
 
-    def most_popular(self, k: int) -> tuple[list[int], list[float]]:
-        """The k most interacted item rows, the lower row first among equals, and the logarithms of their shares.
+    @cached_property
+    def by_popularity(self) -> np.ndarray:
+        """int64 [n]: the item rows that have an interaction, the most interacted first, the lower row among equals."""
+        order = np.argsort(-self.popularity, kind="stable")
+        return order[self.popularity[order] > 0]
+
+    def most_popular(self, k: int, offered: np.ndarray | None = None) -> tuple[list[int], list[float]]:
+        """The k most interacted item rows and the logarithms of their shares; offered: bool [N + 1], which may come.
 
         Items without a single interaction have no logarithm and are left out.
         """
-        order = np.argsort(-self.popularity[1:], kind="stable")[:k] + 1
-        total = int(self.popularity.sum())
-        found = [int(row) for row in order if self.popularity[row] > 0]
-        return found, [math.log(int(self.popularity[row]) / total) for row in found]
+        order = self.by_popularity
+        rows = (order if offered is None else order[offered[order]])[:k].tolist()
+        return rows, self.log_shares(rows)
+
+    def log_shares(self, rows: Sequence[int]) -> list[float]:
+        """Logarithms of the rows' shares of all interactions; -inf for none."""
+        total, counts = int(self.popularity.sum()), self.popularity[rows].tolist()
+        return [math.log(count / total) if count else -math.inf for count in counts]
 
     def item_rows(self) -> str:
         """Hex digest of which item is which row."""
