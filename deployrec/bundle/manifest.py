@@ -25,6 +25,9 @@ ITEMS = "items.csv"
 ITEM_TABLE = "items.bin"
 PARITY = "parity.json"
 PARITY_CASES = "parity_cases.npz"
+INDEX = "index.faiss"
+INDEX_USERS = "index_users.npy"
+"""Vectors of real users [U, D], on which the index was measured and is measured again."""
 GRAPHS = ("step", "advance", "encode", "score")
 
 MOST_ITEMS = 2**31 - 2
@@ -58,6 +61,20 @@ class FileDigest:
 
 
 @dataclass(frozen=True)
+class IndexFacts:
+    """An approximate index over the item table, and how well it finds what is best."""
+
+    kind: str
+    """in the words of faiss"""
+    probes: int
+    """how many of its lists a request reads"""
+    recall: float
+    """which share of the exact ten best items it finds, on average over the users it was measured on"""
+    users: int
+    library: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of manifest.json; `document` is the JSON value itself, with fields that only a writer knows."""
 
@@ -81,6 +98,7 @@ class Manifest:
     endless: dict[str, int]
     """up to how many events each kind of endless history, such as one item over and over, was found within the gates"""
     versions: dict[str, Any]
+    index: IndexFacts | None
     item_rows: str
     """digest of which item is which row; see `Catalogue.item_rows`"""
     files: dict[str, FileDigest]
@@ -150,6 +168,7 @@ class Manifest:
             certificate=_lengths(_field(document, "certificate", dict)),
             endless=_endless(document["certificate"]),
             versions=_field(document, "versions", dict),
+            index=_index(document.get("index"), files),
             item_rows=_field(document, "item_rows", str),
             files=files,
             document=document,
@@ -172,7 +191,7 @@ class Manifest:
 def bundle_id(document: dict[str, Any]) -> str:
     """Names everything that decides an answer: model, state layout, graphs and what they read, weights, items.
 
-    An engine, the certificate and a signature do not count. `document` holds the manifest's own fields.
+    An engine, an index, the certificate and a signature do not count. `document` holds the manifest's own fields.
     """
     named = ("schema_version", "model", "state", "graphs", "opset", "encode_chunk")
     files = {file: document["files"][file]["sha256"] for file in _deciding(document)}
@@ -235,6 +254,16 @@ def _check_data(data: dict[str, Any]) -> None:
         _field(data, name, str, "data.")
     for name in ("num_users", "num_items", "num_events"):
         _whole(data, name, 2**63 - 1, "data.", least=0)
+
+
+def _index(document: Any, files: dict[str, FileDigest]) -> IndexFacts | None:
+    if document is None:
+        return None
+    if not isinstance(document, dict) or not {INDEX, INDEX_USERS} <= files.keys():
+        raise BundleError(f"expected what is known of {INDEX} in {MANIFEST}; got {_short(document)}; export again")
+    kind, library = (_field(document, name, str, "index.") for name in ("kind", "library"))
+    probes, users = (_whole(document, name, MOST_ITEMS, "index.") for name in ("probes", "users"))
+    return IndexFacts(kind, probes, _field(document, "recall", float, "index."), users, library)
 
 
 def _check_metrics(metrics: Any) -> None:

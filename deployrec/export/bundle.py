@@ -9,6 +9,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save
 
@@ -20,14 +21,20 @@ from deployrec.data import Dataset, write_items
 from deployrec.errors import ConfigError, ParityError
 from deployrec.export import parity
 from deployrec.export.graphs import write_graphs
+from deployrec.export.index import write_index
 from deployrec.export.onnx_ops import OPSET
 from deployrec.export.parity import ENCODE_CHUNK, choose_histories, compare_torch, reference_cases, split_held
 from deployrec.files import atomic_write, canonical_json, sha256_file
 from deployrec.models import SequentialRecommender, identity
 from deployrec.progress import Progress, silent
+from deployrec.runtime.backends.base import load_backend
+from deployrec.runtime.reader import Reader
 from deployrec.runtime.verify import VerifyReport, compare_graphs
 
 MAX_EXCLUDE = 512
+MEASURED_USERS = 1000
+READ = 64
+"""Histories of one call to the encode graph."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ def export_bundle(
     window: int = 200,
     longest: int | None = None,
     training: dict[str, Any] | None = None,
+    index: bool = False,
     force: bool = False,
     progress: Progress = silent,
 ) -> ExportReport:
@@ -57,7 +65,8 @@ def export_bundle(
 
     window: events of a training window, an edge that the certificate covers; longest: events of the certificate's
     longest histories, by default 100,000 (at 2,000 it takes half a minute less); training: what the manifest says about
-    the training run; progress hears of every graph and every history.
+    the training run; index: build an approximate index over the items too (extra `index`), which the runtime then
+    searches; progress hears of every graph and every history.
     Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `window` or `longest` out of
     range, a model of another catalogue than the data set's or with weights that are not finite; ParityError if a gate
     fails (the report is then OUT.parity-failed.json); BundleError if the disk refuses. Nothing else is left.
@@ -87,6 +96,9 @@ def export_bundle(
         comparisons = [replace(row, case=labels[row.case]) for row in comparisons if row.case in labels]
         _certify(comparisons, folder, out)
         kept.save(folder / PARITY_CASES)
+        if index:
+            progress(0, 0, "building the index")
+            document["index"] = _index(Bundle.open(folder, check=False), dataset, folder)
         seal(folder, document | {"certificate": {"lengths": kept.lengths, "endless": held}})
     return ExportReport(Bundle.open(out), comparisons)
 
@@ -111,6 +123,17 @@ def describe(
         "training": training,
         "versions": _versions(),
     }
+
+
+def _index(bundle: Bundle, dataset: Dataset, folder: Path) -> dict[str, Any]:
+    """Builds the index and measures it on users of the data set, evenly from the shortest history to the longest."""
+    order = np.argsort(np.diff(dataset.offsets), kind="stable")
+    order = order[np.diff(dataset.offsets)[order] > 0]
+    places = np.unique(np.linspace(0, len(order) - 1, MEASURED_USERS).astype(int))
+    reader = Reader(bundle.manifest, load_backend("onnxruntime", bundle))
+    read = [bundle.manifest.newest(dataset.history(int(user))) for user in order[places]]
+    users = [reader.encode(read[start : start + READ]).user.copy() for start in range(0, len(read), READ)]
+    return write_index(bundle.item_table(), np.concatenate(users), folder, np.zeros(0, np.int64))
 
 
 def _check_fit(model: object, dataset: object, window: object) -> None:

@@ -34,6 +34,7 @@ from deployrec.runtime.events import (
     shown,
     users_of,
 )
+from deployrec.runtime.index import Index
 from deployrec.runtime.lists import Lists, Recommendation
 from deployrec.runtime.ranking import Ranking
 from deployrec.runtime.stores.base import Layout, Rows, Store, load_store
@@ -85,7 +86,12 @@ class Recommender:
     """
 
     def __init__(
-        self, bundle: Bundle, backend: Backend, on_unknown_item: str = "skip", store: Store | None = None
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        on_unknown_item: str = "skip",
+        store: Store | None = None,
+        exact: bool = False,
     ) -> None:
         if on_unknown_item not in ("skip", "error"):
             raise ConfigError(f"expected on_unknown_item 'skip' or 'error'; got '{on_unknown_item}'; name one of them")
@@ -105,7 +111,7 @@ class Recommender:
         self._lock = threading.RLock()
         self._busy = threading.Lock()
         forks.watch(self)
-        self._ranking = Ranking(bundle, backend)
+        self._ranking = Ranking(bundle, backend, None if exact else Index.load(bundle))
         self._choices = Choices(self.catalogue, NO_ROWS, strict=on_unknown_item == "error")
         self._answers = Lists(self.catalogue, self._choices)
         self._updates = Updates(self.manifest, backend, self.store, self.catalogue.rows, self._ranking)
@@ -118,21 +124,23 @@ class Recommender:
         on_unknown_item: str = "skip",
         store: str | Store = "memory",
         trusted: Sequence[str | Path] | None = None,
+        exact: bool = False,
         **options: object,
     ) -> Recommender:
         """Opens a bundle after checking every file's digest.
 
         store: "memory", "memory:MAX_USERS", "file:PATH" (read now, written by `close`), another store's "NAME:WHERE",
         or an open `Store`; on_unknown_item: "skip" (and count) or "error"; trusted: public keys, one of which must
-        have signed the bundle; `options` go to the backend (onnxruntime: threads, device). Raises BundleError for an
-        edited bundle or one that no trusted key has signed, ConfigError for an unknown backend, store or option,
+        have signed the bundle; exact: all items are scored although the bundle has an index; `options` go to the
+        backend (onnxruntime: threads, device). Raises BundleError for an edited bundle or one that no trusted key has
+        signed, ConfigError for an unknown backend, store or option and for an index without its library,
         StaleStateError for a store of another bundle.
         """
         bundle = Bundle.open(path, trusted=trusted)
         if not isinstance(store, str) and not hasattr(store, "layout"):
             raise ConfigError(f"expected a store or its address; got {shown(store)}; pass a text such as 'memory'")
         opened = load_store(store, Layout.of(bundle.manifest)) if isinstance(store, str) else store
-        return cls(bundle, load_backend(backend, bundle, **options), on_unknown_item, opened)
+        return cls(bundle, load_backend(backend, bundle, **options), on_unknown_item, opened, exact)
 
     def __repr__(self) -> str:
         return (
@@ -142,8 +150,9 @@ class Recommender:
 
     @property
     def forkable(self) -> bool:
-        """Whether a forked child may go on with it: its backend says so, where it has no threads and no GPU."""
-        return bool(getattr(self.backend, "forkable", False))
+        """Whether a forked child may go on with it: its backend says so, where it has no threads and no GPU; an index
+        has threads."""
+        return bool(getattr(self.backend, "forkable", False)) and self._ranking.index is None
 
     def __enter__(self) -> Recommender:
         return self

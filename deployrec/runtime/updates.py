@@ -39,11 +39,6 @@ class Wanted(NamedTuple):
     choice: Choice | None = None
     """None: all may come"""
 
-    @property
-    def rows(self) -> np.ndarray | None:
-        """The only rows that may come; None where the graphs can answer."""
-        return None if self.choice is None else self.choice.rows
-
 
 Best = tuple[list[int], list[float]]
 """Item rows and their scores, the best first; row 0 where there are no more."""
@@ -85,11 +80,11 @@ class Updates:
                 best = None if wanted is None else self._score(moved.user, after.seen, wanted)
             elif wanted is None:
                 self._in_place.advance()
-            elif wanted.choice is not None and wanted.choice.rows is not None:
+            elif self.ranking.in_graph(wanted.choice):
+                best = self._in_place.step(_excluded(after.seen, wanted), wanted.k)
+            else:
                 self._in_place.advance()
                 best = self._score(self._one.moved.user, after.seen, wanted)
-            else:
-                best = self._in_place.step(_excluded(after.seen, wanted), wanted.k)
             try:
                 self.store.write(users, after)
             except ConflictError as error:
@@ -246,7 +241,7 @@ class Updates:
         self, read: Sequence[Sequence[Observation]], rows: Rows, after: Rows, wanted: Wanted | None
     ) -> TopK | None:
         """Moves users on event by event; the last event of each brings what is wanted."""
-        by_graph = wanted is not None and wanted.rows is None
+        by_graph = wanted is not None and self.ranking.in_graph(wanted.choice)
         exclude, k = (_excluded(after.seen, wanted), wanted.k) if wanted is not None and by_graph else (None, 0)
         best: TopK | None = None
         if max(map(len, read)) == 1:
@@ -280,7 +275,8 @@ class Updates:
         return self.reader.encode(reads, state)
 
     def _score(self, user: np.ndarray, seen: Sequence[bytes], wanted: Wanted) -> TopK:
-        return self.ranking.best(user, _excluded(seen, wanted), wanted.k, wanted.rows)
+        rows = None if wanted.choice is None else wanted.choice.rows
+        return self.ranking.best(user, _excluded(seen, wanted), wanted.k, rows)
 
 
 Move = Callable[[Sequence[Sequence[Observation]], Rows, Rows, Wanted | None], TopK | None]

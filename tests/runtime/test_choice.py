@@ -139,7 +139,7 @@ def check_list(shop: Shop, history: list[int], allowed: list[int], k: int, exclu
 
 def test_the_lower_row_comes_first_among_equals() -> None:
     scores = np.array([[1, 3, 3, 3, 0, 3]], np.float32)
-    best = ranking._top(scores, np.array([2, 3, 5, 7, 8, 9], np.int32), 3)
+    best = ranking._top(scores, np.array([[2, 3, 5, 7, 8, 9]], np.int32), 3)
     assert best.items.tolist() == [[3, 5, 7]]
 
 
