@@ -60,9 +60,10 @@ class Catalogue:
         total, counts = int(self.popularity.sum()), self.popularity[rows].tolist()
         return [math.log(count / total) if count else -math.inf for count in counts]
 
-    def item_rows(self) -> str:
-        """Hex digest of which item is which row."""
-        return hashlib.sha256(json.dumps(self.item_ids).encode()).hexdigest()
+    def item_rows(self, num_items: int | None = None) -> str:
+        """Hex digest of which item is which row, of the first `num_items`."""
+        ids = self.item_ids if num_items is None else self.item_ids[: num_items + 1]
+        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
     @classmethod
     def parse(cls, content: bytes, path: Path, num_items: int) -> Catalogue:

@@ -37,6 +37,9 @@ def export(
     index: Annotated[
         bool, typer.Option("--index", help="Build an approximate index over the items too, for large catalogues.")
     ] = False,
+    tower: Annotated[
+        bool, typer.Option("--tower", help="Fit what makes vectors of new items' columns (see `deployrec items add`).")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is already there.")] = False,
 ) -> None:
     """Export a trained model as a bundle whose graphs provably agree with the training code.
@@ -50,7 +53,7 @@ def export(
     usage.refuse_beside(ctx, "run", "runs", why="a named run is looked for nowhere else")
     if model is None and run is None:
         raise ConfigError("expected --model or --run; got neither; name the model whose newest run is exported")
-    write(model, run=run, out=out, data=data, items=items, runs=runs, index=index, force=force)
+    write(model, run=run, out=out, data=data, items=items, runs=runs, index=index, tower=tower, force=force)
 
 
 def write(
@@ -62,6 +65,7 @@ def write(
     items: Path | None = None,
     runs: Path = Path("runs"),
     index: bool = False,
+    tower: bool = False,
     force: bool = False,
 ) -> None:
     """Exports `run`, or the newest finished run of `model`, or one trained for it now, and prints what came of it."""
@@ -116,6 +120,7 @@ def write(
                     "metrics": chosen.metrics,
                 },
                 index=index,
+                tower=tower,
                 force=force,
                 progress=progress,
             )
@@ -126,7 +131,10 @@ def write(
 def print_report(report: ExportReport) -> None:
     """The certificate in one line, the files, a step's latency on this machine, and what to do next."""
     from deployrec.benchmark import step_latency
+    from deployrec.bundle.manifest import TOWER
     from deployrec.bundle.parity import CERTIFIED_K, largest_figures
+    from deployrec.cli.items import print_fit
+    from deployrec.export.tower import Tower
 
     bundle = report.bundle
     largest, lengths = largest_figures(report.comparisons), bundle.manifest.certificate
@@ -151,6 +159,8 @@ def print_report(report: ExportReport) -> None:
             f"{found.users:,} users.",
             soft_wrap=True,
         )
+    if TOWER in bundle.manifest.files and (tower := Tower.read(bundle)):
+        print_fit(tower.fit)
     state = bundle.manifest.state
     with doing("timing a step"):
         latency = step_latency(bundle)

@@ -92,7 +92,7 @@ def _items(history: str | None, item: list[str] | None, history_file: Path | Non
     if len(given) > 1:
         raise ConfigError(f"expected the history by one option; got {' and '.join(given)}; leave all but one out")
     if history_file is not None:
-        return _lines(history_file)
+        return lines(history_file)
     return list(item) if item else _listed(history or "")
 
 
@@ -100,7 +100,7 @@ def _listed(history: str) -> list[str]:
     return [item.strip() for item in history.split(",") if item.strip()]
 
 
-def _lines(path: Path) -> list[str]:
+def lines(path: Path) -> list[str]:
     """The lines of a text file that are not empty."""
     try:
         # Only line feeds end a line: an id may hold what else Python takes for the end of one.

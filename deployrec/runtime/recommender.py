@@ -16,8 +16,9 @@ import numpy as np
 from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError, DeployrecError, StaleStateError, UnknownItemError
 from deployrec.runtime import forks
+from deployrec.runtime.added import check_catalogue, check_items
 from deployrec.runtime.backends.base import Backend, load_backend
-from deployrec.runtime.choice import NO_ROWS, Choices
+from deployrec.runtime.choice import Choices
 from deployrec.runtime.events import (
     Event,
     Id,
@@ -108,11 +109,12 @@ class Recommender:
                 f"expected a store of states {layout.state_id[:12]}; got one of {self.store.layout.state_id[:12]}; "
                 "open a store for this bundle"
             )
+        check_catalogue(self.manifest, self.store)
         self._lock = threading.RLock()
         self._busy = threading.Lock()
         forks.watch(self)
         self._ranking = Ranking(bundle, backend, None if exact else Index.load(bundle))
-        self._choices = Choices(self.catalogue, NO_ROWS, strict=on_unknown_item == "error")
+        self._choices = Choices(self.catalogue, bundle.retired(self.catalogue), strict=on_unknown_item == "error")
         self._answers = Lists(self.catalogue, self._choices)
         self._updates = Updates(self.manifest, backend, self.store, self.catalogue.rows, self._ranking)
 
@@ -408,6 +410,8 @@ class Recommender:
         Raises DataError for a broken file, and then replaces nobody.
         """
         saved, store = Snapshot.read(path), self.store
+        if saved.state_id == store.layout.state_id:
+            check_items(self.manifest, saved.meta)
         if history is not None and saved.state_id != store.layout.state_id:
             rows = self._encoded(saved, [self._history(history(user)) for user in saved.users])
         else:
