@@ -108,12 +108,15 @@ def fit_tower(catalogue: Catalogue, table: np.ndarray, num_items: int) -> Tower:
     features = _features(numbers, columns, texts)
     wanted = table[rows]
     held = max(1, int(HELD_OUT * len(rows)))
-    tried = [(_recall(_ridge(features[held:], wanted[held:], s)(features[:held]), wanted, held), s) for s in STRENGTHS]
-    recall, strength = max(tried)
+    made = {strength: _ridge(features[held:], wanted[held:], strength)(features[:held]) for strength in STRENGTHS}
+    recall, strength = max((_recall(vectors, wanted, held), strength) for strength, vectors in made.items())
+    # A ridge draws everything towards the mean: at its own spread a new item would lose against every trained one.
+    mean = wanted.mean(0)
+    gain = float(np.linalg.norm(wanted[:held] - mean) / max(1e-12, np.linalg.norm(made[strength] - mean)))
     shuffled = np.random.default_rng(1).permutation(wanted)[:held]
     fit = Fit(recall, _recall(shuffled, wanted, held), strength, len(rows), held)
     final = _ridge(features, wanted, strength)
-    return Tower(final.weight, final.bias, numbers, columns, fit)
+    return Tower(gain * final.weight, mean + gain * (final.bias - mean), numbers, columns, fit)
 
 
 def columns_of(catalogue: Catalogue, rows: np.ndarray) -> dict[str, list[str]]:
