@@ -29,13 +29,13 @@ from onnx import helper, numpy_helper
 from rich.progress import track
 
 from benchmarks.measuring import UNTRACKED, add_out, machine, markdown, write_results
-from deployrec.benchmark.bundles import torch_model
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.manifest import ITEM_TABLE, ITEMS, MANIFEST, PARITY_CASES
 from deployrec.bundle.parity import CERTIFIED_K, LONG, ParityCases
 from deployrec.data import Dataset, load_dataset
 from deployrec.errors import DeployrecError
 from deployrec.export import export_bundle
+from deployrec.export.again import torch_model
 from deployrec.export.bundle import MAX_EXCLUDE
 from deployrec.export.parity import choose_histories, reference_cases
 from deployrec.files import sha256_file

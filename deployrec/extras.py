@@ -15,7 +15,10 @@ EXTRAS = {
     "matplotlib": '"deployrec[benchmarks]"',
     **{
         package: f'"deployrec[{extra}]"'
-        for package, extra in (("lmdb", "lmdb"), ("redis", "redis"), ("pyarrow", "parquet"), ("ray", "ray"))
+        for package, extra in (
+            *(("lmdb", "lmdb"), ("redis", "redis"), ("pyarrow", "parquet"), ("ray", "ray")),
+            *(("faiss", "index"), ("sklearn", "items")),
+        )
     },
     "tensorrt": '"deployrec[tensorrt]"',
 }

@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 import polars as pl
 import torch
-from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 
 import deployrec
@@ -23,9 +22,10 @@ from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.manifest import ITEM_TABLE, ITEMS, WEIGHTS
 from deployrec.data import write_items
 from deployrec.errors import BundleError
+from deployrec.export.again import padding_mask, resize_graph
 from deployrec.export.bundle import describe
 from deployrec.export.graphs import write_graphs
-from deployrec.models import ModelClass, SequentialRecommender, build_model, class_spec, model_class, spec_of
+from deployrec.models import ModelClass, build_model, class_spec, model_class
 
 SPREAD = 0.02
 RANDOM = {"preset": "none", "weights": "random"}
@@ -40,7 +40,7 @@ def random_bundle(model: str | ModelClass, num_items: int, folder: Path, *, seed
     _write_catalogue(num_items, folder)
     graphs = write_graphs(built, folder)
     data = {"name": "none", "digest": "", "num_users": 0, "num_items": num_items, "num_events": 0}
-    seal(folder, describe(built, graphs, [], data, RANDOM))
+    seal(folder, describe(built, graphs, data, RANDOM))
     return Bundle.open(folder)
 
 
@@ -51,10 +51,12 @@ def resized_bundle(bundle: Bundle, num_items: int, folder: Path, seed: int = 0) 
     _random_table(num_items, manifest.dim, seed).tofile(folder / ITEM_TABLE)
     for graph in manifest.graphs.values():
         model = onnx.load(str(bundle.file(graph.file)), load_external_data=False)
-        _resize(model, manifest.num_items + 1, num_items + 1, manifest.dim)
+        resize_graph(model, manifest.num_items, manifest.dim, padding_mask(num_items))
         onnx.save_model(model, str(folder / graph.file))
     _write_catalogue(num_items, folder)
-    document = {k: v for k, v in manifest.document.items() if k not in ("files", "bundle_id", "digest")}
+    document = {
+        k: v for k, v in manifest.document.items() if k not in ("files", "bundle_id", "digest", "index", "base")
+    }
     document["model"] = {**manifest.model, "num_items": num_items}
     document["training"] = RANDOM
     document["certificate"] = {"lengths": [], "endless": {}}
@@ -62,16 +64,6 @@ def resized_bundle(bundle: Bundle, num_items: int, folder: Path, seed: int = 0) 
     save_file(load_file(bundle.file(WEIGHTS)), folder / WEIGHTS)
     seal(folder, document)
     return Bundle.open(folder, check=False)
-
-
-def torch_model(bundle: Bundle) -> SequentialRecommender:
-    """The bundle's model in torch, with the item table that its graphs read."""
-    manifest = bundle.manifest
-    weights = load_file(bundle.file(WEIGHTS))
-    weights["embedding.weight"] = torch.from_numpy(bundle.item_table().copy())
-    model = build_model(spec_of(manifest.model), manifest.num_items, manifest.model["config"])
-    model.load_state_dict(weights)
-    return model.eval()
 
 
 def rival_bundle(model: str | ModelClass, num_items: int) -> Bundle:
@@ -100,24 +92,6 @@ def _code_digest(cls: ModelClass) -> str:
     sources |= set(own.parent.glob("*.py")) if "." in cls.__module__ else {own}
     content = b"".join(path.read_bytes() for path in sorted(sources))
     return hashlib.sha256(class_spec(cls).encode() + content).hexdigest()
-
-
-def _resize(model: onnx.ModelProto, old: int, new: int, dim: int) -> None:
-    """Gives the external item table and the padding mask `new` rows."""
-    tables = 0
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL and list(tensor.dims) == [old, dim]:
-            tensor.dims[0] = new
-            for entry in tensor.external_data:
-                if entry.key == "length":
-                    entry.value = str(4 * new * dim)
-            tables += 1
-        elif list(tensor.dims) == [old]:
-            mask = np.zeros(new, np.float32)
-            mask[0] = -np.inf
-            tensor.CopyFrom(numpy_helper.from_array(mask, tensor.name))
-    if tables != 1:
-        raise BundleError(f"expected one item table in the graph; got {tables}; export the bundle again")
 
 
 def _random_table(num_items: int, dim: int, seed: int) -> np.ndarray:

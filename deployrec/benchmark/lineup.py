@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import torch
 
-from deployrec.benchmark.bundles import RANDOM, torch_model
+from deployrec.benchmark.bundles import RANDOM
 from deployrec.benchmark.calls import CALLS
 from deployrec.benchmark.config import BenchmarkConfig
 from deployrec.benchmark.contenders import CallContender, Contender, GraphContender, TorchContender
 from deployrec.benchmark.report import ADVANCE, ENCODE, SCORE, STEP, Skipped, Subject
 from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError, DeployrecError
+from deployrec.export.again import torch_model
 from deployrec.runtime.backends.base import backends, load_backend
 from deployrec.runtime.stores.base import Layout
 

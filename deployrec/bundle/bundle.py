@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ from deployrec.bundle.manifest import (
     ITEMS,
     MANIFEST,
     PARITY_CASES,
+    RETIRED,
     SCHEMA_VERSION,
     SIGNATURE,
     GraphTensor,
@@ -97,6 +100,13 @@ class Bundle:
                 f"expected {self.file(ITEM_TABLE)} with {shape[0]:,} x {shape[1]:,} numbers; got {content.nbytes:,} "
                 "bytes; export the bundle again"
             )
+        if base := self.manifest.base:
+            first = content[: 4 * (base.num_items + 1) * shape[1]]
+            if hashlib.sha256(first).hexdigest() != base.files[ITEM_TABLE]:
+                raise BundleError(
+                    f"expected {self.file(ITEM_TABLE)} to begin with the {base.num_items:,} items that others were "
+                    "added to; got other vectors; add them again"
+                )
         table = content.view(np.float32).reshape(shape)
         table.flags.writeable = False
         return table
@@ -108,7 +118,27 @@ class Bundle:
             raise BundleError(
                 f"expected the items of {self.file(ITEMS)} as the graphs number them; got others; export it again"
             )
+        base = self.manifest.base
+        if base and catalogue.item_rows(base.num_items) != base.item_rows:
+            raise BundleError(
+                f"expected {self.file(ITEMS)} to begin with the {base.num_items:,} items that others were added to; "
+                "got others; add them again"
+            )
         return catalogue
+
+    def retired(self, catalogue: Catalogue) -> np.ndarray:
+        """Rows int32 [m] of the items that are never recommended; the graphs never answer with them."""
+        if RETIRED not in self.manifest.files:
+            return np.zeros(0, np.int32)
+        lines = self.read(RETIRED).decode("utf-8", "replace")
+        header, *ids = (line[0] if line else "" for line in csv.reader(io.StringIO(lines, newline="")))
+        unknown = next((item_id for item_id in ids if item_id not in catalogue.rows), None)
+        if header != "item_id" or unknown is not None:
+            raise BundleError(
+                f"expected item_id and items of {ITEMS} in {self.file(RETIRED)}; got '{unknown or header}'; retire "
+                "them again"
+            )
+        return np.array(sorted(catalogue.rows[item_id] for item_id in ids), np.int32)
 
     def cases(self) -> ParityCases:
         """The certificate's histories and the answers to them.

@@ -7,7 +7,9 @@ import hashlib
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,19 +40,30 @@ class Catalogue:
     def num_items(self) -> int:
         return len(self.item_ids) - 1
 
-    def most_popular(self, k: int) -> tuple[list[int], list[float]]:
-        """The k most interacted item rows, the lower row first among equals, and the logarithms of their shares.
+    @cached_property
+    def by_popularity(self) -> np.ndarray:
+        """int64 [n]: the item rows that have an interaction, the most interacted first, the lower row among equals."""
+        order = np.argsort(-self.popularity, kind="stable")
+        return order[self.popularity[order] > 0]
+
+    def most_popular(self, k: int, offered: np.ndarray | None = None) -> tuple[list[int], list[float]]:
+        """The k most interacted item rows and the logarithms of their shares; offered: bool [N + 1], which may come.
 
         Items without a single interaction have no logarithm and are left out.
         """
-        order = np.argsort(-self.popularity[1:], kind="stable")[:k] + 1
-        total = int(self.popularity.sum())
-        found = [int(row) for row in order if self.popularity[row] > 0]
-        return found, [math.log(int(self.popularity[row]) / total) for row in found]
+        order = self.by_popularity
+        rows = (order if offered is None else order[offered[order]])[:k].tolist()
+        return rows, self.log_shares(rows)
 
-    def item_rows(self) -> str:
-        """Hex digest of which item is which row."""
-        return hashlib.sha256(json.dumps(self.item_ids).encode()).hexdigest()
+    def log_shares(self, rows: Sequence[int]) -> list[float]:
+        """Logarithms of the rows' shares of all interactions; -inf for none."""
+        total, counts = int(self.popularity.sum()), self.popularity[rows].tolist()
+        return [math.log(count / total) if count else -math.inf for count in counts]
+
+    def item_rows(self, num_items: int | None = None) -> str:
+        """Hex digest of which item is which row, of the first `num_items`."""
+        ids = self.item_ids if num_items is None else self.item_ids[: num_items + 1]
+        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
     @classmethod
     def parse(cls, content: bytes, path: Path, num_items: int) -> Catalogue:

@@ -25,6 +25,13 @@ ITEMS = "items.csv"
 ITEM_TABLE = "items.bin"
 PARITY = "parity.json"
 PARITY_CASES = "parity_cases.npz"
+INDEX = "index.faiss"
+INDEX_USERS = "index_users.npy"
+"""Vectors of real users [U, D], on which the index was measured and is measured again."""
+RETIRED = "retired.csv"
+"""Ids of items that are never recommended; in the bundles that have such."""
+TOWER = "tower.npz"
+"""See deployrec.export.tower."""
 GRAPHS = ("step", "advance", "encode", "score")
 
 MOST_ITEMS = 2**31 - 2
@@ -58,6 +65,32 @@ class FileDigest:
 
 
 @dataclass(frozen=True)
+class IndexFacts:
+    """An approximate index over the item table, and how well it finds what is best."""
+
+    kind: str
+    """in the words of faiss"""
+    probes: int
+    """how many of its lists a request reads"""
+    recall: float
+    """which share of the exact ten best items it finds, on average over the users it was measured on"""
+    users: int
+    library: str
+
+
+@dataclass(frozen=True)
+class Base:
+    """The bundle that items were added to, whose states this one reads: its items come first, in the same rows."""
+
+    num_items: int
+    item_rows: str
+    files: dict[str, str]
+    """digests of its weights and its item table"""
+    lineage: tuple[str, ...]
+    """`item_rows` of every bundle between, the base's own first"""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of manifest.json; `document` is the JSON value itself, with fields that only a writer knows."""
 
@@ -81,6 +114,8 @@ class Manifest:
     endless: dict[str, int]
     """up to how many events each kind of endless history, such as one item over and over, was found within the gates"""
     versions: dict[str, Any]
+    index: IndexFacts | None
+    base: Base | None
     item_rows: str
     """digest of which item is which row; see `Catalogue.item_rows`"""
     files: dict[str, FileDigest]
@@ -150,6 +185,8 @@ class Manifest:
             certificate=_lengths(_field(document, "certificate", dict)),
             endless=_endless(document["certificate"]),
             versions=_field(document, "versions", dict),
+            index=_index(document.get("index"), files),
+            base=_base(document.get("base")),
             item_rows=_field(document, "item_rows", str),
             files=files,
             document=document,
@@ -172,7 +209,7 @@ class Manifest:
 def bundle_id(document: dict[str, Any]) -> str:
     """Names everything that decides an answer: model, state layout, graphs and what they read, weights, items.
 
-    An engine, the certificate and a signature do not count. `document` holds the manifest's own fields.
+    An engine, an index, the certificate and a signature do not count. `document` holds the manifest's own fields.
     """
     named = ("schema_version", "model", "state", "graphs", "opset", "encode_chunk")
     files = {file: document["files"][file]["sha256"] for file in _deciding(document)}
@@ -181,16 +218,21 @@ def bundle_id(document: dict[str, Any]) -> str:
 
 def state_id(document: dict[str, Any]) -> str:
     """Names what a stored state depends on: model and its configuration, state layout, weights, item table, and which
-    item is which row. Bundles that differ elsewhere, such as in titles or popularity, take each other's states."""
-    named = ("schema_version", "model", "state", "item_rows")
+    item is which row. Bundles that differ elsewhere, such as in titles or popularity, take each other's states; so does
+    one with added items, whose id is that of the bundle that they were added to."""
     window = None if "step" in document["graphs"] else document["encode_chunk"]
     files = {file: document["files"][file]["sha256"] for file in (WEIGHTS, ITEM_TABLE)}
-    return sha256_json({**{name: document[name] for name in named}, "window": window, "files": files})
+    named = {name: document[name] for name in ("schema_version", "model", "state", "item_rows")}
+    if base := document.get("base"):
+        named["model"] = {**document["model"], "num_items": base["num_items"]}
+        named["item_rows"], files = base["item_rows"], base["files"]
+    return sha256_json({**named, "window": window, "files": files})
 
 
 def _deciding(document: dict[str, Any]) -> list[str]:
     """The files that decide an answer."""
-    return sorted({*(graph["file"] for graph in document["graphs"].values()), ITEM_TABLE, WEIGHTS, ITEMS})
+    retired = [RETIRED] if RETIRED in document["files"] else []
+    return sorted({*(graph["file"] for graph in document["graphs"].values()), ITEM_TABLE, WEIGHTS, ITEMS, *retired})
 
 
 def manifest_digest(document: dict[str, Any]) -> str:
@@ -235,6 +277,29 @@ def _check_data(data: dict[str, Any]) -> None:
         _field(data, name, str, "data.")
     for name in ("num_users", "num_items", "num_events"):
         _whole(data, name, 2**63 - 1, "data.", least=0)
+
+
+def _index(document: Any, files: dict[str, FileDigest]) -> IndexFacts | None:
+    if document is None:
+        return None
+    if not isinstance(document, dict) or not {INDEX, INDEX_USERS} <= files.keys():
+        raise BundleError(f"expected what is known of {INDEX} in {MANIFEST}; got {_short(document)}; export again")
+    kind, library = (_field(document, name, str, "index.") for name in ("kind", "library"))
+    probes, users = (_whole(document, name, MOST_ITEMS, "index.") for name in ("probes", "users"))
+    return IndexFacts(kind, probes, _field(document, "recall", float, "index."), users, library)
+
+
+def _base(document: Any) -> Base | None:
+    if document is None:
+        return None
+    if not isinstance(document, dict):
+        raise BundleError(f"expected what items were added to in {MANIFEST}; got {_short(document)}; export again")
+    files = _field(document, "files", dict, "base.")
+    lineage = _field(document, "lineage", list, "base.")
+    if set(files) != {WEIGHTS, ITEM_TABLE} or not all(isinstance(text, str) for text in (*files.values(), *lineage)):
+        raise BundleError(f"expected digests of what items were added to in {MANIFEST}; got others; export again")
+    num_items = _whole(document, "num_items", MOST_ITEMS, "base.")
+    return Base(num_items, _field(document, "item_rows", str, "base."), files, tuple(lineage))
 
 
 def _check_metrics(metrics: Any) -> None:

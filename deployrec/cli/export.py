@@ -34,6 +34,12 @@ def export(
         Path | None, typer.Option(help="A file of items, if the run's has moved or there was none.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    index: Annotated[
+        bool, typer.Option("--index", help="Build an approximate index over the items too, for large catalogues.")
+    ] = False,
+    tower: Annotated[
+        bool, typer.Option("--tower", help="Fit what makes vectors of new items' columns (see `deployrec items add`).")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is already there.")] = False,
 ) -> None:
     """Export a trained model as a bundle whose graphs provably agree with the training code.
@@ -47,7 +53,7 @@ def export(
     usage.refuse_beside(ctx, "run", "runs", why="a named run is looked for nowhere else")
     if model is None and run is None:
         raise ConfigError("expected --model or --run; got neither; name the model whose newest run is exported")
-    write(model, run=run, out=out, data=data, items=items, runs=runs, force=force)
+    write(model, run=run, out=out, data=data, items=items, runs=runs, index=index, tower=tower, force=force)
 
 
 def write(
@@ -58,6 +64,8 @@ def write(
     data: str | None = None,
     items: Path | None = None,
     runs: Path = Path("runs"),
+    index: bool = False,
+    tower: bool = False,
     force: bool = False,
 ) -> None:
     """Exports `run`, or the newest finished run of `model`, or one trained for it now, and prints what came of it."""
@@ -67,6 +75,7 @@ def write(
         from deployrec.bundle.writing import check_target
         from deployrec.export.bundle import export_bundle
         from deployrec.models import class_spec, model_class
+        from deployrec.runtime.index import library
         from deployrec.training.runs import DataSource, Run, newest_finished
         from deployrec.training.train import train
     named = Run.load(run) if run else None
@@ -76,6 +85,8 @@ def write(
             f"expected a run of {spec}; got {named.path}, a run of {named.model_spec}; "
             "leave out --model, or name another run"
         )
+    if index:
+        library()  # said before any long work
     out = out or Path("bundles") / model_class(spec).key
     check_target(out, force)
     chosen = named or newest_finished(runs, spec, note=say)
@@ -108,6 +119,8 @@ def write(
                     "data_options": source.events().options,
                     "metrics": chosen.metrics,
                 },
+                index=index,
+                tower=tower,
                 force=force,
                 progress=progress,
             )
@@ -118,7 +131,10 @@ def write(
 def print_report(report: ExportReport) -> None:
     """The certificate in one line, the files, a step's latency on this machine, and what to do next."""
     from deployrec.benchmark import step_latency, window_latency
+    from deployrec.bundle.manifest import TOWER
     from deployrec.bundle.parity import CERTIFIED_K, largest_figures
+    from deployrec.cli.items import print_fit
+    from deployrec.export.tower import Tower
 
     bundle = report.bundle
     largest, lengths = largest_figures(report.comparisons), bundle.manifest.certificate
@@ -137,6 +153,14 @@ def print_report(report: ExportReport) -> None:
     for name, file in bundle.manifest.files.items():
         table.add_row(name, f"{file.bytes / 1024:,.1f}")
     console.print(table)
+    if found := bundle.manifest.index:
+        console.print(
+            f"Index {found.kind}, {found.probes} lists a request: recall@10 {found.recall:.4f} of the exact lists of "
+            f"{found.users:,} users.",
+            soft_wrap=True,
+        )
+    if TOWER in bundle.manifest.files and (tower := Tower.read(bundle)):
+        print_fit(tower.fit)
     state = bundle.manifest.state
     with doing("timing an answer"):
         latency = step_latency(bundle) if "step" in bundle.manifest.graphs else window_latency(bundle)

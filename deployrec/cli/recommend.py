@@ -29,6 +29,12 @@ def recommend(
     k: Annotated[
         int | None, typer.Option(help="How many items; default: 10, or all there are.", show_default=False)
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help="Condition on columns of items.csv, such as \"genre has 'Comedy' and year >= 1990\"."),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Item id that may come; repeat: and no other.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Item id that may not come; repeat.")] = None,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Items of the history may come again.")] = False,
     on_unknown_item: Annotated[str, typer.Option(help="skip or error.")] = "skip",
 ) -> None:
@@ -41,6 +47,8 @@ def recommend(
       deployrec recommend bundles/glintru --item "Run, Lola, Run" --item Heat --k 20 --include-seen
 
       deployrec recommend bundles/glintru --history-file seen.txt
+
+      deployrec recommend bundles/glintru --item 1193 --where "genre has 'Comedy' and release_year >= 1990"
     """
     items = _items(history, item, history_file)
     from deployrec.runtime import Recommender
@@ -49,7 +57,7 @@ def recommend(
     applied = recommender.encode_history("you", items)
     if recommender.unknown_items:
         err.print(f"note: {recommender.unknown_items} of {len(items)} items are not in the catalogue; skipped")
-    found = recommender.recommend("you", k=k, exclude_seen=not include_seen)
+    found = recommender.recommend("you", k, not include_seen, exclude=exclude, only=only or None, where=where)
     catalogue = recommender.catalogue
     if applied:
         known = [row for item_id in items if (row := catalogue.rows.get(item_id))]
@@ -59,9 +67,10 @@ def recommend(
             "no history: the most popular items, scored by the logarithm of their share of all events", soft_wrap=True
         )
     if not found:
-        console.print(
-            "nothing is left to recommend: the history holds the whole catalogue (see --include-seen)", soft_wrap=True
-        )
+        why = "the history holds the whole catalogue (see --include-seen)"
+        if where or only or exclude:
+            why = "the history holds all items that --where, --only and --exclude allow, or they allow none"
+        console.print(f"nothing is left to recommend: {why}", soft_wrap=True)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", justify="right")
@@ -83,7 +92,7 @@ def _items(history: str | None, item: list[str] | None, history_file: Path | Non
     if len(given) > 1:
         raise ConfigError(f"expected the history by one option; got {' and '.join(given)}; leave all but one out")
     if history_file is not None:
-        return _lines(history_file)
+        return lines(history_file)
     return list(item) if item else _listed(history or "")
 
 
@@ -91,7 +100,7 @@ def _listed(history: str) -> list[str]:
     return [item.strip() for item in history.split(",") if item.strip()]
 
 
-def _lines(path: Path) -> list[str]:
+def lines(path: Path) -> list[str]:
     """The lines of a text file that are not empty."""
     try:
         # Only line feeds end a line: an id may hold what else Python takes for the end of one.

@@ -9,25 +9,34 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save
 
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, WEIGHTS, Graph
+from deployrec.bundle.catalogue import Catalogue
+from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, TOWER, WEIGHTS, Graph
 from deployrec.bundle.parity import CERTIFIED_K, LONG, Comparison
 from deployrec.bundle.writing import check_target, writing
 from deployrec.data import Dataset, write_items
 from deployrec.errors import ConfigError, ParityError
 from deployrec.export import parity
 from deployrec.export.graphs import write_graphs
+from deployrec.export.index import write_index
 from deployrec.export.onnx_ops import OPSET
-from deployrec.export.parity import ENCODE_CHUNK, choose_histories, compare_torch, reference_cases, split_held
+from deployrec.export.parity import ENCODE_CHUNK, History, choose_histories, compare_torch, reference_cases, split_held
+from deployrec.export.tower import fit_tower
 from deployrec.files import atomic_write, canonical_json, sha256_file
 from deployrec.models import SequentialRecommender, identity
 from deployrec.progress import Progress, silent
+from deployrec.runtime.backends.base import load_backend
+from deployrec.runtime.reader import Reader
 from deployrec.runtime.verify import VerifyReport, compare_graphs
 
 MAX_EXCLUDE = 512
+MEASURED_USERS = 1000
+READ = 64
+"""Histories of one call to the encode graph."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,8 @@ def export_bundle(
     window: int = 200,
     longest: int | None = None,
     training: dict[str, Any] | None = None,
+    index: bool = False,
+    tower: bool = False,
     force: bool = False,
     progress: Progress = silent,
 ) -> ExportReport:
@@ -57,7 +68,9 @@ def export_bundle(
 
     window: events of a training window, an edge that the certificate covers; longest: events of the certificate's
     longest histories, by default 100,000 (at 2,000 it takes half a minute less); training: what the manifest says about
-    the training run; progress hears of every graph and every history.
+    the training run; index: build an approximate index over the items too (extra `index`), which the runtime then
+    searches; tower: fit what makes vectors of new items' columns (extra `items`); progress hears of every graph and
+    every history.
     Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `window` or `longest` out of
     range, a model of another catalogue than the data set's or with weights that are not finite; ParityError if a gate
     fails (the report is then OUT.parity-failed.json); BundleError if the disk refuses. Nothing else is left.
@@ -67,38 +80,62 @@ def export_bundle(
     longest = parity.LONGEST if longest is None else check_longest(longest)
     check_target(out, force)
     check_weights(model)
-    model, k = model.cpu().float().eval(), min(CERTIFIED_K, model.num_items)
+    model = model.cpu().float().eval()
     with writing(out, force) as folder, torch.no_grad():
         atomic_write(folder / WEIGHTS, save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
         write_items(dataset.items, folder / ITEMS)
         graphs = write_graphs(model, folder, progress)
+        document = describe(model, graphs, data=dataset.summary(), training=training or {})
+        if tower:
+            progress(0, 0, "fitting the tower")
+            catalogue = Catalogue.parse((folder / ITEMS).read_bytes(), folder / ITEMS, model.num_items)
+            fitted = fit_tower(catalogue, model.embedding.weight.numpy(), model.num_items)
+            atomic_write(folder / TOWER, fitted.content())
         histories = choose_histories(dataset, _edges(window), longest)
-        progress(0, 0, f"answering {len(histories)} histories in float64")
-        deciding = {path.name: sha256_file(path) for path in folder.iterdir()}
-        cases = reference_cases(model, histories, deciding, k, MAX_EXCLUDE)
-        cases.save(folder / PARITY_CASES)
-        document = describe(model, graphs, cases.lengths, data=dataset.summary(), training=training or {})
-        seal(folder, document)
-        comparisons = compare_torch(model, cases, k, progress)
-        comparisons += compare_graphs(Bundle.open(folder), cases, progress=progress)
-        places, held = split_held(cases, comparisons)
-        kept = cases.keep(places)
-        labels = {cases.label(place): kept.label(case) for case, place in enumerate(places)}
-        comparisons = [replace(row, case=labels[row.case]) for row in comparisons if row.case in labels]
-        _certify(comparisons, folder, out)
-        kept.save(folder / PARITY_CASES)
-        seal(folder, document | {"certificate": {"lengths": kept.lengths, "endless": held}})
+        comparisons = certify(model, histories, document, folder, out, progress)
+        if index:
+            progress(0, 0, "building the index")
+            document["index"] = _index(Bundle.open(folder, check=False), dataset, folder)
+            seal(folder, document)
     return ExportReport(Bundle.open(out), comparisons)
 
 
-def describe(
+def certify(
     model: SequentialRecommender,
-    graphs: Mapping[str, Graph],
-    lengths: Sequence[int],
-    data: dict[str, Any],
-    training: dict[str, Any],
+    histories: Sequence[History],
+    document: dict[str, Any],
+    folder: Path,
+    out: Path,
+    progress: Progress = silent,
+) -> list[Comparison]:
+    """Seals the bundle in `folder` with a certificate on the histories; `document` gets its lengths.
+
+    Raises ParityError if a gate fails; the report is then OUT.parity-failed.json.
+    """
+    k = min(CERTIFIED_K, model.num_items)
+    progress(0, 0, f"answering {len(histories)} histories in float64")
+    deciding = {path.name: sha256_file(path) for path in folder.iterdir()}
+    cases = reference_cases(model, histories, deciding, k, MAX_EXCLUDE)
+    cases.save(folder / PARITY_CASES)
+    document["certificate"] = {"lengths": cases.lengths, "endless": {}}
+    seal(folder, document)
+    comparisons = compare_torch(model, cases, k, progress)
+    comparisons += compare_graphs(Bundle.open(folder), cases, progress=progress)
+    places, held = split_held(cases, comparisons)
+    kept = cases.keep(places)
+    labels = {cases.label(place): kept.label(case) for case, place in enumerate(places)}
+    comparisons = [replace(row, case=labels[row.case]) for row in comparisons if row.case in labels]
+    _report(comparisons, folder, out)
+    kept.save(folder / PARITY_CASES)
+    document["certificate"] = {"lengths": kept.lengths, "endless": held}
+    seal(folder, document)
+    return comparisons
+
+
+def describe(
+    model: SequentialRecommender, graphs: Mapping[str, Graph], data: dict[str, Any], training: dict[str, Any]
 ) -> dict[str, Any]:
-    """The manifest's content, but for what `seal` adds: digests and ids. lengths: of the certificate's histories."""
+    """The manifest's content of a bundle without a certificate, but for what `seal` adds: digests and ids."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {**identity(model), "num_items": model.num_items, "dim": model.config.dim},
@@ -106,11 +143,22 @@ def describe(
         "graphs": {name: asdict(graph) for name, graph in graphs.items()},
         "opset": OPSET,
         "encode_chunk": ENCODE_CHUNK,
-        "certificate": {"lengths": list(lengths), "endless": {}},
+        "certificate": {"lengths": [], "endless": {}},
         "data": data,
         "training": training,
         "versions": _versions(),
     }
+
+
+def _index(bundle: Bundle, dataset: Dataset, folder: Path) -> dict[str, Any]:
+    """Builds the index and measures it on users of the data set, evenly from the shortest history to the longest."""
+    order = np.argsort(np.diff(dataset.offsets), kind="stable")
+    order = order[np.diff(dataset.offsets)[order] > 0]
+    places = np.unique(np.linspace(0, len(order) - 1, MEASURED_USERS).astype(int))
+    reader = Reader(bundle.manifest, load_backend("onnxruntime", bundle))
+    read = [bundle.manifest.newest(dataset.history(int(user))) for user in order[places]]
+    users = [reader.encode(read[start : start + READ]).user.copy() for start in range(0, len(read), READ)]
+    return write_index(bundle.item_table(), np.concatenate(users), folder, np.zeros(0, np.int64))
 
 
 def _check_fit(model: object, dataset: object, window: object) -> None:
@@ -149,7 +197,7 @@ def _edges(window: int) -> list[int]:
     return [0, 1, 2, 3, 4, 5, window - 1, window, ENCODE_CHUNK - 1, ENCODE_CHUNK, ENCODE_CHUNK + 1]
 
 
-def _certify(comparisons: list[Comparison], folder: Path, out: Path) -> None:
+def _report(comparisons: list[Comparison], folder: Path, out: Path) -> None:
     """Writes parity.json; on a failed gate the report goes beside `out` instead, and ParityError is raised."""
     failed = [row for row in comparisons if not row.passed]
     report = canonical_json({"passed": not failed, "comparisons": [row.to_dict() for row in comparisons]})

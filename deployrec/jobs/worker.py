@@ -10,6 +10,7 @@ from typing import NamedTuple
 from deployrec.bundle.bundle import Bundle
 from deployrec.runtime.backends.base import load_backend
 from deployrec.runtime.durable import DurableStore, open_database
+from deployrec.runtime.ranking import Ranking
 from deployrec.runtime.stores.base import Layout
 from deployrec.runtime.updates import Updates, Wanted
 
@@ -43,7 +44,8 @@ class Worker:
         bundle = Bundle.open(job.bundle)
         catalogue = bundle.catalogue()
         store = DurableStore(open_database(job.address, create=True), Layout.of(bundle.manifest))
-        self.updates = Updates(bundle.manifest, load_backend(job.backend, bundle), store, catalogue.rows)
+        backend = load_backend(job.backend, bundle)
+        self.updates = Updates(bundle.manifest, backend, store, catalogue.rows, Ranking(bundle, backend))
         self.ids = catalogue.item_ids
         self.wanted = Wanted(min(job.k, bundle.manifest.num_items), exclude_seen=True) if job.k else None
 

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from functools import wraps
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError, DeployrecError, StaleStateError, UnknownItemError
 from deployrec.runtime import forks
+from deployrec.runtime.added import check_catalogue, check_items
 from deployrec.runtime.backends.base import Backend, load_backend
+from deployrec.runtime.choice import Choices
 from deployrec.runtime.events import (
     Event,
     Id,
@@ -33,14 +35,13 @@ from deployrec.runtime.events import (
     shown,
     users_of,
 )
+from deployrec.runtime.index import Index
+from deployrec.runtime.lists import Lists, Recommendation
+from deployrec.runtime.ranking import Ranking
 from deployrec.runtime.stores.base import Layout, Rows, Store, load_store
 from deployrec.runtime.stores.file import Snapshot, blocks_of, write_states
 from deployrec.runtime.stores.memory import MemoryStore
-from deployrec.runtime.updates import Updates, Wanted
-
-USUAL_K = 10
-"""How many items a request gets that names no k."""
-
+from deployrec.runtime.updates import Best, Updates, Wanted
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -61,14 +62,6 @@ def _alone(method: Method) -> Method:
                 return method(self, *arguments, **named)
 
     return cast(Method, call)
-
-
-class Recommendation(NamedTuple):
-    """`item_id` is the caller's own id."""
-
-    item_id: str
-    title: str
-    score: float
 
 
 @dataclass(frozen=True)
@@ -94,7 +87,12 @@ class Recommender:
     """
 
     def __init__(
-        self, bundle: Bundle, backend: Backend, on_unknown_item: str = "skip", store: Store | None = None
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        on_unknown_item: str = "skip",
+        store: Store | None = None,
+        exact: bool = False,
     ) -> None:
         if on_unknown_item not in ("skip", "error"):
             raise ConfigError(f"expected on_unknown_item 'skip' or 'error'; got '{on_unknown_item}'; name one of them")
@@ -111,12 +109,14 @@ class Recommender:
                 f"expected a store of states {layout.state_id[:12]}; got one of {self.store.layout.state_id[:12]}; "
                 "open a store for this bundle"
             )
-        self._most_popular: list[Recommendation] = []
-        self._popular_k = 0
+        check_catalogue(self.manifest, self.store)
         self._lock = threading.RLock()
         self._busy = threading.Lock()
         forks.watch(self)
-        self._updates = Updates(self.manifest, backend, self.store, self.catalogue.rows)
+        self._ranking = Ranking(bundle, backend, None if exact else Index.load(bundle))
+        self._choices = Choices(self.catalogue, bundle.retired(self.catalogue), strict=on_unknown_item == "error")
+        self._answers = Lists(self.catalogue, self._choices)
+        self._updates = Updates(self.manifest, backend, self.store, self.catalogue.rows, self._ranking)
 
     @classmethod
     def load(
@@ -126,21 +126,23 @@ class Recommender:
         on_unknown_item: str = "skip",
         store: str | Store = "memory",
         trusted: Sequence[str | Path] | None = None,
+        exact: bool = False,
         **options: object,
     ) -> Recommender:
         """Opens a bundle after checking every file's digest.
 
         store: "memory", "memory:MAX_USERS", "file:PATH" (read now, written by `close`), another store's "NAME:WHERE",
         or an open `Store`; on_unknown_item: "skip" (and count) or "error"; trusted: public keys, one of which must
-        have signed the bundle; `options` go to the backend (onnxruntime: threads, device). Raises BundleError for an
-        edited bundle or one that no trusted key has signed, ConfigError for an unknown backend, store or option,
+        have signed the bundle; exact: all items are scored although the bundle has an index; `options` go to the
+        backend (onnxruntime: threads, device). Raises BundleError for an edited bundle or one that no trusted key has
+        signed, ConfigError for an unknown backend, store or option and for an index without its library,
         StaleStateError for a store of another bundle.
         """
         bundle = Bundle.open(path, trusted=trusted)
         if not isinstance(store, str) and not hasattr(store, "layout"):
             raise ConfigError(f"expected a store or its address; got {shown(store)}; pass a text such as 'memory'")
         opened = load_store(store, Layout.of(bundle.manifest)) if isinstance(store, str) else store
-        return cls(bundle, load_backend(backend, bundle, **options), on_unknown_item, opened)
+        return cls(bundle, load_backend(backend, bundle, **options), on_unknown_item, opened, exact)
 
     def __repr__(self) -> str:
         return (
@@ -150,8 +152,9 @@ class Recommender:
 
     @property
     def forkable(self) -> bool:
-        """Whether a forked child may go on with it: its backend says so, where it has no threads and no GPU."""
-        return bool(getattr(self.backend, "forkable", False))
+        """Whether a forked child may go on with it: its backend says so, where it has no threads and no GPU; an index
+        has threads."""
+        return bool(getattr(self.backend, "forkable", False)) and self._ranking.index is None
 
     def __enter__(self) -> Recommender:
         return self
@@ -197,20 +200,29 @@ class Recommender:
         source: Id | None = None,
         k: int | None = None,
         exclude_seen: bool = True,
+        exclude: Iterable[Id] | None = None,
+        only: Iterable[Id] | None = None,
+        where: str | None = None,
     ) -> list[Recommendation]:
         """`observe` and `recommend` in one run of the step graph; a skipped event leaves the recommendations alone."""
-        wanted = self._wanted(k, exclude_seen)
+        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where)
         user, event = id_text(user, "a user id"), self._observation(item, event_id, time, sequence, source)
         self.unknown_items += event is None
         best = None if event is None else self._updates.one(user, event, wanted)[1]
-        return self._lists([user], wanted)[user] if best is None else self._titled(*best)
+        return self._lists([user], wanted)[user] if best is None else self._answers.titled(*best)
 
     @overload
     def observe_many(self, events: Iterable[Event | Sequence[Any] | Mapping[str, Any]]) -> list[Outcome]: ...
 
     @overload
     def observe_many(
-        self, events: Iterable[Event | Sequence[Any] | Mapping[str, Any]], recommend: int, exclude_seen: bool = True
+        self,
+        events: Iterable[Event | Sequence[Any] | Mapping[str, Any]],
+        recommend: int,
+        exclude_seen: bool = True,
+        exclude: Iterable[Id] | None = None,
+        only: Iterable[Id] | None = None,
+        where: str | None = None,
     ) -> tuple[list[Outcome], dict[str, list[Recommendation]]]: ...
 
     @_alone
@@ -219,17 +231,21 @@ class Recommender:
         events: Iterable[Event | Sequence[Any] | Mapping[str, Any]],
         recommend: int | None = None,
         exclude_seen: bool = True,
+        exclude: Iterable[Id] | None = None,
+        only: Iterable[Id] | None = None,
+        where: str | None = None,
     ) -> list[Outcome] | tuple[list[Outcome], dict[str, list[Recommendation]]]:
         """Reads events of many users in batches, each user's in the given order; answers with one outcome per event.
 
         An event is an Event, a tuple (user, item, event_id, time, sequence, source) or a mapping of these names; all
         but the first two may be left out. With `recommend=k` the answer is (outcomes, lists): the k best items of each
-        user, by the text of the id, as the state stands after the user's last event, from the same runs of the graphs.
+        user, by the text of the id, as the state stands after the user's last event, from the same runs of the graphs;
+        exclude, only and where as in `recommend`.
 
         A call is applied whole or not at all, whatever raises: all events are checked, then all new records computed
         (and held), then written in one piece. Raises DataError and UnknownItemError like `observe`.
         """
-        wanted = None if recommend is None else self._wanted(recommend, exclude_seen)
+        wanted = None if recommend is None else self._answers.wanted(recommend, exclude_seen, exclude, only, where)
         users, read = self._read(events_of(events))
         known = _by_user(users, read)
         applied, lists = self._updates.many(list(known), list(known.values()), wanted)
@@ -239,7 +255,7 @@ class Recommender:
             return outcomes
         named = dict.fromkeys(users)
         others = self._lists([user for user in named if user not in lists], wanted)
-        return outcomes, {user: self._titled(*lists[user]) if user in lists else others[user] for user in named}
+        return outcomes, {user: self._best(lists[user], wanted) if user in lists else others[user] for user in named}
 
     @_alone
     def encode_history(self, user: Id, items: Iterable[Id]) -> int:
@@ -254,22 +270,104 @@ class Recommender:
         return len(read)
 
     @_alone
-    def recommend(self, user: Id, k: int | None = None, exclude_seen: bool = True) -> list[Recommendation]:
+    def recommend(
+        self,
+        user: Id,
+        k: int | None = None,
+        exclude_seen: bool = True,
+        exclude: Iterable[Id] | None = None,
+        only: Iterable[Id] | None = None,
+        where: str | None = None,
+    ) -> list[Recommendation]:
         """The k best items for the user as the state stands; the most popular ones for a user without events.
 
-        k: 10 where it is not named. Fewer come back where the catalogue holds no more. The score is the model's, or the
-        logarithm of the item's share of all interactions. Raises ConfigError for a k that is no number of items.
+        k: 10 where it is not named. exclude: item ids that may not come; only: the ids of all that may; where: a
+        condition on columns of items.csv, such as "genre has 'Comedy' and year >= 1990" (`deployrec.runtime.where` has
+        the language). Items that all three allow come; an id that the catalogue does not know follows
+        `on_unknown_item`. Fewer than k come back where no more are left. The score is the model's, or the logarithm of
+        the item's share of all interactions. Raises ConfigError for a k that is no number of items and for a filter
+        that cannot be read, DataError for what is no list of ids.
         """
-        wanted, user = self._wanted(k, exclude_seen), id_text(user, "a user id")
+        wanted, user = self._answers.wanted(k, exclude_seen, exclude, only, where), id_text(user, "a user id")
         return self._lists([user], wanted)[user]
 
     @_alone
     def recommend_many(
-        self, users: Iterable[Id], k: int | None = None, exclude_seen: bool = True
+        self,
+        users: Iterable[Id],
+        k: int | None = None,
+        exclude_seen: bool = True,
+        exclude: Iterable[Id] | None = None,
+        only: Iterable[Id] | None = None,
+        where: str | None = None,
     ) -> dict[str, list[Recommendation]]:
         """`recommend` of many users, by the text of the id, many to a run of the graph."""
-        wanted = self._wanted(k, exclude_seen)
+        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where)
         return self._lists(list(dict.fromkeys(id_text(user, "a user id") for user in users_of(users))), wanted)
+
+    @_alone
+    def recommend_after(
+        self,
+        history: Iterable[Id],
+        k: int | None = None,
+        exclude_seen: bool = True,
+        exclude: Iterable[Id] | None = None,
+        only: Iterable[Id] | None = None,
+        where: str | None = None,
+    ) -> list[Recommendation]:
+        """`recommend` after a history, item ids, oldest first, that is no user's: nothing of it is kept."""
+        wanted, read = self._answers.wanted(k, exclude_seen, exclude, only, where), self._history(history)
+        return self._best(self._updates.after(read, wanted) if read else None, wanted)
+
+    @_alone
+    def score_items(self, user: Id, items: Iterable[Id]) -> np.ndarray:
+        """Scores float32 [n] of candidate items for the user, in the order given, as `recommend` scores them.
+
+        NaN for an item that the catalogue does not know (UnknownItemError under on_unknown_item="error"), -inf for one
+        that is never recommended. Items that the user has seen are scored like others.
+        """
+        rows, known = self._choices.candidates(items)
+        record = self._updates.read([id_text(user, "a user id")])
+        if record.num_events[0]:
+            scores = self._ranking.scores(record.user, rows)[0]
+        else:
+            scores = np.array(self.catalogue.log_shares(rows.tolist()), np.float32)
+        scores[~self._choices.offered(None)[rows]] = -np.inf
+        scores[~known] = np.nan
+        return scores
+
+    @_alone
+    def similar_items(
+        self,
+        item: Id,
+        k: int | None = None,
+        exclude: Iterable[Id] | None = None,
+        only: Iterable[Id] | None = None,
+        where: str | None = None,
+    ) -> list[Recommendation]:
+        """The k items of the most similar vectors, but for the item itself; the score is the cosine.
+
+        exclude, only and where as in `recommend`. Raises UnknownItemError for an item that the catalogue does not know.
+        """
+        wanted = self._answers.wanted(k, True, exclude, only, where)
+        row = self.catalogue.rows.get(id_text(item, "an item id"))
+        if row is None:
+            raise UnknownItemError(f"expected an item of the catalogue; got '{item}'; name one of items.csv")
+        rows = np.flatnonzero(self._choices.offered(wanted.choice)).astype(np.int32)
+        best = self._ranking.similar(row, np.array([[row]]), wanted.k, rows)
+        return self._answers.titled(best.items[0].tolist(), best.scores[0].tolist())
+
+    @_alone
+    def user_vector(self, user: Id) -> np.ndarray | None:
+        """A copy of the user's vector float32 [D], whose products with item vectors are the scores; None for a user
+        without events."""
+        record = self._updates.read([id_text(user, "a user id")])
+        return record.user[0].copy() if record.num_events[0] else None
+
+    def item_vectors(self) -> np.ndarray:
+        """The item vectors float32 [N + 1, D], not to be written to: row r is that of `catalogue.item_ids[r]`, row 0
+        padding."""
+        return self._ranking.table
 
     @_alone
     def user(self, user: Id) -> UserRecord | None:
@@ -312,6 +410,8 @@ class Recommender:
         Raises DataError for a broken file, and then replaces nobody.
         """
         saved, store = Snapshot.read(path), self.store
+        if saved.state_id == store.layout.state_id:
+            check_items(self.manifest, saved.meta)
         if history is not None and saved.state_id != store.layout.state_id:
             rows = self._encoded(saved, [self._history(history(user)) for user in saved.users])
         else:
@@ -334,7 +434,7 @@ class Recommender:
         if saved.users:
             aside.write(saved.users, rows)
         some = [place for place, events in enumerate(read) if events]
-        updates = Updates(self.manifest, self.backend, aside, self.catalogue.rows)
+        updates = Updates(self.manifest, self.backend, aside, self.catalogue.rows, self._ranking)
         updates.many([saved.users[place] for place in some], [read[place] for place in some], encode=True)
         encoded = aside.read(saved.users).take(range(len(read)))
         encoded.version[...], encoded.last_time[...] = 1, rows.last_time
@@ -413,35 +513,13 @@ class Recommender:
         self.unknown_items += read.count(None)
         return [event for event in read if event]
 
-    def _wanted(self, k: object, exclude_seen: object) -> Wanted:
-        """What to answer with, once both are what they must be."""
-        if type(k) is int and 0 < k <= self.manifest.num_items and type(exclude_seen) is bool:
-            return tuple.__new__(Wanted, (k, exclude_seen))  # what Wanted(...) ends in, without its call
-        if not isinstance(exclude_seen, (bool, np.bool)):
-            raise ConfigError(f"expected exclude_seen to be True or False; got {shown(exclude_seen)}; give one of them")
-        if k is None:
-            k = USUAL_K
-        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
-            raise ConfigError(f"expected k as a whole number of at least 1; got {shown(k)}; give an int")
-        return Wanted(min(int(k), self.manifest.num_items), bool(exclude_seen))
-
     def _lists(self, users: Sequence[str], wanted: Wanted) -> dict[str, list[Recommendation]]:
         """The best items of each user as the state stands."""
         found = self._updates.lists(users, wanted)
-        return {user: self._popular(wanted.k) if best is None else self._titled(*best) for user, best in found}
+        return {user: self._best(best, wanted) for user, best in found}
 
-    def _popular(self, k: int) -> list[Recommendation]:
-        if k > self._popular_k:  # fewer than k may have come back
-            self._most_popular, self._popular_k = self._titled(*self.catalogue.most_popular(k)), k
-        return self._most_popular[:k]
-
-    def _titled(self, rows: list[int], scores: list[float]) -> list[Recommendation]:
-        if 0 in rows:  # exhausted slots, which sort last
-            rows = rows[: rows.index(0)]
-        ids, titles = self.catalogue.item_ids, self.catalogue.titles
-        entries = zip(map(ids.__getitem__, rows), map(titles.__getitem__, rows), scores, strict=False)
-        # What Recommendation(...) ends in, without its call.
-        return list(map(tuple.__new__, repeat(Recommendation), entries))
+    def _best(self, best: Best | None, wanted: Wanted) -> list[Recommendation]:
+        return self._answers.popular(wanted) if best is None else self._answers.titled(*best)
 
 
 def _by_user(users: Sequence[str], read: Sequence[Observation | None]) -> dict[str, Sequence[Observation]]:

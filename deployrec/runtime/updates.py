@@ -12,7 +12,9 @@ import numpy as np
 from deployrec.bundle.manifest import Manifest
 from deployrec.runtime import books
 from deployrec.runtime.backends.base import NOTHING, Backend, Moved, TopK, in_place
+from deployrec.runtime.choice import Choice
 from deployrec.runtime.events import Observation
+from deployrec.runtime.ranking import Ranking
 from deployrec.runtime.reader import Reader
 from deployrec.runtime.stores.base import ConflictError, Rows, Store
 
@@ -30,10 +32,12 @@ TRIES = 100
 
 
 class Wanted(NamedTuple):
-    """What to recommend: k items, without or with those that the user has seen."""
+    """What to recommend: k items, without or with those that the user has seen, of those that may come."""
 
     k: int
     exclude_seen: bool
+    choice: Choice | None = None
+    """None: all may come"""
 
 
 Best = tuple[list[int], list[float]]
@@ -43,8 +47,11 @@ Best = tuple[list[int], list[float]]
 class Updates:
     """Reads observations into the records of a store. A call that fails leaves every user as it was."""
 
-    def __init__(self, manifest: Manifest, backend: Backend, store: Store, item_rows: Mapping[str, int]) -> None:
+    def __init__(
+        self, manifest: Manifest, backend: Backend, store: Store, item_rows: Mapping[str, int], ranking: Ranking
+    ) -> None:
         self.store = store
+        self.ranking = ranking
         self.item_rows = item_rows
         """of the catalogue, by the items' own ids"""
         self.reader = Reader(manifest, backend)
@@ -73,8 +80,11 @@ class Updates:
                 best = None if wanted is None else self._score(moved.user, after.seen, wanted)
             elif wanted is None:
                 self._in_place.advance()
-            else:
+            elif self.ranking.in_graph(wanted.choice):
                 best = self._in_place.step(_excluded(after.seen, wanted), wanted.k)
+            else:
+                self._in_place.advance()
+                best = self._score(self._one.moved.user, after.seen, wanted)
             try:
                 self.store.write(users, after)
             except ConflictError as error:
@@ -209,6 +219,13 @@ class Updates:
                 else:
                     yield user, (best.items[place].tolist(), best.scores[place].tolist())
 
+    def after(self, read: Sequence[Observation], wanted: Wanted) -> Best:
+        """What is wanted after a history that is nobody's, and is not kept."""
+        rows = np.array([event.row for event in read], np.int64)
+        moved = self.reader.encode([self.reader.manifest.newest(rows)])
+        best = self._score(moved.user, [rows.astype(np.int32).tobytes()], wanted)
+        return best.items[0].tolist(), best.scores[0].tolist()
+
     def _chunks(
         self, places: Sequence[int], events: Sequence[Sequence[Observation]], encode: bool
     ) -> Iterator[tuple[Sequence[int], Move]]:
@@ -224,7 +241,8 @@ class Updates:
         self, read: Sequence[Sequence[Observation]], rows: Rows, after: Rows, wanted: Wanted | None
     ) -> TopK | None:
         """Moves users on event by event; the last event of each brings what is wanted."""
-        exclude, k = (None, 0) if wanted is None else (_excluded(after.seen, wanted), wanted.k)
+        by_graph = wanted is not None and self.ranking.in_graph(wanted.choice)
+        exclude, k = (_excluded(after.seen, wanted), wanted.k) if wanted is not None and by_graph else (None, 0)
         best: TopK | None = None
         if max(map(len, read)) == 1:
             items = np.array([events[0][0] for events in read], np.int64)
@@ -234,7 +252,7 @@ class Updates:
         else:
             moved, best = self.reader.steps_and_lists(_histories(read), rows.state, exclude, k)
         _put(after, moved)
-        return best
+        return best if wanted is None or by_graph else self._score(after.user, after.seen, wanted)
 
     def _encoded(
         self, read: Sequence[Sequence[Observation]], rows: Rows, after: Rows, wanted: Wanted | None
@@ -257,7 +275,8 @@ class Updates:
         return self.reader.encode(reads, state)
 
     def _score(self, user: np.ndarray, seen: Sequence[bytes], wanted: Wanted) -> TopK:
-        return self.backend.score(user, _excluded(seen, wanted), wanted.k)
+        rows = None if wanted.choice is None else wanted.choice.rows
+        return self.ranking.best(user, _excluded(seen, wanted), wanted.k, rows)
 
 
 Move = Callable[[Sequence[Sequence[Observation]], Rows, Rows, Wanted | None], TopK | None]
@@ -265,10 +284,14 @@ Move = Callable[[Sequence[Sequence[Observation]], Rows, Rows, Wanted | None], To
 
 def _excluded(seen: Sequence[bytes], wanted: Wanted) -> np.ndarray:
     """Item rows int32 [B, E] to leave out, padded with 0."""
+    if wanted.choice is not None and wanted.choice.left_out:
+        seen = [own + wanted.choice.left_out if wanted.exclude_seen else wanted.choice.left_out for own in seen]
+    elif not wanted.exclude_seen:
+        seen = [b""] * len(seen)
     if len(seen) == 1:
         own = seen[0]
-        return np.ndarray((1, len(own) // 4), np.int32, own) if own and wanted.exclude_seen else NOTHING
-    width = max(map(len, seen)) if wanted.exclude_seen else 0
+        return np.ndarray((1, len(own) // 4), np.int32, own) if own else NOTHING
+    width = max(map(len, seen))
     if not width:
         return NOTHING.repeat(len(seen), 0)
     return np.frombuffer(b"".join([own.ljust(width, b"\0") for own in seen]), np.int32).reshape(len(seen), -1)

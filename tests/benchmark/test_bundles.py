@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from deployrec.benchmark import bundles
-from deployrec.benchmark.bundles import random_bundle, resized_bundle, rival_bundle, torch_model
+from deployrec.benchmark.bundles import random_bundle, resized_bundle, rival_bundle
 from deployrec.bundle.bundle import Bundle
 from deployrec.errors import ConfigError
+from deployrec.export.again import torch_model
 from deployrec.export.graphs import StepGraph
 from deployrec.runtime.backends.base import load_backend
 

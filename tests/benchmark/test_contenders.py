@@ -11,11 +11,11 @@ import pytest
 from torch import Tensor
 
 from deployrec.benchmark import ENCODE, STEP, Point
-from deployrec.benchmark.bundles import torch_model
 from deployrec.benchmark.contenders import GraphContender, TorchContender
 from deployrec.benchmark.replay import Replay, Sessions
 from deployrec.bundle.bundle import Bundle
 from deployrec.data import Dataset
+from deployrec.export.again import torch_model
 from deployrec.runtime.backends.base import Moved, State, TopK, load_backend
 
 WINDOW = 200

@@ -147,3 +147,17 @@ def test_the_one_line_of_an_error_is_fit_to_print(
     assert run_line(["verify", f"{odd_bundle}\x1b[2J\nno"]) == 2
     assert "\x1b" not in (shown := capsys.readouterr().err)
     assert shown.count("\n") == 1
+
+
+def test_filters_are_options(small_bundle: Path) -> None:
+    def items(*options: object) -> list[str]:
+        found = run("recommend", small_bundle, *options)
+        return sorted(line.split()[1] for line in found.output.splitlines()[2:])
+
+    assert items("--only", "i1", "--only", "i2", "--history", "i1") == ["i2"]
+    assert items("--exclude", "i1", "--exclude", "i2", "--k", 99) == ["i3", "i4", "i5", "i6"]
+    assert items("--where", "popularity >= 5 or title == 'Item 1'", "--history", "i6", "--k", 99) == ["i1", "i5"]
+    nothing = run("recommend", small_bundle, "--where", "popularity > 6")
+    assert nothing.exit_code == 0
+    assert "--where, --only and --exclude allow" in nothing.output
+    assert isinstance(run("recommend", small_bundle, "--where", "popularity >").exception, ConfigError)

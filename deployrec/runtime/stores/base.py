@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -30,6 +30,8 @@ class ConflictError(DeployrecError):
         self.users = list(users)
 
 
+ITEM_ROWS, NUM_ITEMS = "item_rows", "num_items"
+"""In a store's meta: of the newest catalogue that wrote there, where items have been added to the one exported."""
 NO_SEQUENCES: Mapping[str, int] = MappingProxyType({})
 
 
@@ -117,7 +119,8 @@ class Layout:
     """What a record holds that bundles of one `state_id` can read; a store of another layout never serves them."""
 
     state_id: str
-    num_items: int
+    num_items: int = field(compare=False)
+    """of the bundle that the store was opened for: one with added items reads the same records"""
     dim: int
     window: int
     state: StateSpec

@@ -23,7 +23,7 @@ from numpy.typing import DTypeLike
 from deployrec.errors import ConfigError, DataError, StaleStateError
 from deployrec.files import atomic_file, check_writable, check_writable_file, first_line
 from deployrec.runtime.events import MOST_SEQUENCE, id_text
-from deployrec.runtime.stores.base import Layout, Rows, Store
+from deployrec.runtime.stores.base import NUM_ITEMS, Layout, Rows, Store
 from deployrec.runtime.stores.memory import MemoryStore
 
 MAGIC = b"PK\3\4"
@@ -132,6 +132,12 @@ class Snapshot:
             raise StaleStateError(
                 f"expected states of id {layout.state_id[:12]} (see `deployrec info`); got {self.state_id[:12]}; "
                 "load them with a bundle of that id, or give the users' histories to load_states to encode them again"
+            )
+        items = self.meta.get(NUM_ITEMS)
+        if isinstance(items, int) and items > layout.num_items:
+            raise StaleStateError(
+                f"expected records of at most {layout.num_items:,} items; got those of further items; load them with "
+                "the bundle that has these"
             )
         return self._together(layout, Block.fill)
 

@@ -42,9 +42,8 @@ class OnnxRuntimeBackend:
         providers = onnxruntime_providers(device)
         graphs = {name: bundle.graph(name) for name in self.manifest.graphs}
         # One array that all sessions read in place; they keep no reference to it.
-        self.table: onnxruntime.OrtValue | None = None
-        if any(shared for _, shared in graphs.values()):
-            self.table = onnxruntime.OrtValue.ortvalue_from_numpy(bundle.item_table())
+        self.item_table = bundle.item_table()
+        self.table = onnxruntime.OrtValue.ortvalue_from_numpy(self.item_table)
         self.sessions = {}
         for name, (content, shared) in graphs.items():
             options = _options(bundle.manifest, threads)

@@ -1,0 +1,74 @@
+"""An approximate index over the item table: candidates by faiss, their scores exact, and never an item too few."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.manifest import INDEX
+from deployrec.errors import BundleError
+from deployrec.extras import missing_extra
+from deployrec.files import first_line
+
+FETCHED = 100
+"""Candidates of a request whose ten best are wanted; their exact scores decide."""
+
+
+class Index:
+    """Rows of the highest products with a user vector, of most of them; rows that never come are not in it.
+
+    The index keeps a byte a number (`IVF...,SQ8`): the items in lists by their nearest centre, of which a search reads
+    the `probes` nearest to the user.
+    """
+
+    def __init__(self, index: Any, probes: int, num_items: int) -> None:
+        self._faiss, self._index = library(), index
+        self._lists, self._num_items = index.nlist, num_items
+        self.probes = probes
+
+    @classmethod
+    def load(cls, bundle: Bundle) -> Index | None:
+        """The bundle's index, None where it has none; raises BundleError for a broken one."""
+        about = bundle.manifest.index
+        if about is None:
+            return None
+        faiss = library()
+        content = np.frombuffer(bundle.read(INDEX), np.uint8)
+        try:
+            index = faiss.deserialize_index(content)
+            if index.d != bundle.manifest.dim or not hasattr(index, "nlist"):
+                raise ValueError(f"an index of {index.d} numbers a vector")
+        except (RuntimeError, ValueError) as error:
+            raise BundleError(
+                f"expected an index in {bundle.file(INDEX)}; got {first_line(error)}; export the bundle again"
+            ) from None
+        return cls(index, about.probes, bundle.manifest.num_items)
+
+    def candidates(
+        self, user: np.ndarray, number: int, share: float = 1.0, offered: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Item rows int64 [B, number] for user vectors [B, D], 0 where there are no more.
+
+        offered: bool [N + 1], which may come, a `share` of all: so many more lists are searched.
+        """
+        probes = min(self._lists, int(np.ceil(self.probes / share)))
+        parameters = self._faiss.SearchParametersIVF(nprobe=probes)
+        if offered is not None:
+            bits = np.packbits(offered, bitorder="little")
+            selector = self._faiss.IDSelectorBitmap(bits)
+            parameters = self._faiss.SearchParametersIVF(nprobe=probes, sel=selector)
+        _, rows = self._index.search(np.ascontiguousarray(user, np.float32), number, params=parameters)
+        if rows.max(initial=0) > self._num_items:
+            raise BundleError(f"expected an index of {self._num_items:,} items; got item {rows.max():,}; export again")
+        return np.maximum(rows, 0)
+
+
+def library() -> Any:
+    """The module faiss; raises ConfigError, which names the extra, where it is not installed."""
+    try:
+        import faiss
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) or error from None
+    return faiss

@@ -1,0 +1,133 @@
+"""The best items for user vectors: by the graphs where all may come, over the rows of the table where only some may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+
+from deployrec.bundle.bundle import Bundle
+from deployrec.runtime.backends.base import NOTHING, Backend, TopK, check_k
+from deployrec.runtime.choice import Choice
+from deployrec.runtime.index import FETCHED, Index
+
+GATHERED = 5
+"""Up to one item in so many, the rows that may come are copied out of the table and scored; of more, all are scored and
+theirs picked (`python -m benchmarks.catalogue --crossing`)."""
+EXACT = 20
+"""Up to one item in so many, the rows that may come are all scored although there is an index."""
+
+
+class Ranking:
+    """Scores are products of user and item vectors in float32, and lists exact unless an index finds the candidates."""
+
+    def __init__(self, bundle: Bundle, backend: Backend, index: Index | None = None) -> None:
+        self._bundle = bundle
+        self._backend = backend
+        self._num_items = bundle.manifest.num_items
+        self.index = index
+        self._marked = np.zeros(self._num_items + 1, bool)
+
+    def in_graph(self, choice: Choice | None) -> bool:
+        """Whether the graphs themselves answer."""
+        return self.index is None and (choice is None or choice.rows is None)
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """Item vectors float32 [N + 1, D], zeros in row 0; the backend's own array where it has one."""
+        held: np.ndarray | None = getattr(self._backend, "item_table", None)
+        return self._bundle.item_table() if held is None else held
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """float32 [N + 1], of the item vectors; 1 for zeros."""
+        found = np.sqrt(np.einsum("nd,nd->n", self.table, self.table))
+        return np.where(found > 0, found, 1).astype(np.float32)
+
+    def best(self, user: np.ndarray, exclude: np.ndarray | None, k: int, rows: np.ndarray | None = None) -> TopK:
+        """The k best items for user vectors [B, D], among `rows` int32 [n], rising (None: all), but for exclude [B, E].
+
+        Fewer than k columns come back where there are fewer rows; 0 and -inf stand where no more items are left.
+        """
+        check_k(self._num_items, k)
+        exclude = NOTHING if exclude is None else exclude
+        few = rows is not None and len(rows) * EXACT <= len(self.table)
+        if self.index is not None and not few:
+            return self._near(self.index, user, exclude, k, rows)
+        return self._exact(user, exclude, k, rows)
+
+    def _exact(self, user: np.ndarray, exclude: np.ndarray, k: int, rows: np.ndarray | None) -> TopK:
+        if rows is None:
+            return self._backend.score(user, exclude, k)
+        scores = self.scores(user, rows)
+        _leave_out(scores, rows, exclude)
+        return _top(scores, np.broadcast_to(rows, scores.shape), k)
+
+    def _near(self, index: Index, user: np.ndarray, exclude: np.ndarray, k: int, rows: np.ndarray | None) -> TopK:
+        """By the index: so many candidates more as there are items to leave out; exact for whom too few are left."""
+        number = max(FETCHED, 2 * k) + exclude.shape[1]
+        if 4 * number > self._num_items:
+            return self._exact(user, exclude, k, rows)
+        offered, share = None, 1.0
+        if rows is not None:
+            offered, share = np.zeros(self._num_items + 1, bool), len(rows) / self._num_items
+            offered[rows] = True
+        found = np.sort(index.candidates(user, number, share, offered), axis=1)
+        scores = np.matmul(self.table.take(found, axis=0), user[:, :, None])[:, :, 0]
+        scores[found == 0] = -np.inf
+        for line in range(len(user)):
+            left_out = exclude[line % len(exclude)]
+            self._marked[left_out] = True
+            scores[line, self._marked[found[line]]] = -np.inf
+            self._marked[left_out] = False
+        best = _top(scores, found, k)
+        for line in np.flatnonzero(best.items[:, -1] == 0):
+            own = exclude[line % len(exclude)][None]
+            items, values = self._exact(user[line : line + 1], own, k, rows)
+            best.items[line, : items.shape[1]], best.scores[line, : items.shape[1]] = items[0], values[0]
+        return best
+
+    def similar(self, row: int, exclude: np.ndarray, k: int, rows: np.ndarray) -> TopK:
+        """The k items among `rows` of the highest cosine with an item, but for exclude [1, E]."""
+        scores = self.scores(self.table[row : row + 1], rows) / (self.lengths[rows] * self.lengths[row])
+        _leave_out(scores, rows, exclude)
+        return _top(scores, rows[None], k)
+
+    def scores(self, user: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """float32 [B, n]: scores of the item rows [n] for user vectors [B, D]."""
+        if len(rows) * GATHERED <= len(self.table):
+            found = user @ self.table.take(rows, axis=0).T
+        else:
+            found = (user @ self.table.T).take(rows, axis=1)
+        return found.astype(np.float32, copy=False)
+
+
+def _leave_out(scores: np.ndarray, rows: np.ndarray, exclude: np.ndarray) -> None:
+    """Sets the scores [B, n] of each user's excluded rows [B or 1, E] to -inf."""
+    if not len(rows):
+        return
+    places = np.searchsorted(rows, exclude).clip(max=len(rows) - 1)
+    hit = rows[places] == exclude
+    if len(exclude) == 1:
+        scores[:, places[hit]] = -np.inf
+    else:
+        scores[np.nonzero(hit)[0], places[hit]] = -np.inf
+
+
+def _top(scores: np.ndarray, rows: np.ndarray, k: int) -> TopK:
+    """The k best of rows [B, n], each line rising, by scores [B, n]; the lower row first among equals."""
+    k = min(k, rows.shape[1])
+    items, values = np.zeros((len(scores), k), np.int64), np.full((len(scores), k), -np.inf, np.float32)
+    for line, best in enumerate(_best_places(scores, k)):
+        items[line, : len(best)], values[line, : len(best)] = rows[line, best], scores[line, best]
+    return TopK(items, values)
+
+
+def _best_places(scores: np.ndarray, k: int) -> Iterator[np.ndarray]:
+    """Places of the k best of each line that are not left out, the best first, the lower place among equals."""
+    for line in scores:
+        least = np.partition(line, len(line) - k)[len(line) - k] if k else np.inf
+        among = np.flatnonzero(line >= least)
+        best = among[np.argsort(-line[among], kind="stable")][:k]
+        yield best[line[best] > -np.inf]
