@@ -21,6 +21,15 @@ from deployrec.models.unroll import State
 from deployrec.options import option
 from deployrec.state import StateSpec, StateTensor
 
+Activation = Literal["gelu", "relu", "swish", "tanh", "sigmoid"]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "swish": F.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
 
 @dataclass(frozen=True)
 class SASRecConfig:
@@ -30,6 +39,9 @@ class SASRecConfig:
     heads: int = option(2, "heads of the attention", at_least=1, at_most=8192)
     expansion: int = option(4, "inner width of the feed-forward block per channel of dim", at_least=1, at_most=64)
     dropout: float = option(0.2, "everywhere; 0.2 on ML-1M, 0.5 on sparse data", at_least=0, below=1)
+    inner: int = option(0, "inner width of the feed-forward block; 0: expansion times dim", at_least=0, at_most=65536)
+    activation: Activation = option("gelu", "of the feed-forward block")
+    norm_eps: float = option(1e-12, "added to the variance by every LayerNorm", at_least=0, at_most=1)
 
     def __post_init__(self) -> None:
         check_heads(self.dim, self.heads)
@@ -63,10 +75,11 @@ class Block(nn.Module):
         self.heads = config.heads
         self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
-        self.attention_norm = nn.LayerNorm(dim, eps=1e-12)
-        self.ffn_in = nn.Linear(dim, config.expansion * dim)
-        self.ffn_out = nn.Linear(config.expansion * dim, dim)
-        self.ffn_norm = nn.LayerNorm(dim, eps=1e-12)
+        self.attention_norm = nn.LayerNorm(dim, eps=config.norm_eps)
+        inner = config.inner or config.expansion * dim
+        self.ffn_in, self.ffn_out = nn.Linear(dim, inner), nn.Linear(inner, dim)
+        self.activation = ACTIVATIONS[config.activation]
+        self.ffn_norm = nn.LayerNorm(dim, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +93,7 @@ class Block(nn.Module):
             self._split(self.query(x)), k, v, visible, dropout_p=dropout, is_causal=visible is None
         )
         x = self.attention_norm(self.dropout(self.out(read.transpose(1, 2).flatten(2))) + x)
-        return self.ffn_norm(self.dropout(self.ffn_out(F.gelu(self.ffn_in(x)))) + x)
+        return self.ffn_norm(self.dropout(self.ffn_out(self.activation(self.ffn_in(x)))) + x)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -97,7 +110,7 @@ class SASRec(SequentialRecommender):
         super().__init__(num_items, config, StateSpec((StateTensor("0.count", (1,)), *kept), config.window))
         self.positions = nn.Embedding(config.window, config.dim)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.dim, eps=1e-12)
+        self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
         self.apply(initialise)
 
