@@ -31,8 +31,8 @@ def recipe_of(checkpoint: Checkpoint) -> Recipe:
     name = checkpoint.model
     if re.sub(r"[^a-z]", "", name.lower()).startswith("glintru"):
         raise DataError(
-            f"expected a model that only looks back; got {name}, whose published code looks ahead (its convolutions see "
-            "the next event, its attention the padding), so that no step can give its scores; train with "
+            f"expected a model that only looks back; got {name}, whose published code looks ahead (its convolutions see the "
+            "next event, its attention the padding), so that no step can give its scores; train it with "
             "`deployrec train --model glintru`"
         )
     if name not in MODELS:
@@ -63,21 +63,18 @@ def gru4rec(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recip
 
 
 def sasrec(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe:
-    layer = "trm_encoder.layer.0.feed_forward.dense_1.weight"
     options = {
         "dim": weights[ITEMS].shape[1],
         "window": weights["position_embedding.weight"].shape[0],
         "layers": sum(name.endswith("feed_forward.dense_1.weight") for name in weights),
         "heads": int(settings["n_heads"]),
-        "inner": weights[layer].shape[0],
+        "inner": weights["trm_encoder.layer.0.feed_forward.dense_1.weight"].shape[0],
         "activation": str(settings["hidden_act"]),
         "norm_eps": float(settings["layer_norm_eps"]),
         "dropout": float(settings["hidden_dropout_prob"]),
     }
-    attention, feed_forward = (
-        r"trm_encoder\.layer\.(\d+)\.multi_head_attention",
-        r"trm_encoder\.layer\.(\d+)\.feed_forward",
-    )
+    layer = r"trm_encoder\.layer\.(\d+)"
+    attention, feed_forward = rf"{layer}\.multi_head_attention", rf"{layer}\.feed_forward"
     names = {
         r"position_embedding\.weight": "positions.weight",
         r"LayerNorm\.(\w+)": r"norm.\1",

@@ -127,7 +127,7 @@ def test_models_that_cannot_give_the_same_scores_are_refused(model: str, reason:
 def test_other_layers_under_a_known_name_are_refused(tmp_path: Path) -> None:
     checkpoint = Checkpoint.read(FOLDER / "GRU4Rec.pth")
     odd = replace(checkpoint, weights={**checkpoint.weights, "gate.weight": torch.zeros(2)})
-    with pytest.raises(DataError, match="the weight gate.weight"):
+    with pytest.raises(DataError, match=r"the weight gate\.weight"):
         recipe_of(odd)
     with pytest.raises(DataError, match="expected the settings and weights of RecBole's GRU4Rec"):
         recipe_of(replace(checkpoint, weights={ITEMS: checkpoint.weights[ITEMS]}))

@@ -86,7 +86,7 @@ def test_settings_that_are_refused(tmp_path: Path) -> None:
 
 def test_logs_that_are_not_recboles(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("user_id,item_id\na,b\n")
-    with pytest.raises(DataError, match="expected the .inter file of the training"):
+    with pytest.raises(DataError, match=r"expected the \.inter file of the training"):
         read_recbole_log(tmp_path / "log.csv", {})
     (tmp_path / "bare.inter").write_text("user_id\titem_id\na\tb\n")
     with pytest.raises(DataError, match="expected a header such as user_id:token"):

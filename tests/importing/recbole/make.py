@@ -41,7 +41,7 @@ TRAINING = {
 }
 MODELS = {
     "GRU4Rec": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2},
-    "SASRec": {"hidden_size": 16, "n_heads": 2, "n_layers": 2, "inner_size": 24, "hidden_act": "swish", "layer_norm_eps": 1e-6},
+    "SASRec": {"hidden_size": 16, "n_heads": 2, "inner_size": 24, "hidden_act": "swish", "layer_norm_eps": 1e-6},
     "RecBLR": {"hidden_size": 12, "num_layers": 2, "dropout_prob": 0.2, "expand": 2, "d_conv": 4, "loss_type": "CE"},
 }  # fmt: skip
 
@@ -69,7 +69,7 @@ def scan_in_torch() -> types.ModuleType:
 
     def parallel_scan(gates: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         hidden, states = torch.zeros_like(tokens[..., 0]), []
-        for gate, token in zip(gates.unbind(-1), tokens.unbind(-1)):
+        for gate, token in zip(gates.unbind(-1), tokens.unbind(-1), strict=True):
             hidden = gate * hidden + token
             states.append(hidden)
         return torch.stack(states, -1)
