@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from deployrec.cli.console import TRAINING, doing, say
+from deployrec.cli.console import TRAINING, doing, leaving, say
+from deployrec.cli.export import print_report
 
 app = typer.Typer(help="Bring in a model that was trained elsewhere.", rich_markup_mode="rich")
 
@@ -48,3 +49,41 @@ def recbole(
     if window := model.state_spec.exact_up_to:
         say(f"It answers from a user's newest {window:,} events, as RecBole's does.")
     say(f"next: deployrec export --run {shlex.quote(str(run.path))}")
+
+
+@app.command()
+def onnx(
+    step: Annotated[Path, typer.Argument(help="The ONNX graph of one step: item and state in, scores and state out.")],
+    items: Annotated[Path, typer.Option(help="A file of items in the graph's order, with a column item_id.")],
+    state: Annotated[
+        list[str], typer.Option(help="Inputs and the outputs that follow them: 'past.*=present.*'; repeat for more.")
+    ],
+    scores: Annotated[
+        str | None, typer.Option(help="The output of scores, where there are others beside the state.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="A log of these items, for the certificate's histories and for new users.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Bundle folder to write; default: bundles/STEP.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is already there.")] = False,
+) -> None:
+    """Make a bundle with a certificate of a recurrent step graph from any framework.
+
+    examples:
+
+      deployrec import onnx step.onnx --state 'past.*=present.*' --items items.csv
+
+      deployrec import onnx lstm.onnx --state h_in=h_out --state c_in=c_out --items items.csv --data clicks.csv
+    """
+    with doing("loading onnx"):
+        from deployrec.importing.onnx import import_onnx
+    out = out or Path("bundles") / step.stem
+    with leaving(f"nothing was written to {out}"), doing(f"reading {step}") as progress:
+        report = import_onnx(step, items, out, state=state, scores=scores, data=data, force=force, progress=progress)
+    manifest = report.bundle.manifest
+    if manifest.training["reference"] != "float64":
+        say("note: the graph's operators do not run in float64: the certificate compares it with itself in float32")
+    if data is None:
+        say("note: without --data the certificate's histories are random, and new users are recommended nothing")
+    with leaving(f"{out} is written"):
+        print_report(report)

@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, WEIGHTS, Graph
-from deployrec.bundle.parity import CERTIFIED_K, LONG, Comparison
+from deployrec.bundle.parity import CERTIFIED_K, LONG, Comparison, ParityCases
 from deployrec.bundle.writing import check_target, writing
 from deployrec.data import Dataset, write_items
 from deployrec.errors import ConfigError, ParityError
@@ -26,6 +26,7 @@ from deployrec.files import atomic_write, canonical_json, sha256_file
 from deployrec.models import SequentialRecommender, identity
 from deployrec.progress import Progress, silent
 from deployrec.runtime.verify import VerifyReport, compare_graphs
+from deployrec.state import StateSpec
 
 MAX_EXCLUDE = 512
 
@@ -72,23 +73,40 @@ def export_bundle(
         atomic_write(folder / WEIGHTS, save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
         write_items(dataset.items, folder / ITEMS)
         graphs = write_graphs(model, folder, progress)
-        histories = choose_histories(dataset, _edges(window), longest)
+        histories = choose_histories(dataset, edges(window), longest)
         progress(0, 0, f"answering {len(histories)} histories in float64")
         deciding = {path.name: sha256_file(path) for path in folder.iterdir()}
         cases = reference_cases(model, histories, deciding, k, MAX_EXCLUDE)
         cases.save(folder / PARITY_CASES)
         document = describe(model, graphs, cases.lengths, data=dataset.summary(), training=training or {})
         seal(folder, document)
-        comparisons = compare_torch(model, cases, k, progress)
-        comparisons += compare_graphs(Bundle.open(folder), cases, progress=progress)
-        places, held = split_held(cases, comparisons)
-        kept = cases.keep(places)
-        labels = {cases.label(place): kept.label(case) for case, place in enumerate(places)}
-        comparisons = [replace(row, case=labels[row.case]) for row in comparisons if row.case in labels]
-        _certify(comparisons, folder, out)
-        kept.save(folder / PARITY_CASES)
-        seal(folder, document | {"certificate": {"lengths": kept.lengths, "endless": held}})
+        own = compare_torch(model, cases, k, progress)
+        comparisons = certify(folder, out, document, cases, own, progress)
     return ExportReport(Bundle.open(out), comparisons)
+
+
+def certify(
+    folder: Path,
+    out: Path,
+    document: dict[str, Any],
+    cases: ParityCases,
+    own: Sequence[Comparison],
+    progress: Progress = silent,
+) -> list[Comparison]:
+    """Compares the graphs of the bundle sealed in `folder`, writes the certificate and seals it again.
+
+    own: comparisons of what the graphs were made from. Returns all of them; raises ParityError, and writes the report
+    beside `out`, if one fails but on endless histories, which are then left out.
+    """
+    comparisons = [*own, *compare_graphs(Bundle.open(folder), cases, progress=progress)]
+    places, held = split_held(cases, comparisons)
+    kept = cases.keep(places)
+    labels = {cases.label(place): kept.label(case) for case, place in enumerate(places)}
+    comparisons = [replace(row, case=labels[row.case]) for row in comparisons if row.case in labels]
+    _write_report(comparisons, folder, out)
+    kept.save(folder / PARITY_CASES)
+    seal(folder, document | {"certificate": {"lengths": kept.lengths, "endless": held}})
+    return comparisons
 
 
 def describe(
@@ -99,12 +117,27 @@ def describe(
     training: dict[str, Any],
 ) -> dict[str, Any]:
     """The manifest's content, but for what `seal` adds: digests and ids. lengths: of the certificate's histories."""
+    described = {**identity(model), "num_items": model.num_items, "dim": model.config.dim}
+    return manifest_of(described, model.state_spec, graphs, lengths, data=data, training=training)
+
+
+def manifest_of(
+    model: dict[str, Any],
+    state: StateSpec,
+    graphs: Mapping[str, Graph],
+    lengths: Sequence[int],
+    *,
+    data: dict[str, Any],
+    training: dict[str, Any],
+    opset: int = OPSET,
+) -> dict[str, Any]:
+    """`describe` of any model: its key, config, num_items and dim."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {**identity(model), "num_items": model.num_items, "dim": model.config.dim},
-        "state": model.state_spec.to_dict(),
+        "model": model,
+        "state": state.to_dict(),
         "graphs": {name: asdict(graph) for name, graph in graphs.items()},
-        "opset": OPSET,
+        "opset": opset,
         "encode_chunk": ENCODE_CHUNK,
         "certificate": {"lengths": list(lengths), "endless": {}},
         "data": data,
@@ -144,12 +177,12 @@ def check_weights(model: SequentialRecommender) -> None:
             raise ConfigError(f"expected finite weights; got NaN or infinity in {name}; train the model again")
 
 
-def _edges(window: int) -> list[int]:
+def edges(window: int) -> list[int]:
     """History lengths at which an implementation is most likely to be wrong."""
     return [0, 1, 2, 3, 4, 5, window - 1, window, ENCODE_CHUNK - 1, ENCODE_CHUNK, ENCODE_CHUNK + 1]
 
 
-def _certify(comparisons: list[Comparison], folder: Path, out: Path) -> None:
+def _write_report(comparisons: list[Comparison], folder: Path, out: Path) -> None:
     """Writes parity.json; on a failed gate the report goes beside `out` instead, and ParityError is raised."""
     failed = [row for row in comparisons if not row.passed]
     report = canonical_json({"passed": not failed, "comparisons": [row.to_dict() for row in comparisons]})

@@ -31,8 +31,8 @@ def recipe_of(checkpoint: Checkpoint) -> Recipe:
     name = checkpoint.model
     if re.sub(r"[^a-z]", "", name.lower()).startswith("glintru"):
         raise DataError(
-            f"expected a model that only looks back; got {name}, whose published code looks ahead (its convolutions see the "
-            "next event, its attention the padding), so that no step can give its scores; train it with "
+            f"expected a model that only looks back; got {name}, whose published code looks ahead (its convolutions "
+            "see the next event, its attention the padding), so that no step can give its scores; train it with "
             "`deployrec train --model glintru`"
         )
     if name not in MODELS:
