@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import deployrec
-from deployrec.cli import build, data, items, store, usage
+from deployrec.cli import build, data, importing, items, store, usage
 from deployrec.cli.bench import bench
 from deployrec.cli.console import err, open_ended_pipes, out
 from deployrec.cli.demo import demo
@@ -52,6 +52,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(data.app, name="data")
+app.add_typer(importing.app, name="import")
 app.add_typer(build.app, name="build")
 app.add_typer(store.app, name="store")
 app.add_typer(items.app, name="items")

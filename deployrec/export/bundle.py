@@ -16,7 +16,7 @@ from safetensors.torch import save
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.catalogue import Catalogue
 from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, TOWER, WEIGHTS, Graph
-from deployrec.bundle.parity import CERTIFIED_K, LONG, Comparison
+from deployrec.bundle.parity import CERTIFIED_K, LONG, Comparison, ParityCases
 from deployrec.bundle.writing import check_target, writing
 from deployrec.data import Dataset, write_items
 from deployrec.errors import ConfigError, ParityError
@@ -32,6 +32,7 @@ from deployrec.progress import Progress, silent
 from deployrec.runtime.backends.base import load_backend
 from deployrec.runtime.reader import Reader
 from deployrec.runtime.verify import VerifyReport, compare_graphs
+from deployrec.state import StateSpec
 
 MAX_EXCLUDE = 512
 MEASURED_USERS = 1000
@@ -91,8 +92,8 @@ def export_bundle(
             catalogue = Catalogue.parse((folder / ITEMS).read_bytes(), folder / ITEMS, model.num_items)
             fitted = fit_tower(catalogue, model.embedding.weight.numpy(), model.num_items)
             atomic_write(folder / TOWER, fitted.content())
-        histories = choose_histories(dataset, _edges(window), longest)
-        comparisons = certify(model, histories, document, folder, out, progress)
+        histories = choose_histories(dataset, edges(window), longest)
+        comparisons = certify_model(model, histories, document, folder, out, progress)
         if index:
             progress(0, 0, "building the index")
             document["index"] = _index(Bundle.open(folder, check=False), dataset, folder)
@@ -100,7 +101,7 @@ def export_bundle(
     return ExportReport(Bundle.open(out), comparisons)
 
 
-def certify(
+def certify_model(
     model: SequentialRecommender,
     histories: Sequence[History],
     document: dict[str, Any],
@@ -108,24 +109,36 @@ def certify(
     out: Path,
     progress: Progress = silent,
 ) -> list[Comparison]:
-    """Seals the bundle in `folder` with a certificate on the histories; `document` gets its lengths.
-
-    Raises ParityError if a gate fails; the report is then OUT.parity-failed.json.
-    """
+    """`certify` of a model's graphs on the histories, against a float64 copy of it and beside its own paths."""
     k = min(CERTIFIED_K, model.num_items)
     progress(0, 0, f"answering {len(histories)} histories in float64")
     deciding = {path.name: sha256_file(path) for path in folder.iterdir()}
     cases = reference_cases(model, histories, deciding, k, MAX_EXCLUDE)
+    return certify(folder, out, document, cases, compare_torch(model, cases, k, progress), progress)
+
+
+def certify(
+    folder: Path,
+    out: Path,
+    document: dict[str, Any],
+    cases: ParityCases,
+    own: Sequence[Comparison],
+    progress: Progress = silent,
+) -> list[Comparison]:
+    """Seals the bundle in `folder` with a certificate, its graphs compared with the answers; `document` gets it too.
+
+    own: comparisons of what the graphs were made from. Returns all of them; raises ParityError, and writes the report
+    as OUT.parity-failed.json, if one fails but on endless histories, which are then left out.
+    """
     cases.save(folder / PARITY_CASES)
     document["certificate"] = {"lengths": cases.lengths, "endless": {}}
     seal(folder, document)
-    comparisons = compare_torch(model, cases, k, progress)
-    comparisons += compare_graphs(Bundle.open(folder), cases, progress=progress)
+    comparisons = [*own, *compare_graphs(Bundle.open(folder), cases, progress=progress)]
     places, held = split_held(cases, comparisons)
     kept = cases.keep(places)
     labels = {cases.label(place): kept.label(case) for case, place in enumerate(places)}
     comparisons = [replace(row, case=labels[row.case]) for row in comparisons if row.case in labels]
-    _report(comparisons, folder, out)
+    _write_report(comparisons, folder, out)
     kept.save(folder / PARITY_CASES)
     document["certificate"] = {"lengths": kept.lengths, "endless": held}
     seal(folder, document)
@@ -136,12 +149,25 @@ def describe(
     model: SequentialRecommender, graphs: Mapping[str, Graph], data: dict[str, Any], training: dict[str, Any]
 ) -> dict[str, Any]:
     """The manifest's content of a bundle without a certificate, but for what `seal` adds: digests and ids."""
+    described = {**identity(model), "num_items": model.num_items, "dim": model.config.dim}
+    return manifest_of(described, model.state_spec, graphs, data, training)
+
+
+def manifest_of(
+    model: dict[str, Any],
+    state: StateSpec,
+    graphs: Mapping[str, Graph],
+    data: dict[str, Any],
+    training: dict[str, Any],
+    opset: int = OPSET,
+) -> dict[str, Any]:
+    """`describe` of any model: its key, config, num_items and dim."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {**identity(model), "num_items": model.num_items, "dim": model.config.dim},
-        "state": model.state_spec.to_dict(),
+        "model": model,
+        "state": state.to_dict(),
         "graphs": {name: asdict(graph) for name, graph in graphs.items()},
-        "opset": OPSET,
+        "opset": opset,
         "encode_chunk": ENCODE_CHUNK,
         "certificate": {"lengths": [], "endless": {}},
         "data": data,
@@ -192,12 +218,12 @@ def check_weights(model: SequentialRecommender) -> None:
             raise ConfigError(f"expected finite weights; got NaN or infinity in {name}; train the model again")
 
 
-def _edges(window: int) -> list[int]:
+def edges(window: int) -> list[int]:
     """History lengths at which an implementation is most likely to be wrong."""
     return [0, 1, 2, 3, 4, 5, window - 1, window, ENCODE_CHUNK - 1, ENCODE_CHUNK, ENCODE_CHUNK + 1]
 
 
-def _report(comparisons: list[Comparison], folder: Path, out: Path) -> None:
+def _write_report(comparisons: list[Comparison], folder: Path, out: Path) -> None:
     """Writes parity.json; on a failed gate the report goes beside `out` instead, and ParityError is raised."""
     failed = [row for row in comparisons if not row.passed]
     report = canonical_json({"passed": not failed, "comparisons": [row.to_dict() for row in comparisons]})

@@ -40,21 +40,21 @@ def write_graphs(model: SequentialRecommender, folder: Path, progress: Progress 
     signatures = {}
     for number, (name, kind) in enumerate(kinds.items()):
         progress(number, len(kinds), f"writing the {name} graph")
-        signatures[name] = signature(model, name)
+        signatures[name] = signature(model.state_spec, model.config.dim, name)
         graph = to_onnx(kind(model), signatures[name])
         _share_table(graph, table)
-        _describe(graph, model.state_spec)
+        describe_state(graph, model.state_spec)
         onnx.save_model(graph, str(folder / signatures[name].file))
     return signatures
 
 
-def signature(model: SequentialRecommender, graph: str) -> Graph:
+def signature(spec: StateSpec, dim: int, graph: str) -> Graph:
     """File, inputs and outputs of one of the graphs; a named axis is dynamic, and K is what the input k says."""
-    user = GraphTensor("user", "float32", ("B", model.config.dim))
+    user = GraphTensor("user", "float32", ("B", dim))
     request = (GraphTensor("exclude_items", "int64", ("B", "E")), GraphTensor("k", "int64", (1,)))
     best = (GraphTensor("topk_items", "int64", ("B", "K")), GraphTensor("topk_scores", "float32", ("B", "K")))
-    past = tuple(GraphTensor(t.past, t.dtype, ("B", *t.shape)) for t in model.state_spec.tensors)
-    present = tuple(GraphTensor(t.present, t.dtype, ("B", *t.shape)) for t in model.state_spec.tensors)
+    past = tuple(GraphTensor(t.past, t.dtype, ("B", *t.shape)) for t in spec.tensors)
+    present = tuple(GraphTensor(t.present, t.dtype, ("B", *t.shape)) for t in spec.tensors)
     event = GraphTensor("item_id", "int64", ("B",))
     stretch = (GraphTensor("item_ids", "int64", ("B", "T")), GraphTensor("lengths", "int64", ("B",)))
     sides = {
@@ -222,14 +222,18 @@ def _share_table(model: onnx.ModelProto, table: np.ndarray) -> None:
             f"expected the item table once in a graph; got it {len(found)} times; "
             "look items up in self.embedding and keep SequentialRecommender.score"
         )
-    (initializer,) = found
+    read_from_table(found[0], table)
+
+
+def read_from_table(initializer: onnx.TensorProto, table: np.ndarray) -> None:
+    """Lets an initializer, which holds the item table, read it from `items.bin` instead."""
     initializer.ClearField("raw_data")
     initializer.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", ITEM_TABLE), ("offset", "0"), ("length", str(table.nbytes))):
         initializer.external_data.add(key=key, value=value)
 
 
-def _describe(model: onnx.ModelProto, spec: StateSpec) -> None:
+def describe_state(model: onnx.ModelProto, spec: StateSpec) -> None:
     """Writes the state's input and output pairs into the graph's metadata, where a session can read them."""
     pairs = {t.past: t.present for t in spec.tensors if any(i.name == t.past for i in model.graph.input)}
     onnx.helper.set_model_props(model, {"deployrec.state": json.dumps(pairs)})

@@ -30,7 +30,7 @@ from deployrec.data.items import read_facts
 from deployrec.data.table import BadRows
 from deployrec.errors import ConfigError, DataError
 from deployrec.export.again import padding_mask, resize_graph, torch_model
-from deployrec.export.bundle import ExportReport, certify
+from deployrec.export.bundle import ExportReport, certify_model
 from deployrec.export.index import write_index
 from deployrec.export.parity import History
 from deployrec.export.tower import Fit, Tower, fit_tower
@@ -125,7 +125,7 @@ def _write(
             onnx.save_model(content, str(folder / graph.file))
         document |= _base(bundle, len(table) - 1)
         histories = _histories(bundle.cases(), manifest.num_items, model.num_items)
-        comparisons = certify(model, histories, document, folder, out, progress)
+        comparisons = certify_model(model, histories, document, folder, out, progress)
         if manifest.index:
             progress(0, 0, "building the index")
             users = np.load(bundle.file(INDEX_USERS), allow_pickle=False)

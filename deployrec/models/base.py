@@ -11,10 +11,16 @@ from torch import Tensor, nn
 
 from deployrec.models.layers import at_last
 from deployrec.models.unroll import State, unroll
-from deployrec.options import check_options
+from deployrec.options import check_options, option
 from deployrec.state import StateSpec
 
 Histories = Literal["long", "short"]
+
+
+def context_length() -> Any:
+    """The option of a recurrence to answer from a user's newest events alone."""
+    meaning = "newest events that are read, as where RecBole has trained so; 0 reads all, at no further cost"
+    return option(0, meaning, at_least=0, at_most=1_000_000)
 
 
 class Preset(NamedTuple):

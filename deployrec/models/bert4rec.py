@@ -47,7 +47,9 @@ class BERT4Rec(PrefixRecommender):
         super().__init__(num_items, config, config.window)
         self.mask = nn.Parameter(0.02 * torch.randn(config.dim))
         self.ages = nn.Embedding(config.window + 1, config.dim)
-        self.blocks = nn.ModuleList(Block(config.dim, config.heads, 4, config.dropout) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(
+            Block(config.dim, config.heads, 4 * config.dim, config.dropout) for _ in range(config.layers)
+        )
         self.norm = nn.LayerNorm(config.dim, eps=1e-12)
         self.out = nn.Linear(config.dim, config.dim)
         self.out_norm = nn.LayerNorm(config.dim, eps=1e-12)

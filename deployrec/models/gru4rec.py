@@ -9,7 +9,7 @@ from typing import cast
 from deployrec_kernels import gru, gru_step
 from torch import Tensor, nn
 
-from deployrec.models.base import SequentialRecommender
+from deployrec.models.base import SequentialRecommender, context_length
 from deployrec.models.layers import Dropout
 from deployrec.models.unroll import State
 from deployrec.options import option
@@ -22,6 +22,7 @@ class GRU4RecConfig:
     hidden: int = option(128, "width of a layer", at_least=1, at_most=8192)
     layers: int = option(1, "GRUs on top of each other", at_least=1, at_most=64)
     dropout: float = option(0.3, "on embeddings", at_least=0, below=1)
+    context_length: int = context_length()
 
 
 class GRU4Rec(SequentialRecommender):
@@ -31,7 +32,7 @@ class GRU4Rec(SequentialRecommender):
 
     def __init__(self, num_items: int, config: GRU4RecConfig) -> None:
         tensors = tuple(StateTensor(f"{layer}.hidden", (config.hidden,)) for layer in range(config.layers))
-        super().__init__(num_items, config, StateSpec(tensors))
+        super().__init__(num_items, config, StateSpec(tensors, config.context_length or None))
         widths = [config.dim] + [config.hidden] * (config.layers - 1)
         self.to_gates = nn.ModuleList(nn.Linear(width, 3 * config.hidden, bias=False) for width in widths)
         self.recurrent = nn.ModuleList(nn.Linear(config.hidden, 3 * config.hidden, bias=False) for _ in widths)

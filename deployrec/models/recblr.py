@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from deployrec_kernels import bd_lru, bd_lru_step
 from torch import Tensor, nn
 
+from deployrec.models.base import context_length
 from deployrec.models.layers import CausalConv1d, Dropout, FeedForward, at_last, initialise
 from deployrec.models.stack import Stack
 from deployrec.models.unroll import State
@@ -33,6 +34,10 @@ class RecBLRConfig:
     conv: bool = option(True, "false leaves out the convolution, as an ablation of the paper")
     output_gate: bool = option(True, "false leaves out the output gate, as an ablation of the paper")
     feed_forward: bool = option(True, "false leaves out the feed-forward block, as an ablation of the paper")
+    learned_start: bool = option(
+        False, "true: recurrences start from weights, as the published code's do by its padding, instead of zeros"
+    )
+    context_length: int = context_length()
 
 
 class BDLRULayer(nn.Module):
@@ -52,6 +57,7 @@ class BDLRULayer(nn.Module):
         self.conv = CausalConv1d(channels, config.kernel, depthwise=True) if config.conv else None
         self.gates = nn.Linear(channels, 2 * channels)
         self.decay = nn.Parameter(initial_decay(config.lambda_init, channels))
+        self.start = nn.Parameter(torch.zeros(channels)) if config.learned_start else None
         self.out_proj = nn.Linear(channels, dim, bias=False)
         self.recurrence_norm = nn.LayerNorm(dim, eps=1e-12)
         self.feed_forward = FeedForward(dim, config.dropout, F.silu) if config.feed_forward else None
@@ -67,8 +73,8 @@ class BDLRULayer(nn.Module):
         """x [B, T, D] -> (x' [B, D] after each row's last event, state); only the scan visits every position."""
         to_u, *to_z = self.in_proj.weight.split(self.decay.numel())
         _, present = self.scan(F.linear(x, to_u), lengths, state)
-        last = at_last(x, lengths)
-        return self.mix(last, [F.linear(last, weight) for weight in to_z], present[self.hidden_state]), present
+        last, hidden = at_last(x, lengths), self.started(present[self.hidden_state])
+        return self.mix(last, [F.linear(last, weight) for weight in to_z], hidden), present
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, D] -> (x' [B, D], state)."""
@@ -78,8 +84,8 @@ class BDLRULayer(nn.Module):
             u, present[self.conv_state] = self.conv.step(u, state[self.conv_state])
         c = F.silu(u)
         r, i = self.gates(c).chunk(2, dim=-1)
-        hidden = bd_lru_step(c, r, i, self.decay, state[self.hidden_state])
-        present[self.hidden_state] = hidden
+        hidden = bd_lru_step(c, r, i, self.decay, self.started(state[self.hidden_state]))
+        present[self.hidden_state] = hidden if self.start is None else hidden - self.start
         return self.mix(x, z, hidden), present
 
     def scan(self, u: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
@@ -89,9 +95,14 @@ class BDLRULayer(nn.Module):
             u, present[self.conv_state] = self.conv(u, lengths, state[self.conv_state])
         c = F.silu(u)
         r, i = self.gates(c).chunk(2, dim=-1)
-        states, hidden = bd_lru(c, r, i, self.decay, initial_state=state[self.hidden_state], lengths=lengths)
-        present[self.hidden_state] = hidden
+        started = self.started(state[self.hidden_state])
+        states, hidden = bd_lru(c, r, i, self.decay, initial_state=started, lengths=lengths)
+        present[self.hidden_state] = hidden if self.start is None else hidden - self.start
         return states, present
+
+    def started(self, hidden: Tensor) -> Tensor:
+        """The recurrence's state [B, H] of a stored one, which is zero before the first event."""
+        return hidden if self.start is None else hidden + self.start
 
     def mix(self, x: Tensor, z: list[Tensor], states: Tensor) -> Tensor:
         """Gates the states [..., H] by z, one tensor or none, adds x [..., D] and applies the feed-forward block."""
@@ -106,7 +117,8 @@ class RecBLR(Stack):
     config_class = RecBLRConfig
 
     def __init__(self, num_items: int, config: RecBLRConfig) -> None:
-        super().__init__(num_items, config, (BDLRULayer(config, number) for number in range(config.layers)))
+        layers = (BDLRULayer(config, number) for number in range(config.layers))
+        super().__init__(num_items, config, layers, config.context_length or None)
         self.apply(initialise)
 
 

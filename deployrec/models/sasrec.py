@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from deployrec.errors import ConfigError
 from deployrec.models.base import Histories, Preset, SequentialRecommender
 from deployrec.models.layers import Dropout, at_last, check_heads, initialise
-from deployrec.models.transformer import Block, LiGRBlock
+from deployrec.models.transformer import Activation, Block, LiGRBlock
 from deployrec.models.unroll import State
 from deployrec.options import option
 from deployrec.state import StateSpec, StateTensor
@@ -30,6 +30,9 @@ class SASRecConfig:
     heads: int = option(2, "heads of the attention", at_least=1, at_most=8192)
     expansion: int = option(4, "inner width of the feed-forward block per channel of dim", at_least=1, at_most=64)
     dropout: float = option(0.2, "everywhere; 0.2 on ML-1M, 0.5 on sparse data", at_least=0, below=1)
+    inner: int = option(0, "inner width of the feed-forward block; 0: expansion times dim", at_least=0, at_most=65536)
+    activation: Activation = option("gelu", "of the feed-forward block as published")
+    norm_eps: float = option(1e-12, "added to the variance by every LayerNorm", at_least=0, at_most=1)
     block: Literal["sasrec", "ligr"] = option(
         "sasrec", "norms behind each part as published, or gated ones with norms in front, as in eSASRec"
     )
@@ -67,11 +70,14 @@ class SASRec(SequentialRecommender):
         kept = [StateTensor(f"{layer}.{kind}", shape) for layer in range(config.layers) for kind in ("keys", "values")]
         super().__init__(num_items, config, StateSpec((StateTensor("0.count", (1,)), *kept), config.window))
         self.positions = nn.Embedding(config.window, config.dim)
-        block = LiGRBlock if config.block == "ligr" else Block
+        inner = config.inner or config.expansion * config.dim
         self.blocks = nn.ModuleList(
-            block(config.dim, config.heads, config.expansion, config.dropout) for _ in range(config.layers)
+            LiGRBlock(config.dim, config.heads, inner, config.dropout, config.norm_eps)
+            if config.block == "ligr"
+            else Block(config.dim, config.heads, inner, config.dropout, config.norm_eps, config.activation)
+            for _ in range(config.layers)
         )
-        self.norm = nn.LayerNorm(config.dim, eps=1e-12)
+        self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
         self.apply(initialise)
 

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deployrec.models.layers import Dropout
 
+Activation = Literal["gelu", "relu", "swish", "tanh", "sigmoid"]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "swish": F.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
 
 class Block(nn.Module):
     """Self-attention, then the position-wise feed-forward block, each with a residual and a LayerNorm after it."""
 
-    def __init__(self, dim: int, heads: int, expansion: int, dropout: float) -> None:
+    def __init__(
+        self, dim: int, heads: int, inner: int, dropout: float, eps: float = 1e-12, activation: Activation = "gelu"
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
-        self.attention_norm = nn.LayerNorm(dim, eps=1e-12)
-        self.ffn_in = nn.Linear(dim, expansion * dim)
-        self.ffn_out = nn.Linear(expansion * dim, dim)
-        self.ffn_norm = nn.LayerNorm(dim, eps=1e-12)
+        self.attention_norm = nn.LayerNorm(dim, eps=eps)
+        self.ffn_in, self.ffn_out = nn.Linear(dim, inner), nn.Linear(inner, dim)
+        self.activation = ACTIVATIONS[activation]
+        self.ffn_norm = nn.LayerNorm(dim, eps=eps)
         self.dropout = Dropout(dropout)
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,7 +44,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
         """x [B, T, D] reads the keys and values [B, H, S, dh] that are visible [B, 1, T, S] (None: S = T, causal)."""
         x = self.attention_norm(self._attend(x, k, v, visible) + x)
-        return self.ffn_norm(self.dropout(self.ffn_out(F.gelu(self.ffn_in(x)))) + x)
+        return self.ffn_norm(self.dropout(self.ffn_out(self.activation(self.ffn_in(x)))) + x)
 
     def _attend(self, x: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
         dropout = self.dropout.p if self.training else 0.0
@@ -50,10 +64,9 @@ class LiGRBlock(Block):
     x + sigmoid(x W) * part(norm(x)) for both parts; the feed-forward one is SwiGLU without biases.
     """
 
-    def __init__(self, dim: int, heads: int, expansion: int, dropout: float) -> None:
-        super().__init__(dim, heads, expansion, dropout)
-        self.ffn_in = nn.Linear(dim, 2 * expansion * dim, bias=False)
-        self.ffn_out = nn.Linear(expansion * dim, dim, bias=False)
+    def __init__(self, dim: int, heads: int, inner: int, dropout: float, eps: float = 1e-12) -> None:
+        super().__init__(dim, heads, inner, dropout, eps)
+        self.ffn_in, self.ffn_out = nn.Linear(dim, 2 * inner, bias=False), nn.Linear(inner, dim, bias=False)
         self.attention_gate, self.ffn_gate = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
