@@ -26,7 +26,7 @@ from deployrec.importing.intervals import Intervals
 from deployrec.progress import Progress, silent
 
 USER, ITEM, TIME = "user_id", "item_id", "timestamp"
-WITHOUT_EFFECT = (None, "", [], {}, False)
+WITHOUT_EFFECT: tuple[object, ...] = (None, "", [], {}, False)
 UNSUPPORTED = {
     "benchmark_filename": "its events lie in several files",
     "alias_of_item_id": "other fields are numbered together with the items",

@@ -92,9 +92,10 @@ def recblr(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe
     """The published code (chengkai-liu/RecBLR), whose left padding is the state that the recurrences start from."""
     dim, window = weights[ITEMS].shape[1], int(settings["MAX_ITEM_LIST_LENGTH"])
     channels, _, kernel = weights["recurrent_layers.0.behavior_modeling.conv1d.weight"].shape
-    options = {
+    layers = sum(name.endswith("Lambda") for name in weights)
+    options: dict[str, Any] = {
         "dim": dim,
-        "layers": sum(name.endswith("Lambda") for name in weights),
+        "layers": layers,
         "expansion": channels // dim,
         "kernel": kernel,
         "dropout": float(settings["dropout_prob"]),
@@ -115,7 +116,7 @@ def recblr(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe
         rf"{layer}\.ffn\.layer_norm\.(\w+)": r"layers.\1.feed_forward.norm.\2",
     }
     ours = _renamed(weights, names)
-    for number in range(options["layers"]):
+    for number in range(layers):
         ours[f"layers.{number}.start"] = _start(ours, f"layers.{number}", padding=_padding(window))
     return Recipe("recblr", options, ours)
 
