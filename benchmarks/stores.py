@@ -69,9 +69,10 @@ def measure(bundle: Path, users: int, rounds: int, seed: int, folder: Path) -> l
         kept = stack.enter_context(closing(open_database(addresses["lmdb"])))
         times: dict[str, list[float]] = {name: [] for name in [*serving, ITSELF]}
         for number in range(-(rounds // 5) - 3, rounds):
-            chosen, read = rng.choice(users, BATCH, replace=False), rng.choice(len(items), BATCH)
+            chosen = [f"user-{user}" for user in rng.choice(users, BATCH, replace=False)]
+            read = rng.choice(len(items), BATCH)
             events = [
-                Event(f"user-{user}", items[item], f"{number}-{place}")
+                Event(user, items[item], f"{number}-{place}")
                 for place, (user, item) in enumerate(zip(chosen, read, strict=True))
             ]
             for name, recommender in serving.items():
@@ -79,7 +80,7 @@ def measure(bundle: Path, users: int, rounds: int, seed: int, folder: Path) -> l
                 recommender.observe_many(events)
                 if number >= 0:
                     times[name].append(time.perf_counter() - start)
-            put = list(_put_of(kept, serving["lmdb"].bundle.manifest.state_id, [event.user for event in events]))
+            put = list(_put_of(kept, serving["lmdb"].bundle.manifest.state_id, chosen))
             start = time.perf_counter()
             with itself.begin(write=True) as txn:
                 for key, value in put:

@@ -17,7 +17,7 @@ FOLDERS = {
     "stores": "deployrec.runtime.stores",
 }
 """Kinds of parts and where ours lie; another package offers one as an entry point of the group `deployrec.KIND`."""
-SUPPORT = {"base", "blocks", "layers", "registry", "testing", "unroll"}
+SUPPORT = {"base", "blocks", "layers", "prefixes", "registry", "stack", "taste", "testing", "transformer", "unroll"}
 """Modules of those folders that are no parts."""
 
 

@@ -33,7 +33,8 @@ class StateSpec:
     """All state tensors of a model, in the order of the graphs' inputs and outputs.
 
     `exact_up_to` is None where the state carries a history of any length, else the number of newest events
-    beyond which a step no longer equals a full encode. An empty spec marks a model that can only encode.
+    beyond which a step no longer equals a full encode. A spec without tensors marks a model that can only encode: the
+    newest `exact_up_to` events, where it names a number.
     """
 
     tensors: tuple[StateTensor, ...] = ()

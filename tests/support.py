@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,14 @@ from deployrec.data import Dataset
 from deployrec.models import ModelClass, SequentialRecommender, build_model
 from deployrec.training.module import TrainingModule
 from deployrec.training.windows import WindowBatch
+
+BASELINES = ("caser", "fpmc", "lrurec", "mamba4rec")
+"""Models with a state whose exports the fast tests leave to the slow ones."""
+
+
+def each_key(*keys: str) -> list[Any]:
+    """Models as parameters of a test; the baselines marked slow."""
+    return [pytest.param(key, marks=[pytest.mark.slow] if key in BASELINES else []) for key in keys]
 
 
 def random_model(key: str | ModelClass, dataset: Dataset, seed: int = 0) -> SequentialRecommender:

@@ -12,7 +12,8 @@ from deployrec.errors import ConfigError
 
 
 def test_names_are_the_parts_of_the_folders() -> None:
-    assert discovery.names("models") == ["glintru", "gru4rec", "recblr", "sasrec"]
+    baselines = ["bert4rec", "caser", "fmlprec", "fpmc", "gru4rec", "lrurec", "mamba4rec", "narm", "sasrec"]
+    assert discovery.names("models") == sorted([*baselines, "glintru", "recblr"])
     assert {"onnxruntime", "tensorrt"} <= set(discovery.names("backends"))
     with pytest.raises(
         ConfigError, match=r"expected one of the backends .*onnxruntime.*; got 'abacus'; name one of them"

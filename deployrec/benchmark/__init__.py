@@ -5,7 +5,7 @@ from deployrec.benchmark.findings import Finding, Slope, break_even, findings, s
 from deployrec.benchmark.lineup import backend_names
 from deployrec.benchmark.report import ENCODE, STEP, BenchmarkReport, Cell, Peer, Skipped, Stage, Subject
 from deployrec.benchmark.run import run_benchmark
-from deployrec.benchmark.timing import Latency, measure, step_latency
+from deployrec.benchmark.timing import Latency, measure, step_latency, window_latency
 
 __all__ = [
     "AXES",
@@ -29,4 +29,5 @@ __all__ = [
     "run_benchmark",
     "slope",
     "step_latency",
+    "window_latency",
 ]

@@ -48,7 +48,10 @@ def measure(call: Callable[[], object], calls: int = 500, warmup: int = 50) -> L
 def step_latency(
     bundle: Bundle, history: int = 0, threads: int = 1, calls: int = 500, seed: int = 0, k: int = 10
 ) -> Latency:
-    """One event of one user after `history` others: step, scores of all items and the k best, on ONNX Runtime."""
+    """One event of one user after `history` others: step, scores of all items and the k best, on ONNX Runtime.
+
+    Of a model that steps; `window_latency` times those that read their window again.
+    """
     backend = load_backend("onnxruntime", bundle, threads=threads)
     manifest = bundle.manifest
     draw = np.random.default_rng(seed)
@@ -62,3 +65,17 @@ def step_latency(
     for _ in range(history):
         step()
     return measure(step, calls)
+
+
+def window_latency(bundle: Bundle, threads: int = 1, calls: int = 100, seed: int = 0, k: int = 10) -> Latency:
+    """One list of one user by reading the newest `manifest.window` events: encode, scores and the k best."""
+    backend = load_backend("onnxruntime", bundle, threads=threads)
+    manifest = bundle.manifest
+    items = np.random.default_rng(seed).integers(1, manifest.num_items + 1, (1, manifest.window))
+    lengths, state = np.array([manifest.window]), manifest.state.zeros(1)
+
+    def read() -> None:
+        moved = backend.encode(items, lengths, state)
+        backend.score(moved.user, None, min(k, manifest.num_items))
+
+    return measure(read, calls, warmup=10)

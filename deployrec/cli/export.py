@@ -117,7 +117,7 @@ def write(
 
 def print_report(report: ExportReport) -> None:
     """The certificate in one line, the files, a step's latency on this machine, and what to do next."""
-    from deployrec.benchmark import step_latency
+    from deployrec.benchmark import step_latency, window_latency
     from deployrec.bundle.parity import CERTIFIED_K, largest_figures
 
     bundle = report.bundle
@@ -138,13 +138,16 @@ def print_report(report: ExportReport) -> None:
         table.add_row(name, f"{file.bytes / 1024:,.1f}")
     console.print(table)
     state = bundle.manifest.state
-    with doing("timing a step"):
-        latency = step_latency(bundle)
-    window = state.exact_up_to
-    reach = f"up to {window:,} events, beyond which the newest are encoded again" if window else "at any history length"
+    with doing("timing an answer"):
+        latency = step_latency(bundle) if "step" in bundle.manifest.graphs else window_latency(bundle)
+    what, reach = "One step", "at any history length"
+    if not state.tensors:
+        what, reach = "One answer", f"reading the newest {bundle.manifest.window:,} events again"
+    elif state.exact_up_to:
+        reach = f"up to {state.exact_up_to:,} events, beyond which the newest are encoded again"
     console.print(
-        f"One step through ONNX Runtime, one thread: {latency.p50 * 1e6:.0f} us median, {latency.p99 * 1e6:.0f} us "
-        f"p99, {reach}; state {state.bytes / 1024:.1f} KiB a user.",
+        f"{what} through ONNX Runtime, one thread: {latency.p50 * 1e6:.0f} us median, {latency.p99 * 1e6:.0f} us "
+        f"p99, {reach}; " + (f"state {state.bytes / 1024:.1f} KiB a user." if state.tensors else "no state."),
         soft_wrap=True,
     )
     items = bundle.catalogue().item_ids[1:4]

@@ -167,8 +167,7 @@ def to_onnx(module: nn.Module, signature: Graph) -> onnx.ModelProto:
             raise _not_exported(signature, error) from error
     assert program is not None
     model = program.model_proto
-    for node in model.graph.node:
-        del node.metadata_props[:]  # the exporter's stack traces, with paths of the machine that exported
+    _forget_traces(model.graph)
     _take_k(model.graph)
     fewer_nodes(model.graph)
     add_bodies(model)
@@ -199,10 +198,25 @@ def _ordered(spec: StateSpec, state: State) -> list[Tensor]:
     return [state[t.name] for t in spec.tensors]
 
 
+def _forget_traces(graph: onnx.GraphProto) -> None:
+    """Takes out the exporter's stack traces, with paths of the machine that exported, in loops' bodies too."""
+    for node in graph.node:
+        del node.metadata_props[:]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _forget_traces(attribute.g)
+
+
 def _share_table(model: onnx.ModelProto, table: np.ndarray) -> None:
-    """Points the item table's initializer at `items.bin`, which all graphs of the bundle read."""
+    """Points the item table's initializer at `items.bin`, which all graphs of the bundle read.
+
+    A graph that makes no list may do without the table: FPMC looks events up in others.
+    """
     content = table.tobytes()
     found = [i for i in model.graph.initializer if tuple(i.dims) == table.shape and i.raw_data == content]
+    scores = any(node.op_type == "TopK" for node in model.graph.node)
+    if not found and not scores:
+        return
     if len(found) != 1:
         raise ConfigError(
             f"expected the item table once in a graph; got it {len(found)} times; "

@@ -159,8 +159,9 @@ def _compared(
 
 def served(model: SequentialRecommender, history: np.ndarray) -> np.ndarray:
     """What the model reads of a history: all of it, or the newest events that its state, or one encode, holds."""
-    window = model.state_spec.exact_up_to if model.state_spec.tensors else ENCODE_CHUNK
-    return history if window is None else history[-window:]
+    spec = model.state_spec
+    window = spec.exact_up_to or (0 if spec.tensors else ENCODE_CHUNK)
+    return history[-window:] if window else history
 
 
 def _encode(model: SequentialRecommender, histories: Sequence[np.ndarray], state: State) -> tuple[Tensor, State]:

@@ -35,8 +35,8 @@ class SequentialRecommender(nn.Module):
 
     A model gives its `config_class`, a dataclass with a `dim` and a default for every field; hands its `StateSpec` to
     this constructor; and defines `step`. `encode` has a default that takes the steps one by one: a model overrides it
-    with what reads a history at once. A model with an empty spec has no state, defines `encode` alone, and serves by
-    reading histories.
+    with what reads a history at once. A model with a spec without tensors has no state, defines `encode` alone, and
+    serves by reading the newest `state_spec.exact_up_to` events of histories again.
 
     Rows are right-padded with 0 and cut off at `lengths`; a row of length 0 keeps its state. The invariant every
     model keeps, for any split of a history `a + b`, up to `state_spec.exact_up_to`:
@@ -91,6 +91,18 @@ class SequentialRecommender(nn.Module):
         """
         hidden, state = self.encode(items, lengths, state)
         return at_last(hidden, lengths), state
+
+    def predict(
+        self, items: Tensor, lengths: Tensor, targets: Tensor, state: State | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What a training step learns from: hidden [P, D] of the positions that are left in the targets it returns.
+
+        targets [B, T] int64 holds the item after each of `items`, 0 behind the rows' ends. A model that cannot have
+        all positions at the price of one pass, or that learns by guessing items it does not see, overrides this and
+        returns targets with 0 at all positions but its P. The targets may be read, as inputs of others.
+        """
+        hidden, _ = self.encode(items, lengths, state)
+        return hidden[targets > 0], targets
 
     def score(self, user: Tensor) -> Tensor:
         """Scores [..., N + 1] of all items for user vectors [..., D]; column 0 (padding) is -inf."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,6 +48,21 @@ class CausalConv1d(nn.Module):
         return F.linear(window.flatten(1), self.weight.transpose(1, 2).flatten(1), self.bias)
 
 
+class FeedForward(nn.Module):
+    """Position-wise: two linear layers with an activation between, a residual and a LayerNorm after it."""
+
+    def __init__(self, dim: int, dropout: float, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.out = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.norm = nn.LayerNorm(dim, eps=1e-12)
+        self.dropout = Dropout(dropout)
+        self.activation = activation
+
+    def forward(self, y: Tensor) -> Tensor:
+        """y [..., D] -> [..., D]."""
+        return self.norm(self.dropout(self.out(self.dropout(self.activation(self.inner(y))))) + y)
+
+
 class Dropout(nn.Dropout):
     """`nn.Dropout`, whose masks on a CPU come from 16 random bits an element.
 
@@ -73,6 +90,17 @@ def at_last(x: Tensor, lengths: Tensor) -> Tensor:
 def take(x: Tensor, positions: Tensor) -> Tensor:
     """x [B, T, C] at positions [B, K] of its time axis: [B, K, C]."""
     return x.gather(1, positions.unsqueeze(2).expand(-1, -1, x.shape[2]))
+
+
+def initialise(module: nn.Module) -> None:
+    """N(0, 0.02) for linear and embedding weights, zero biases; the padding's vector is zero."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        with torch.no_grad():
+            module.weight[module.padding_idx].zero_()
 
 
 def check_heads(dim: int, heads: int) -> None:

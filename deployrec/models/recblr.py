@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from deployrec_kernels import bd_lru, bd_lru_step
 from torch import Tensor, nn
 
-from deployrec.models.base import SequentialRecommender, context_length
-from deployrec.models.layers import CausalConv1d, Dropout, at_last
+from deployrec.models.base import context_length
+from deployrec.models.layers import CausalConv1d, Dropout, FeedForward, at_last, initialise
+from deployrec.models.stack import Stack
 from deployrec.models.unroll import State
 from deployrec.options import option
-from deployrec.state import StateSpec, StateTensor
+from deployrec.state import StateTensor
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class BDLRULayer(nn.Module):
         super().__init__()
         dim, channels = config.dim, config.dim * config.expansion
         self.conv_state, self.hidden_state = f"{number}.conv", f"{number}.hidden"
+        hidden = StateTensor(self.hidden_state, (channels,))
+        conv = StateTensor(self.conv_state, (config.kernel - 1, channels))
+        self.state_tensors = (conv, hidden) if config.conv else (hidden,)
         self.in_proj = nn.Linear(dim, (1 + config.output_gate) * channels, bias=False)
         self.conv = CausalConv1d(channels, config.kernel, depthwise=True) if config.conv else None
         self.gates = nn.Linear(channels, 2 * channels)
@@ -56,15 +60,8 @@ class BDLRULayer(nn.Module):
         self.start = nn.Parameter(torch.zeros(channels)) if config.learned_start else None
         self.out_proj = nn.Linear(channels, dim, bias=False)
         self.recurrence_norm = nn.LayerNorm(dim, eps=1e-12)
-        self.feed_forward = FeedForward(dim, config.dropout) if config.feed_forward else None
+        self.feed_forward = FeedForward(dim, config.dropout, F.silu) if config.feed_forward else None
         self.dropout = Dropout(config.dropout)
-
-    @staticmethod
-    def state_tensors(config: RecBLRConfig, number: int) -> tuple[StateTensor, ...]:
-        """What layer `number` remembers of a user."""
-        channels = config.dim * config.expansion
-        hidden = StateTensor(f"{number}.hidden", (channels,))
-        return (StateTensor(f"{number}.conv", (config.kernel - 1, channels)), hidden) if config.conv else (hidden,)
 
     def encode(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, T, D] -> (x' [B, T, D], the layer's state)."""
@@ -114,63 +111,15 @@ class BDLRULayer(nn.Module):
         return y if self.feed_forward is None else self.feed_forward(y)
 
 
-class FeedForward(nn.Module):
-    """Position-wise: two linear layers with a SiLU between, a residual and a norm."""
-
-    def __init__(self, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.inner, self.out = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
-        self.norm = nn.LayerNorm(dim, eps=1e-12)
-        self.dropout = Dropout(dropout)
-
-    def forward(self, y: Tensor) -> Tensor:
-        """y [..., D] -> [..., D]."""
-        return self.norm(self.dropout(self.out(self.dropout(F.silu(self.inner(y))))) + y)
-
-
-class RecBLR(SequentialRecommender):
+class RecBLR(Stack):
     """Two gated linear recurrences whose decay and input gate depend on the event; state: 4 KiB a user at d=64."""
 
     config_class = RecBLRConfig
 
     def __init__(self, num_items: int, config: RecBLRConfig) -> None:
-        layers = range(config.layers)
-        tensors = tuple(t for number in layers for t in BDLRULayer.state_tensors(config, number))
-        spec = StateSpec(tensors, config.context_length or None)
-        super().__init__(num_items, config, spec)
-        self.norm = nn.LayerNorm(config.dim, eps=1e-12)
-        self.dropout = Dropout(config.dropout)
-        self.layers = nn.ModuleList(BDLRULayer(config, number) for number in layers)
+        layers = (BDLRULayer(config, number) for number in range(config.layers))
+        super().__init__(num_items, config, layers, config.context_length)
         self.apply(initialise)
-
-    @property
-    def blocks(self) -> list[BDLRULayer]:
-        return cast("list[BDLRULayer]", self.layers)
-
-    def encode(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        return self._encode(items, lengths, state, last_only=False)
-
-    def encode_last(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        return self._encode(items, lengths, state, last_only=True)
-
-    def _encode(self, items: Tensor, lengths: Tensor, state: State | None, last_only: bool) -> tuple[Tensor, State]:
-        state = self.initial_state(items.shape[0]) if state is None else state
-        present: State = {}
-        x = self.norm(self.dropout(self.embedding(items)))
-        for number, layer in enumerate(self.blocks):
-            final = last_only and number == len(self.layers) - 1
-            run = layer.encode_last if final else layer.encode
-            x, carried = run(x, lengths, state)
-            present |= carried
-        return x, present
-
-    def step(self, items: Tensor, state: State) -> tuple[Tensor, State]:
-        present: State = {}
-        x = self.norm(self.dropout(self.embedding(items)))
-        for layer in self.blocks:
-            x, carried = layer.step(x, state)
-            present |= carried
-        return x, present
 
 
 def initial_decay(kind: Literal["published", "uniform"], channels: int) -> Tensor:
@@ -179,14 +128,3 @@ def initial_decay(kind: Literal["published", "uniform"], channels: int) -> Tenso
         return torch.linspace(-2.1972, -6.9068, channels)
     rate = -torch.log(torch.empty(channels).uniform_(0.9, 0.999))
     return torch.log(torch.expm1(rate))
-
-
-def initialise(module: nn.Module) -> None:
-    """N(0, 0.02) for linear and embedding weights, zero biases; convolutions keep torch's default."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
-    if isinstance(module, nn.Embedding):
-        with torch.no_grad():
-            module.weight[0].zero_()

@@ -1,4 +1,4 @@
-"""SASRec: causal self-attention with learned positions (Kang & McAuley, ICDM 2018), blocks as in RecBole.
+"""SASRec: causal self-attention with learned positions (Kang & McAuley, ICDM 2018), blocks as in RecBole or eSASRec.
 
 A step needs the keys and values of every event before it, so the state is as long as the window; beyond the window
 every event's position shifts, and only reading the newest `window` events again is exact.
@@ -11,24 +11,15 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deployrec.errors import ConfigError
 from deployrec.models.base import Histories, Preset, SequentialRecommender
-from deployrec.models.layers import Dropout, at_last, check_heads
+from deployrec.models.layers import Dropout, at_last, check_heads, initialise
+from deployrec.models.transformer import Activation, Block, LiGRBlock
 from deployrec.models.unroll import State
 from deployrec.options import option
 from deployrec.state import StateSpec, StateTensor
-
-Activation = Literal["gelu", "relu", "swish", "tanh", "sigmoid"]
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "relu": F.relu,
-    "swish": F.silu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-}
 
 
 @dataclass(frozen=True)
@@ -39,8 +30,11 @@ class SASRecConfig:
     heads: int = option(2, "heads of the attention", at_least=1, at_most=8192)
     expansion: int = option(4, "inner width of the feed-forward block per channel of dim", at_least=1, at_most=64)
     dropout: float = option(0.2, "everywhere; 0.2 on ML-1M, 0.5 on sparse data", at_least=0, below=1)
+    block: Literal["sasrec", "ligr"] = option(
+        "sasrec", "norms behind each part as published, or gated ones with norms in front, as in eSASRec"
+    )
     inner: int = option(0, "inner width of the feed-forward block; 0: expansion times dim", at_least=0, at_most=65536)
-    activation: Activation = option("gelu", "of the feed-forward block")
+    activation: Activation = option("gelu", "of the feed-forward block; that of ligr has its own")
     norm_eps: float = option(1e-12, "added to the variance by every LayerNorm", at_least=0, at_most=1)
 
     def __post_init__(self) -> None:
@@ -66,39 +60,6 @@ class Slots(NamedTuple):
         return torch.where(self.fresh[:, None, :, None], new, past)
 
 
-class Block(nn.Module):
-    """Self-attention, then the position-wise feed-forward block, each with a residual and a LayerNorm after it."""
-
-    def __init__(self, config: SASRecConfig) -> None:
-        super().__init__()
-        dim = config.dim
-        self.heads = config.heads
-        self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.out = nn.Linear(dim, dim)
-        self.attention_norm = nn.LayerNorm(dim, eps=config.norm_eps)
-        inner = config.inner or config.expansion * dim
-        self.ffn_in, self.ffn_out = nn.Linear(dim, inner), nn.Linear(inner, dim)
-        self.activation = ACTIVATIONS[config.activation]
-        self.ffn_norm = nn.LayerNorm(dim, eps=config.norm_eps)
-        self.dropout = Dropout(config.dropout)
-
-    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, T, D] -> k, v [B, H, T, dh]."""
-        return self._split(self.key(x)), self._split(self.value(x))
-
-    def forward(self, x: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
-        """x [B, T, D] reads the keys and values [B, H, S, dh] that are visible [B, 1, T, S] (None: S = T, causal)."""
-        dropout = self.dropout.p if self.training else 0.0
-        read = F.scaled_dot_product_attention(
-            self._split(self.query(x)), k, v, visible, dropout_p=dropout, is_causal=visible is None
-        )
-        x = self.attention_norm(self.dropout(self.out(read.transpose(1, 2).flatten(2))) + x)
-        return self.ffn_norm(self.dropout(self.ffn_out(self.activation(self.ffn_in(x)))) + x)
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-
 class SASRec(SequentialRecommender):
     """Blocks of self-attention over the newest `window` events; state: their keys and values, 200 KiB a user."""
 
@@ -109,7 +70,12 @@ class SASRec(SequentialRecommender):
         kept = [StateTensor(f"{layer}.{kind}", shape) for layer in range(config.layers) for kind in ("keys", "values")]
         super().__init__(num_items, config, StateSpec((StateTensor("0.count", (1,)), *kept), config.window))
         self.positions = nn.Embedding(config.window, config.dim)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        block = LiGRBlock if config.block == "ligr" else Block
+        inner = config.inner or config.expansion * config.dim
+        self.blocks = nn.ModuleList(
+            block(config.dim, config.heads, inner, config.dropout, config.activation, config.norm_eps)
+            for _ in range(config.layers)
+        )
         self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
         self.apply(initialise)
@@ -184,13 +150,3 @@ class SASRec(SequentialRecommender):
 def only(x: Tensor, lengths: Tensor) -> Tensor:
     """x [B, 1, D] as [B, D]: what a step reads."""
     return x.squeeze(1)
-
-
-def initialise(module: nn.Module) -> None:
-    """N(0, 0.02) for linear and embedding weights, zero biases."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)
-    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-        nn.init.zeros_(module.weight[0])

@@ -109,12 +109,12 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
         self.batches_done = batch_idx + 1
         with parametrize.cached():
-            hidden, _ = self.model.encode(batch.items, batch.lengths, self._start_state(batch))
-            real = batch.targets > 0
+            hidden, targets = self.model.predict(batch.items, batch.lengths, batch.targets, self._start_state(batch))
+            batch, real = batch._replace(targets=targets), targets > 0
             weights = self._position_weights(batch)[real] if self.config.context_power else None
             items = self.model.embedding.weight[1:]
             seen = seen_items(batch, len(items), self.config.seen_weight) if self.config.seen_weight != 1 else None
-            return self._next_item_loss(hidden[real], items, batch.targets[real] - 1, weights, seen)
+            return self._next_item_loss(hidden, items, targets[real] - 1, weights, seen)
 
     def on_train_batch_end(self, outputs: Any, batch: WindowBatch, batch_idx: int) -> None:
         if batch_idx % CHECK_EVERY == 0 or batch_idx + 1 == self.trainer.num_training_batches:

@@ -22,10 +22,10 @@ from deployrec.errors import ConfigError, ParityError
 from deployrec.export import export_bundle
 from deployrec.export.parity import choose_histories
 from deployrec.models.layers import CausalConv1d
-from tests.support import random_model
+from tests.support import BASELINES, each_key, random_model
 
 
-@pytest.mark.parametrize("key", ["glintru", "gru4rec", "recblr", "sasrec"])
+@pytest.mark.parametrize("key", each_key("glintru", "gru4rec", "recblr", "sasrec", *BASELINES))
 def test_certificate_lists_every_comparison_within_its_gate(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = Bundle.open(bundle_of(key))
     report = json.loads(bundle.file("parity.json").read_text())
@@ -105,7 +105,7 @@ def test_force_replaces(sample: Dataset, tmp_path: Path) -> None:
 
 SCRIPT = """
 import resource, signal, sys
-from tests.support import random_model
+from tests.support import BASELINES, each_key, random_model
 from deployrec.data import load_dataset
 from deployrec.errors import DeployrecError
 from deployrec.export import export_bundle

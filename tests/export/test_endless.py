@@ -12,11 +12,11 @@ from deployrec.data import Dataset
 from deployrec.export import export_bundle
 from deployrec.models import State, glintru
 from deployrec.runtime.verify import verify
-from tests.support import random_model
+from tests.support import BASELINES, random_model
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", ["glintru", "gru4rec", "recblr", "sasrec"])
+@pytest.mark.parametrize("key", ["glintru", "gru4rec", "recblr", "sasrec", *BASELINES])
 def test_every_model_holds_up_to_100_000_events(key: str, sample: Dataset, tmp_path: Path) -> None:
     with mock.patch("deployrec.export.parity.LONGEST", 100_000):
         report = export_bundle(random_model(key, sample), sample, tmp_path / key)

@@ -12,10 +12,15 @@ import onnxruntime
 import pytest
 
 from deployrec.bundle.bundle import Bundle
+from tests.support import each_key
 
 KEYS = {
+    "caser": {"LinearRecurrence": 1},
+    "fpmc": {"LinearRecurrence": 1},
     "glintru": {"GRURecurrence": 1},
     "gru4rec": {"GRURecurrence": 1},
+    "lrurec": {},
+    "mamba4rec": {},
     "recblr": {"LinearRecurrence": 2},
     "sasrec": {},
 }
@@ -25,7 +30,7 @@ def graph(bundle: Path, name: str) -> onnx.ModelProto:
     return onnx.load(bundle / f"{name}.onnx", load_external_data=False)
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", each_key(*KEYS))
 def test_only_encode_has_recurrence_nodes(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = bundle_of(key)
     for name in ("step", "advance", "score"):
@@ -36,7 +41,7 @@ def test_only_encode_has_recurrence_nodes(bundle_of: Callable[[str], Path], key:
     assert {f.name for f in graph(bundle, "encode").functions} == set(KEYS[key])
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", each_key(*KEYS))
 def test_signatures_are_those_of_the_manifest(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = Bundle.open(bundle_of(key))
     types = {"tensor(float)": "float32", "tensor(int64)": "int64"}
@@ -48,11 +53,13 @@ def test_signatures_are_those_of_the_manifest(bundle_of: Callable[[str], Path], 
             ]
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", each_key(*KEYS))
 def test_all_graphs_read_one_item_table(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = bundle_of(key)
     table = (bundle / "items.bin").read_bytes()
     for name in ("step", "advance", "encode", "score"):
+        if key == "fpmc" and name in ("advance", "encode"):
+            continue  # it looks events up in tables of its own, and makes no list
         external = [i for i in graph(bundle, name).graph.initializer if i.data_location == onnx.TensorProto.EXTERNAL]
         assert [{e.key: e.value for e in i.external_data} for i in external] == [
             {"location": "items.bin", "offset": "0", "length": str(len(table))}
@@ -61,7 +68,7 @@ def test_all_graphs_read_one_item_table(bundle_of: Callable[[str], Path], key: s
         assert np.frombuffer(table, np.float32).reshape(rows, dim)[0].tolist() == [0] * dim
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", each_key(*KEYS))
 def test_state_pairs_can_be_read_from_a_session(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = Bundle.open(bundle_of(key))
     session = onnxruntime.InferenceSession(bundle.file("step.onnx"))
@@ -69,14 +76,14 @@ def test_state_pairs_can_be_read_from_a_session(bundle_of: Callable[[str], Path]
     assert pairs == {t.past: t.present for t in bundle.manifest.state.tensors}
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", each_key(*KEYS))
 def test_graphs_name_no_path_of_the_machine_that_exported(bundle_of: Callable[[str], Path], key: str) -> None:
     for file in bundle_of(key).glob("*.onnx"):
         assert b"/deployrec/" not in file.read_bytes()
         assert str(Path.home()).encode() not in file.read_bytes()
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", each_key(*KEYS))
 def test_exhausted_slots_hold_item_zero_and_minus_infinity(bundle_of: Callable[[str], Path], key: str) -> None:
     bundle = Bundle.open(bundle_of(key))
     session = onnxruntime.InferenceSession(bundle.file("score.onnx"))
