@@ -133,6 +133,8 @@ def _without_repeats(events: pl.DataFrame, settings: Mapping[str, Any]) -> pl.Da
     keep = settings.get("rm_dup_inter")
     if keep in WITHOUT_EFFECT:
         return events
+    if keep not in ("first", "last"):
+        raise DataError(f"expected rm_dup_inter as first or last; got {keep!r} in the checkpoint's settings")
     if events[TIME].n_unique() < events.height:
         raise DataError(
             f"expected different times in a log for rm_dup_inter={keep}; got some twice, which RecBole sorts in an "
