@@ -26,7 +26,7 @@ from deployrec.importing.intervals import Intervals
 from deployrec.progress import Progress, silent
 
 USER, ITEM, TIME = "user_id", "item_id", "timestamp"
-WITHOUT_EFFECT = (None, "", [], {}, False)
+WITHOUT_EFFECT: tuple[object, ...] = (None, "", [], {}, False)
 UNSUPPORTED = {
     "benchmark_filename": "its events lie in several files",
     "alias_of_item_id": "other fields are numbered together with the items",
@@ -133,6 +133,8 @@ def _without_repeats(events: pl.DataFrame, settings: Mapping[str, Any]) -> pl.Da
     keep = settings.get("rm_dup_inter")
     if keep in WITHOUT_EFFECT:
         return events
+    if keep not in ("first", "last"):
+        raise DataError(f"expected rm_dup_inter as first or last; got {keep!r} in the checkpoint's settings")
     if events[TIME].n_unique() < events.height:
         raise DataError(
             f"expected different times in a log for rm_dup_inter={keep}; got some twice, which RecBole sorts in an "

@@ -35,6 +35,8 @@ def recipe_of(checkpoint: Checkpoint) -> Recipe:
             "see the next event, its attention the padding), so that no step can give its scores; train it with "
             "`deployrec train --model glintru`"
         )
+    if name in REFUSED:
+        raise DataError(f"expected {', '.join(MODELS)} of RecBole's models; got {name}: {REFUSED[name]}; train it here")
     if name not in MODELS:
         raise DataError(f"expected a checkpoint of {', '.join(MODELS)}; got {name}; train one of these")
     try:
@@ -88,13 +90,35 @@ def sasrec(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe
     return Recipe("sasrec", options, _renamed(weights, names))
 
 
+def narm(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe:
+    options = {
+        "dim": weights[ITEMS].shape[1],
+        "hidden": weights["gru.weight_hh_l0"].shape[1],
+        "window": int(settings["MAX_ITEM_LIST_LENGTH"]),
+        "dropout": min(0.65, float(settings["dropout_probs"][0])),
+    }
+    names = {
+        r"gru\.weight_ih_l0": "to_gates.weight",
+        r"gru\.weight_hh_l0": "recurrent.weight",
+        r"a_1\.weight": "to_key.weight",
+        r"a_2\.weight": "to_query.weight",
+        r"v_t\.weight": "weight.weight",
+        r"b\.weight": "out.weight",
+    }
+    ours = _renamed(weights, names)
+    # RecBole reads the sum of the states first, then the last one.
+    ours["out.weight"] = ours["out.weight"].roll(options["hidden"], 1)
+    return Recipe("narm", options, ours)
+
+
 def recblr(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe:
     """The published code (chengkai-liu/RecBLR), whose left padding is the state that the recurrences start from."""
     dim, window = weights[ITEMS].shape[1], int(settings["MAX_ITEM_LIST_LENGTH"])
     channels, _, kernel = weights["recurrent_layers.0.behavior_modeling.conv1d.weight"].shape
-    options = {
+    layers = sum(name.endswith("Lambda") for name in weights)
+    options: dict[str, Any] = {
         "dim": dim,
-        "layers": sum(name.endswith("Lambda") for name in weights),
+        "layers": layers,
         "expansion": channels // dim,
         "kernel": kernel,
         "dropout": float(settings["dropout_prob"]),
@@ -115,7 +139,7 @@ def recblr(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe
         rf"{layer}\.ffn\.layer_norm\.(\w+)": r"layers.\1.feed_forward.norm.\2",
     }
     ours = _renamed(weights, names)
-    for number in range(options["layers"]):
+    for number in range(layers):
         ours[f"layers.{number}.start"] = _start(ours, f"layers.{number}", padding=_padding(window))
     return Recipe("recblr", options, ours)
 
@@ -123,9 +147,17 @@ def recblr(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe
 MODELS: dict[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], Recipe]] = {
     "GRU4Rec": gru4rec,
     "SASRec": sasrec,
+    "NARM": narm,
     "RecBLR": recblr,
 }
 """By RecBole's name of the model."""
+OF_USERS = "it has a vector of every user of its training, so that no state gives its scores, and new users have none"
+REFUSED = {
+    "Caser": OF_USERS,
+    "FPMC": OF_USERS,
+    "BERT4Rec": "it drops a history's first item, counts positions from its window's front and has biases of items",
+}
+"""Models of ours that RecBole has otherwise, and how."""
 
 
 def _renamed(weights: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:

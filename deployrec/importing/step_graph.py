@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import onnx
 import onnx.inliner
-from google.protobuf.message import DecodeError
 
 from deployrec.errors import ConfigError
 from deployrec.files import first_line
@@ -23,8 +22,8 @@ from deployrec.state import StateSpec, StateTensor
 OLDEST_OPSET = 13
 """Before it Squeeze and Unsqueeze take their axes otherwise than in the nodes that are added here."""
 STANDARD = ("", "ai.onnx")
-INTEGERS = {onnx.TensorProto.INT64: "int64", onnx.TensorProto.INT32: "int32"}
-FLOAT = onnx.TensorProto.FLOAT
+INTEGERS = {int(onnx.TensorProto.INT64): "int64", int(onnx.TensorProto.INT32): "int32"}
+FLOAT = int(onnx.TensorProto.FLOAT)
 
 Shape = list[int | str]
 """An open axis is a name, "?" where the graph gives it none."""
@@ -123,7 +122,7 @@ def _load(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
         model = onnx.inliner.inline_local_functions(model)
         model = onnx.shape_inference.infer_shapes(model)
-    except (OSError, ValueError, RuntimeError, DecodeError, onnx.checker.ValidationError) as error:
+    except Exception as error:  # protobuf's, the checker's and the inliner's errors share no base
         raise _unfit(path, "an ONNX file", first_line(error), "check the path, or export it again") from None
     if (opset := _opset(model)) < OLDEST_OPSET:
         raise _unfit(path, f"opset {OLDEST_OPSET} or later", f"opset {opset}", "export it with a later opset")
@@ -231,7 +230,7 @@ def _middle(name: str, pattern: str) -> str:
 
 
 def _shown(port: Port) -> str:
-    kind = onnx.TensorProto.DataType.Name(port.dtype).lower()
+    kind = onnx.helper.tensor_dtype_to_string(port.dtype).removeprefix("TensorProto.").lower()
     return f"{port.name} {kind} [{', '.join(map(str, port.shape))}]"
 
 

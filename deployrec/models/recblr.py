@@ -118,7 +118,7 @@ class RecBLR(Stack):
 
     def __init__(self, num_items: int, config: RecBLRConfig) -> None:
         layers = (BDLRULayer(config, number) for number in range(config.layers))
-        super().__init__(num_items, config, layers, config.context_length or None)
+        super().__init__(num_items, config, layers, config.context_length)
         self.apply(initialise)
 
 

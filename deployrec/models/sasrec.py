@@ -30,12 +30,12 @@ class SASRecConfig:
     heads: int = option(2, "heads of the attention", at_least=1, at_most=8192)
     expansion: int = option(4, "inner width of the feed-forward block per channel of dim", at_least=1, at_most=64)
     dropout: float = option(0.2, "everywhere; 0.2 on ML-1M, 0.5 on sparse data", at_least=0, below=1)
-    inner: int = option(0, "inner width of the feed-forward block; 0: expansion times dim", at_least=0, at_most=65536)
-    activation: Activation = option("gelu", "of the feed-forward block as published")
-    norm_eps: float = option(1e-12, "added to the variance by every LayerNorm", at_least=0, at_most=1)
     block: Literal["sasrec", "ligr"] = option(
         "sasrec", "norms behind each part as published, or gated ones with norms in front, as in eSASRec"
     )
+    inner: int = option(0, "inner width of the feed-forward block; 0: expansion times dim", at_least=0, at_most=65536)
+    activation: Activation = option("gelu", "of the feed-forward block; that of ligr has its own")
+    norm_eps: float = option(1e-12, "added to the variance by every LayerNorm", at_least=0, at_most=1)
 
     def __post_init__(self) -> None:
         check_heads(self.dim, self.heads)
@@ -70,11 +70,10 @@ class SASRec(SequentialRecommender):
         kept = [StateTensor(f"{layer}.{kind}", shape) for layer in range(config.layers) for kind in ("keys", "values")]
         super().__init__(num_items, config, StateSpec((StateTensor("0.count", (1,)), *kept), config.window))
         self.positions = nn.Embedding(config.window, config.dim)
+        block = LiGRBlock if config.block == "ligr" else Block
         inner = config.inner or config.expansion * config.dim
         self.blocks = nn.ModuleList(
-            LiGRBlock(config.dim, config.heads, inner, config.dropout, config.norm_eps)
-            if config.block == "ligr"
-            else Block(config.dim, config.heads, inner, config.dropout, config.norm_eps, config.activation)
+            block(config.dim, config.heads, inner, config.dropout, config.activation, config.norm_eps)
             for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.dim, eps=config.norm_eps)

@@ -33,12 +33,14 @@ class Layer(Protocol):
 class Stack(SequentialRecommender):
     """LayerNorm(Dropout(embedding)), then the layers; the last one's output is the user vector."""
 
-    def __init__(self, num_items: int, config: Any, layers: Iterable[Layer], exact_up_to: int | None = None) -> None:
+    def __init__(self, num_items: int, config: Any, layers: Iterable[Layer], context_length: int = 0) -> None:
         super().__init__(num_items, config, StateSpec())
         self.norm = nn.LayerNorm(config.dim, eps=1e-12)
         self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(cast("Iterable[nn.Module]", layers))
-        self.state_spec = StateSpec(tuple(t for layer in self._blocks for t in layer.state_tensors), exact_up_to)
+        self.state_spec = StateSpec(
+            tuple(t for layer in self._blocks for t in layer.state_tensors), context_length or None
+        )
 
     def encode(self, items: Tensor, lengths: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         return self._encode(items, lengths, state, last_only=False)

@@ -25,16 +25,22 @@ class Block(nn.Module):
     """Self-attention, then the position-wise feed-forward block, each with a residual and a LayerNorm after it."""
 
     def __init__(
-        self, dim: int, heads: int, inner: int, dropout: float, eps: float = 1e-12, activation: Activation = "gelu"
+        self,
+        dim: int,
+        heads: int,
+        inner: int,
+        dropout: float,
+        activation: Activation = "gelu",
+        norm_eps: float = 1e-12,
     ) -> None:
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
-        self.attention_norm = nn.LayerNorm(dim, eps=eps)
+        self.attention_norm = nn.LayerNorm(dim, eps=norm_eps)
         self.ffn_in, self.ffn_out = nn.Linear(dim, inner), nn.Linear(inner, dim)
         self.activation = ACTIVATIONS[activation]
-        self.ffn_norm = nn.LayerNorm(dim, eps=eps)
+        self.ffn_norm = nn.LayerNorm(dim, eps=norm_eps)
         self.dropout = Dropout(dropout)
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,8 +70,16 @@ class LiGRBlock(Block):
     x + sigmoid(x W) * part(norm(x)) for both parts; the feed-forward one is SwiGLU without biases.
     """
 
-    def __init__(self, dim: int, heads: int, inner: int, dropout: float, eps: float = 1e-12) -> None:
-        super().__init__(dim, heads, inner, dropout, eps)
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        inner: int,
+        dropout: float,
+        activation: Activation = "gelu",
+        norm_eps: float = 1e-12,
+    ) -> None:
+        super().__init__(dim, heads, inner, dropout, activation, norm_eps)
         self.ffn_in, self.ffn_out = nn.Linear(dim, 2 * inner, bias=False), nn.Linear(inner, dim, bias=False)
         self.attention_gate, self.ffn_gate = nn.Linear(dim, dim), nn.Linear(dim, dim)
 

@@ -19,7 +19,7 @@ PAGES = [page for page in documents() if blocks(page)]
 QUICK = {
     "CONTRIBUTING.md",
     "plugins_trt/README.md",
-    *(f"docs/{page}.md" for page in ("data", "serving", "stores", "bundles", "cpp", "benchmarks")),
+    *(f"docs/{page}.md" for page in ("data", "importing", "serving", "stores", "bundles", "cpp", "benchmarks")),
 }
 """Pages that train nothing; the others take a minute or more."""
 

@@ -58,7 +58,7 @@ class Dress:
         one_axis = numpy_helper.from_array(np.array([1]), "one_axis")
         tensors = [numpy_helper.from_array(value, name) for name, value in self.weights.items()]
         stretch = np.float32(self.stretch if self.head != "normed" else 1)
-        tensors += [one_axis, numpy_helper.from_array(stretch, "stretch")]
+        tensors += [one_axis, numpy_helper.from_array(np.array(stretch), "stretch")]
         item_shape: list[Any] = ["batch", *([1] if self.item_rank == 2 else [])]
         state_shape: list[Any] = [1, DIM]
         state_shape.insert(self.batch_axis, "batch")
@@ -92,7 +92,8 @@ class Dress:
                 helper.make_node("Mul", ["new", "factor"], ["counted"]),
             ]
             tensors += [
-                numpy_helper.from_array(np.float32(value), name) for name, value in (("hundredth", 0.01), ("whole", 1))
+                numpy_helper.from_array(np.array(value, np.float32), name)
+                for name, value in (("hundredth", 0.01), ("whole", 1))
             ]
             inputs.append(helper.make_tensor_value_info("past.n", TensorProto.INT64, ["batch", 1]))
             outputs.append(helper.make_tensor_value_info("present.n", TensorProto.INT64, ["batch", 1]))

@@ -275,7 +275,8 @@ def save_gru(path: Path) -> Path:
         helper.make_node("Squeeze", ["h_next", "time"], ["user"]),
         helper.make_node("MatMul", ["user", "T"], ["scores"]),
     ]
-    state, batch = [1, "batch", hidden], ["batch"]
+    batch: list[int | str | None] = ["batch"]
+    state: list[int | str | None] = [1, "batch", hidden]
     graph = helper.make_graph(
         nodes,
         "gru",

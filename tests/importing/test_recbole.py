@@ -25,7 +25,7 @@ from tests.importing.conftest import FOLDER, LOG
 Imported = Callable[[str], tuple[Run, Dataset]]
 Answers = Callable[[str], list[dict[str, Any]]]
 
-NAMES = ("GRU4Rec", "SASRec", "RecBLR")
+NAMES = ("GRU4Rec", "SASRec", "NARM", "RecBLR")
 TIES = 2e-6
 """Apart: the stored scores have six digits behind the point."""
 models = pytest.mark.parametrize("name", NAMES)
@@ -62,7 +62,7 @@ def test_titles_and_data_come_with_the_run(imported: Imported) -> None:
     assert first["title"] == f"Film {first['item_id'][1:]}"
 
 
-@pytest.mark.parametrize("name", ["GRU4Rec", "RecBLR"])
+@pytest.mark.parametrize("name", ["GRU4Rec", "NARM", "RecBLR"])
 def test_a_bundle_serves_recboles_lists(name: str, imported: Imported, answers: Answers, tmp_path: Path) -> None:
     """Through the graphs, by the log's ids, from histories longer than RecBole reads."""
     run, dataset = imported(name)
@@ -115,6 +115,9 @@ def test_a_log_that_is_not_the_trainings_is_refused_and_leaves_nothing(tmp_path:
     ("model", "reason"),
     [
         ("GLINT-RU", "got GLINT-RU, whose published code looks ahead"),
+        ("Caser", "got Caser: it has a vector of every user of its training"),
+        ("FPMC", "got FPMC: it has a vector of every user"),
+        ("BERT4Rec", "got BERT4Rec: it drops a history's first item"),
         ("Mamba4Rec", "expected a checkpoint of GRU4Rec, .*; got Mamba4Rec"),
     ],
 )

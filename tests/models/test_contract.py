@@ -103,9 +103,7 @@ def test_encode_last_reads_the_end_of_encode_and_padding_never_counts(
     testing.check_last(model_of(key, config), histories, seed, padding, width)
 
 
-@pytest.mark.parametrize(
-    ("key", "config"), [(key, config) for key, config in VARIANTS if key == "sasrec" and "window" in config], ids=ids
-)
+@pytest.mark.parametrize(("key", "config"), [v for v in VARIANTS if v[0] == "sasrec"])
 def test_beyond_its_window_a_model_says_so_and_reading_the_newest_again_goes_on(
     key: str, config: dict[str, Any]
 ) -> None:

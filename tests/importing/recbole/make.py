@@ -11,12 +11,14 @@ RecBole itself answers to every test user, the 20 best items with their scores. 
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import shutil
 import sys
 import tempfile
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,9 +41,10 @@ TRAINING = {
     "state": "ERROR",
     "show_progress": False,
 }
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "GRU4Rec": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2},
     "SASRec": {"hidden_size": 16, "n_heads": 2, "inner_size": 24, "hidden_act": "swish", "layer_norm_eps": 1e-6},
+    "NARM": {"embedding_size": 12, "hidden_size": 16, "dropout_probs": [0.25, 0.5]},
     "RecBLR": {"hidden_size": 12, "num_layers": 2, "dropout_prob": 0.2, "expand": 2, "d_conv": 4, "loss_type": "CE"},
 }  # fmt: skip
 
@@ -75,23 +78,23 @@ def scan_in_torch() -> types.ModuleType:
         return torch.stack(states, -1)
 
     module = types.ModuleType("parallel_scan")
-    module.parallel_scan = parallel_scan
+    vars(module)["parallel_scan"] = parallel_scan
     return module
 
 
-def model_class(name: str) -> type:
+def model_class(name: str) -> Any:
     if name != "RecBLR":
         from recbole.utils import get_model
 
         return get_model(name)
     sys.modules["parallel_scan"] = scan_in_torch()
-    sys.modules.setdefault("einops", types.SimpleNamespace(rearrange=None))  # for its CUDA path alone
-    from RecBLR import RecBLR
+    einops = types.ModuleType("einops")
+    vars(einops)["rearrange"] = None  # for its CUDA path alone
+    sys.modules.setdefault("einops", einops)
+    return importlib.import_module("RecBLR").RecBLR
 
-    return RecBLR
 
-
-def train(name: str, options: dict, data_path: Path, dataset_name: str, out: Path, k: int = K) -> None:
+def train(name: str, options: dict[str, Any], data_path: Path, dataset_name: str, out: Path, k: int = K) -> None:
     """Trains one model on data_path/dataset_name as RecBole does; writes out/NAME.pth and out/NAME.json.gz."""
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
@@ -117,7 +120,7 @@ def train(name: str, options: dict, data_path: Path, dataset_name: str, out: Pat
 
 
 @torch.no_grad()
-def answer(model: torch.nn.Module, dataset: object, test_data: object, k: int) -> list[dict]:
+def answer(model: Any, dataset: Any, test_data: Any, k: int) -> list[dict[str, Any]]:
     """[{user, history, top, scores}] of every test user: ids as the log has them, the padding item left out."""
     answers = []
     for batch in test_data:
