@@ -104,10 +104,10 @@ def measure(path: Path, read: list[np.ndarray], events: int) -> list[Row]:
             recommender.recommend("u0", where=where)
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(events):
-        user, item = f"u{rng.integers(len(read))}", ids[rng.integers(1, len(ids))]
+        asking, item = f"u{rng.integers(len(read))}", ids[rng.integers(1, len(ids))]
         for way, (recommender, named) in ways.items():
             start = time.perf_counter()
-            recommender.observe_and_recommend(user, item, k=10, **named)
+            recommender.observe_and_recommend(asking, item, k=10, **named)
             times[way].append(time.perf_counter() - start)
     recalls = {way: recall(recommender, exact, named_histories, named) for way, (recommender, named) in ways.items()}
     return [

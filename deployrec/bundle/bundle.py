@@ -102,7 +102,7 @@ class Bundle:
             )
         if base := self.manifest.base:
             first = content[: 4 * (base.num_items + 1) * shape[1]]
-            if hashlib.sha256(first).hexdigest() != base.files[ITEM_TABLE]:
+            if hashlib.sha256(first.tobytes()).hexdigest() != base.files[ITEM_TABLE]:
                 raise BundleError(
                     f"expected {self.file(ITEM_TABLE)} to begin with the {base.num_items:,} items that others were "
                     "added to; got other vectors; add them again"

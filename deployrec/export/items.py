@@ -75,7 +75,7 @@ def add_items(path: str | Path, items: Any, out: str | Path | None = None, progr
     added = new.select(
         "item_id", "title", pl.lit(0).alias("popularity"), *(_column(new, name) for name in catalogue.columns)
     )
-    after = pl.concat([before, added.cast(dict(before.schema))])
+    after = pl.concat([before, added], how="vertical_relaxed")
     retired = bundle.retired(catalogue)
     report = _write(bundle, np.concatenate([table, vectors]), after, retired, Path(out or path), progress)
     return Added(report, *counts, fit)

@@ -12,15 +12,15 @@ from deployrec.errors import BundleError
 from deployrec.extras import missing_extra
 from deployrec.files import first_line
 
-FETCHED = 100
+FETCHED = 200
 """Candidates of a request whose ten best are wanted; their exact scores decide."""
 
 
 class Index:
     """Rows of the highest products with a user vector, of most of them; rows that never come are not in it.
 
-    The index keeps a byte a number (`IVF...,SQ8`): the items in lists by their nearest centre, of which a search reads
-    the `probes` nearest to the user.
+    The index keeps half a byte a number (`IVF...,PQ...x4fs`): the items in lists by their nearest centre, of which a
+    search reads the `probes` nearest to the user.
     """
 
     def __init__(self, index: Any, probes: int, num_items: int) -> None:

@@ -82,7 +82,7 @@ class Ranking:
             scores[line, self._marked[found[line]]] = -np.inf
             self._marked[left_out] = False
         best = _top(scores, found, k)
-        for line in np.flatnonzero(best.items[:, -1] == 0):
+        for line in np.flatnonzero(best.items[:, -1] == 0).tolist():
             own = exclude[line % len(exclude)][None]
             items, values = self._exact(user[line : line + 1], own, k, rows)
             best.items[line, : items.shape[1]], best.scores[line, : items.shape[1]] = items[0], values[0]
