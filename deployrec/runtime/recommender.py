@@ -41,7 +41,8 @@ from deployrec.runtime.updates import Updates, Wanted
 USUAL_K = 10
 """How many items a request gets that names no k."""
 
-
+Events = Iterable[Event | Sequence[Any] | Mapping[str, Any]]
+"""Events as `observe_many` takes them."""
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -69,6 +70,19 @@ class Recommendation(NamedTuple):
     item_id: str
     title: str
     score: float
+
+
+class Checked(NamedTuple):
+    """Events that `Recommender.check` has read: of each its user, and what it says (None for an unknown item)."""
+
+    users: list[str]
+    read: list[Observation | None]
+
+    @classmethod
+    def joined(cls, parts: Iterable[Checked]) -> Checked:
+        """All events of the parts, one after another."""
+        users, read = zip(*parts, strict=True)
+        return cls(list(chain.from_iterable(users)), list(chain.from_iterable(read)))
 
 
 @dataclass(frozen=True)
@@ -205,32 +219,37 @@ class Recommender:
         best = None if event is None else self._updates.one(user, event, wanted)[1]
         return self._lists([user], wanted)[user] if best is None else self._titled(*best)
 
+    def check(self, events: Events) -> Checked:
+        """What `observe_many` reads from events before it applies them, for a caller who wants to join several calls'
+        events into one. May be called while another call runs. Raises DataError and UnknownItemError like `observe`."""
+        return Checked(*self._read(events_of(events)))
+
     @overload
-    def observe_many(self, events: Iterable[Event | Sequence[Any] | Mapping[str, Any]]) -> list[Outcome]: ...
+    def observe_many(self, events: Events | Checked) -> list[Outcome]: ...
 
     @overload
     def observe_many(
-        self, events: Iterable[Event | Sequence[Any] | Mapping[str, Any]], recommend: int, exclude_seen: bool = True
+        self, events: Events | Checked, recommend: int, exclude_seen: bool = True
     ) -> tuple[list[Outcome], dict[str, list[Recommendation]]]: ...
 
     @_alone
     def observe_many(
         self,
-        events: Iterable[Event | Sequence[Any] | Mapping[str, Any]],
+        events: Events | Checked,
         recommend: int | None = None,
         exclude_seen: bool = True,
     ) -> list[Outcome] | tuple[list[Outcome], dict[str, list[Recommendation]]]:
         """Reads events of many users in batches, each user's in the given order; answers with one outcome per event.
 
         An event is an Event, a tuple (user, item, event_id, time, sequence, source) or a mapping of these names; all
-        but the first two may be left out. With `recommend=k` the answer is (outcomes, lists): the k best items of each
+        but the first two may be left out; `check` hands out events that are read already. With `recommend=k` the answer is (outcomes, lists): the k best items of each
         user, by the text of the id, as the state stands after the user's last event, from the same runs of the graphs.
 
         A call is applied whole or not at all, whatever raises: all events are checked, then all new records computed
         (and held), then written in one piece. Raises DataError and UnknownItemError like `observe`.
         """
         wanted = None if recommend is None else self._wanted(recommend, exclude_seen)
-        users, read = self._read(events_of(events))
+        users, read = events if isinstance(events, Checked) else self.check(events)
         known = _by_user(users, read)
         applied, lists = self._updates.many(list(known), list(known.values()), wanted)
         self.unknown_items += read.count(None)
@@ -270,6 +289,23 @@ class Recommender:
         """`recommend` of many users, by the text of the id, many to a run of the graph."""
         wanted = self._wanted(k, exclude_seen)
         return self._lists(list(dict.fromkeys(id_text(user, "a user id") for user in users_of(users))), wanted)
+
+    @_alone
+    def recommend_after(
+        self, histories: Iterable[Iterable[Id]], k: int | None = None, exclude_seen: bool = True
+    ) -> list[list[Recommendation]]:
+        """The k best items after each history, oldest item first, of nobody who is stored: a session, a visitor.
+
+        Nothing is kept. Unknown items are left out; without a known one the answer is the most popular items.
+        """
+        wanted = self._wanted(k, exclude_seen)
+        known = [[event.row for event in self._history(items)] for items in histories]
+        some = [place for place, rows in enumerate(known) if rows]
+        lists = [self._popular(wanted.k)] * len(known)
+        found = self._updates.lists_after([np.array(known[place], np.int64) for place in some], wanted)
+        for place, best in zip(some, found, strict=True):
+            lists[place] = self._titled(*best)
+        return lists
 
     @_alone
     def user(self, user: Id) -> UserRecord | None:
