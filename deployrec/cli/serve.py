@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployrec.cli.console import doing, leaving, say
 from deployrec.errors import ConfigError
 from deployrec.options import check_keys, describe, make_config
+
+if TYPE_CHECKING:
+    from deployrec.server.settings import Settings
 
 
 def serve(
@@ -82,14 +85,12 @@ def serve(
         run(settings, host, port, workers)
 
 
-def _check(settings: object, host: str, port: int, workers: int) -> None:
+def _check(settings: Settings, host: str, port: int, workers: int) -> None:
     """Raises for whatever would keep the server from starting, before any process is."""
     from deployrec.bundle.bundle import Bundle
     from deployrec.runtime.stores.base import Layout, load_store
     from deployrec.server.bundles import wanted
-    from deployrec.server.settings import Settings
 
-    assert isinstance(settings, Settings)
     if not 1 <= workers <= 256:
         raise ConfigError(f"expected --workers from 1 to 256; got {workers}; a process for each core is plenty")
     settings.check(workers)
@@ -98,6 +99,7 @@ def _check(settings: object, host: str, port: int, workers: int) -> None:
             found = Bundle.open(path)
     load_store(settings.store, Layout.of(found.manifest)).close()
     try:
+        socket.getaddrinfo(host, None)
         socket.create_server((host, port)).close()
     except socket.gaierror:
         raise ConfigError(f"expected an address of this machine; got {host}; pass another --host") from None

@@ -72,19 +72,6 @@ class Recommendation(NamedTuple):
     score: float
 
 
-class Checked(NamedTuple):
-    """Events that `Recommender.check` has read: of each its user, and what it says (None for an unknown item)."""
-
-    users: list[str]
-    read: list[Observation | None]
-
-    @classmethod
-    def joined(cls, parts: Iterable[Checked]) -> Checked:
-        """All events of the parts, one after another."""
-        users, read = zip(*parts, strict=True)
-        return cls(list(chain.from_iterable(users)), list(chain.from_iterable(read)))
-
-
 @dataclass(frozen=True)
 class UserRecord:
     """What is stored of a user: ids of seen items, the latest last; the highest sequence by source ("" for the unnamed
@@ -219,37 +206,36 @@ class Recommender:
         best = None if event is None else self._updates.one(user, event, wanted)[1]
         return self._lists([user], wanted)[user] if best is None else self._titled(*best)
 
-    def check(self, events: Events) -> Checked:
-        """What `observe_many` reads from events before it applies them, for a caller who wants to join several calls'
-        events into one. May be called while another call runs. Raises DataError and UnknownItemError like `observe`."""
-        return Checked(*self._read(events_of(events)))
+    def check(self, events: Events) -> None:
+        """Raises whatever `observe_many` would raise for these events, and applies nothing; waits for no other call."""
+        self._read(events_of(events))
 
     @overload
-    def observe_many(self, events: Events | Checked) -> list[Outcome]: ...
+    def observe_many(self, events: Events) -> list[Outcome]: ...
 
     @overload
     def observe_many(
-        self, events: Events | Checked, recommend: int, exclude_seen: bool = True
+        self, events: Events, recommend: int, exclude_seen: bool = True
     ) -> tuple[list[Outcome], dict[str, list[Recommendation]]]: ...
 
     @_alone
     def observe_many(
         self,
-        events: Events | Checked,
+        events: Events,
         recommend: int | None = None,
         exclude_seen: bool = True,
     ) -> list[Outcome] | tuple[list[Outcome], dict[str, list[Recommendation]]]:
         """Reads events of many users in batches, each user's in the given order; answers with one outcome per event.
 
         An event is an Event, a tuple (user, item, event_id, time, sequence, source) or a mapping of these names; all
-        but the first two may be left out; `check` hands out events that are read already. With `recommend=k` the answer is (outcomes, lists): the k best items of each
+        but the first two may be left out. With `recommend=k` the answer is (outcomes, lists): the k best items of each
         user, by the text of the id, as the state stands after the user's last event, from the same runs of the graphs.
 
         A call is applied whole or not at all, whatever raises: all events are checked, then all new records computed
         (and held), then written in one piece. Raises DataError and UnknownItemError like `observe`.
         """
         wanted = None if recommend is None else self._wanted(recommend, exclude_seen)
-        users, read = events if isinstance(events, Checked) else self.check(events)
+        users, read = self._read(events_of(events))
         known = _by_user(users, read)
         applied, lists = self._updates.many(list(known), list(known.values()), wanted)
         self.unknown_items += read.count(None)

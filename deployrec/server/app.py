@@ -17,7 +17,7 @@ from deployrec.server import openapi
 from deployrec.server.bundles import Bundles
 from deployrec.server.gate import Gate
 from deployrec.server.metrics import Metrics
-from deployrec.server.problems import Problem
+from deployrec.server.problems import RequestError
 from deployrec.server.routes import Routes
 from deployrec.server.settings import Settings
 
@@ -57,9 +57,9 @@ def create_app(settings: Settings) -> Starlette:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     paths = {
+        ("POST", "/v1/events"): routes.events,
         ("GET", "/v2/health/live"): live,
         ("GET", "/v2/health/ready"): ready,
-        ("POST", "/v1/events"): routes.events,
         ("GET", "/v1/users/{user:path}/recommendations"): routes.of_user,
         ("POST", "/v1/recommendations"): routes.recommendations,
         ("GET", "/v1/users/{user:path}"): routes.record,
@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> Starlette:
     app = Starlette(
         routes=[Route(path, handler, methods=[method]) for (method, path), handler in paths.items()],
         middleware=[gate],
-        exception_handlers={HTTPException: _raised, Problem: _raised},
+        exception_handlers={HTTPException: _raised, RequestError: _raised},
         lifespan=lifespan,
     )
     app.state.bundles = bundles

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployrec.server.problems import Problem
+from deployrec.server.problems import RequestError
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Batcher:
     def submit(self, size: int, ask: Any) -> asyncio.Future[Any]:
         """The answer to come; raises a 429 where too much waits already."""
         if self.waiting and self.size + size > self.max_queue:
-            raise Problem(
+            raise RequestError(
                 429,
                 f"expected at most {self.max_queue:,} events or users waiting; got {self.size:,} and {size:,} more; "
                 "send them again in a second",

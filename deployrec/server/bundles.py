@@ -1,4 +1,4 @@
-"""Which bundle is served: one for good, or the one that current.json names; loaded, held against its certificate, flipped."""
+"""Which bundle is served: one for good, or the one that current.json names; held against its certificate, flipped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from deployrec.errors import BundleError, DeployrecError
 from deployrec.files import atomic_write
 from deployrec.server.metrics import Metrics
-from deployrec.server.problems import Problem
+from deployrec.server.problems import RequestError
 from deployrec.server.served import Served
 from deployrec.server.settings import Settings
 
@@ -48,7 +48,7 @@ class Bundles:
     def now(self) -> Arms:
         """What is to answer a request from its beginning to its end; raises a 503 before the first is ready."""
         if self.arms is None:
-            raise Problem(
+            raise RequestError(
                 503, "expected a bundle to be ready; got one still loading; ask /v2/health/ready", {"Retry-After": "1"}
             )
         return self.arms

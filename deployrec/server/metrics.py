@@ -10,6 +10,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from deployrec.runtime import Outcome
 from deployrec.runtime.stores.base import ConflictError, Layout, Rows, Store
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -30,7 +31,7 @@ class Metrics:
             buckets=SECONDS,
         )  # fmt: skip
         self.stages = Histogram(
-            "deployrec_stage_seconds", "a request's wait (queue); a batch's read, run and write", (*arm, "stage"), None,
+            "deployrec_stage_seconds", "of a batch: longest wait (queue), read, run, write", (*arm, "stage"), None,
             "", "", registry, buckets=SECONDS,
         )  # fmt: skip
         self.batches = Histogram(
@@ -70,10 +71,7 @@ class BundleMetrics:
         self.stage = {name: metrics.stages.labels(*labels, name) for name in ("queue", "read", "run", "write")}
         self.batch = metrics.batches.labels(*labels)
         self.conflicts = metrics.conflicts.labels(*labels)
-        self.outcome = {
-            name: metrics.events.labels(*labels, name.replace(" ", "_"))
-            for name in ("applied", "duplicate", "unknown item")
-        }
+        self.outcome = {outcome: metrics.events.labels(*labels, outcome.value.replace(" ", "_")) for outcome in Outcome}
 
 
 class TimedStore:

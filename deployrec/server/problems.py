@@ -26,7 +26,7 @@ class ProblemDetails(msgspec.Struct, kw_only=True):
     request_id: str
 
 
-class Problem(Exception):
+class RequestError(Exception):
     """An answer of this status, whose detail is `line`."""
 
     def __init__(self, status: int, line: str, headers: Mapping[str, str] | None = None) -> None:
@@ -34,20 +34,20 @@ class Problem(Exception):
         self.status, self.headers = status, dict(headers or {})
 
 
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception) -> RequestError:
     """What an exception of a handler is to its caller."""
-    if isinstance(error, Problem):
+    if isinstance(error, RequestError):
         return error
     if isinstance(error, OURS):
-        return Problem(503, str(error), {"Retry-After": "1"})
+        return RequestError(503, str(error), {"Retry-After": "1"})
     if isinstance(error, DeployrecError):
-        return Problem(400, str(error))
+        return RequestError(400, str(error))
     if isinstance(error, HTTPException):
-        return Problem(error.status_code, _http_line(error), error.headers)
-    return Problem(500, "expected an answer; got an error of the server; its log has the request id")
+        return RequestError(error.status_code, _http_line(error), error.headers)
+    return RequestError(500, "expected an answer; got an error of the server; its log has the request id")
 
 
-def respond(problem: Problem, request_id: str) -> Response:
+def respond(problem: RequestError, request_id: str) -> Response:
     details = ProblemDetails(
         title=HTTPStatus(problem.status).phrase, status=problem.status, detail=str(problem), request_id=request_id
     )

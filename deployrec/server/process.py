@@ -40,6 +40,7 @@ def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deployrec.runtime import Recommender
+from deployrec.runtime import Outcome, Recommender
 from deployrec.runtime.recommender import UserRecord
 from deployrec.server import reading
 from deployrec.server.bundles import Arms, Bundles
-from deployrec.server.problems import Problem
+from deployrec.server.problems import RequestError
 from deployrec.server.schemas import (
     Choice,
+    Event,
     EventsAnswer,
     EventsRequest,
     Item,
@@ -30,8 +29,10 @@ from deployrec.server.schemas import (
 )
 from deployrec.server.served import After, Call, Observe, Recommend, Served
 
-FIELDS = attrgetter("user", "item", "event_id", "time", "sequence", "source")
-IDS = attrgetter("user", "item", "event_id", "source")
+Fields = tuple[Any, ...]
+"""An event as the beginning of `deployrec.Event`."""
+Lists = dict[str, list[Item]]
+OUTCOMES = {outcome: str(outcome) for outcome in Outcome}
 EVENTS = msgspec.json.Decoder(EventsRequest)
 RECOMMENDATIONS = msgspec.json.Decoder(RecommendationsRequest)
 
@@ -45,29 +46,11 @@ class Routes:
     async def events(self, request: Request) -> Response:
         """Apply one event or many; answers once all are committed."""
         body = await reading.read(request, EVENTS, self.limits)
-        events = self._events(body)
-        arms = self.bundles.now()
-        parts = _by_arm(arms, [event[0] for event in events])
-        asks = []
-        for served, places in parts:
-            choice = None
-            if body.recommend is not None:
-                choice = reading.choice_of(body.recommend, body.exclude_seen, served.max_k)
-            own = events if len(parts) == 1 else [events[place] for place in places]
-            asks.append((served, Observe(served.recommender.check(own), choice), len(own)))
-        # A second bundle's events are asked for only once those of the first are known to be sound.
-        answers = await asyncio.gather(*(served.ask(size, ask) for served, ask, size in asks))
-        outcomes: list[Any] = [None] * len(events)
-        lists: dict[str, list[Item]] = {}
-        for (_, places), (_, ask, _), (own_outcomes, own_lists) in zip(parts, asks, answers, strict=True):
-            for place, outcome in zip(places, own_outcomes, strict=True):
-                outcomes[place] = outcome.value
-            if ask.choice is not None:
-                lists.update(
-                    (user, items_of(own_lists[user], ask.choice.k)) for user in dict.fromkeys(ask.events.users)
-                )
-        ids = [served.bundle_id for served, _ in parts]
-        return _json(EventsAnswer(outcomes, ids, None if body.recommend is None else lists))
+        events, arms = self._events(body), self.bundles.now()
+        if arms.canary is None:
+            outcomes, lists = await self._apply(arms.main, events, body)
+            return _json(EventsAnswer(outcomes, [arms.main.bundle_id], lists))
+        return await self._apply_by_arm(arms, events, body)
 
     async def of_user(self, request: Request) -> Response:
         """The best items of a user, as the state stands."""
@@ -81,7 +64,7 @@ class Routes:
         """The best items of many users, or after a bare history, of which nothing is stored."""
         body = await reading.read(request, RECOMMENDATIONS, self.limits)
         if (body.users is None) == (body.history is None):
-            raise Problem(400, "expected either users or a history; got both or neither; send one of them")
+            raise RequestError(400, "expected either users or a history; got both or neither; send one of them")
         arms = self.bundles.now()
         if body.history is not None:
             return await self._after(arms.main, body.history, body)
@@ -128,22 +111,56 @@ class Routes:
             raise _unknown(user)
         return Response(status_code=204)
 
-    def _events(self, body: EventsRequest) -> list[tuple[Any, ...]]:
-        """The events as `Recommender.check` reads them, shortest tuples first choice: it has a fast way for them."""
-        alone = body.user is not None or body.item is not None
-        if alone == (body.events is not None):
-            raise Problem(400, "expected user and item, or events; got both or neither; send one event or a list")
-        found: list[Any] = [body] if body.events is None else body.events
-        reading.check_number(len(found), self.limits.max_events, "events")
-        if alone and (body.user is None or body.item is None):
-            raise Problem(400, "expected user and item of the event; got one of them; send both")
-        reading.check_ids(chain.from_iterable(map(IDS, found)), self.limits)
-        events = list(map(FIELDS, found))
-        if all(event[2:] == (event[2], None, None, None) for event in events):
-            events = [event[:3] for event in events]
-            if all(event[2] is None for event in events):
-                events = [event[:2] for event in events]
-        return events
+    def _events(self, body: EventsRequest) -> list[Fields]:
+        """The events as `Recommender.observe_many` reads them."""
+        if body.events is None:
+            if body.user is None or body.item is None:
+                raise RequestError(
+                    400, "expected user and item, or events; got neither; send one event or a list of them"
+                )
+            return [self._fields(body)]
+        if body.user is not None or body.item is not None:
+            raise RequestError(400, "expected user and item, or events; got both; send one event or a list of them")
+        reading.check_number(len(body.events), self.limits.max_events, "events")
+        return list(map(self._fields, body.events))
+
+    def _fields(self, event: Event | EventsRequest) -> Fields:
+        """As short as the event allows: events of two or three texts are read column by column."""
+        user, item, event_id = event.user, event.item, event.event_id
+        if event.sequence is None and event.time is None and event.source is None:
+            if event_id is None:
+                reading.check_ids((user, item), self.limits)
+                return user, item
+            reading.check_ids((user, item, event_id), self.limits)
+            return user, item, event_id
+        reading.check_ids((user, item, event_id, event.source), self.limits)
+        return user, item, event_id, event.time, event.sequence, event.source
+
+    async def _apply(self, served: Served, events: list[Fields], body: EventsRequest) -> tuple[list[str], Lists | None]:
+        """Outcomes of the events, and the lists of their users where they are wanted."""
+        if body.recommend is None:
+            outcomes, _ = await served.ask(len(events), Observe(events, None))
+            return [OUTCOMES[outcome] for outcome in outcomes], None
+        choice = reading.choice_of(body.recommend, body.exclude_seen, served.max_k)
+        outcomes, lists = await served.ask(len(events), Observe(events, choice))
+        users = dict.fromkeys(str(event[0]) for event in events)
+        return [OUTCOMES[outcome] for outcome in outcomes], {user: items_of(lists[user], choice.k) for user in users}
+
+    async def _apply_by_arm(self, arms: Arms, events: list[Fields], body: EventsRequest) -> Response:
+        parts = _by_arm(arms, [event[0] for event in events])
+        for served, _ in parts:  # whatever one of them would refuse, neither shall apply
+            served.recommender.check(events)
+            if body.recommend is not None:
+                reading.choice_of(body.recommend, body.exclude_seen, served.max_k)
+        asked = [self._apply(served, [events[place] for place in places], body) for served, places in parts]
+        answers = await asyncio.gather(*asked)
+        outcomes, lists = [""] * len(events), {}
+        for (_, places), (own, own_lists) in zip(parts, answers, strict=True):
+            lists.update(own_lists or {})
+            for place, outcome in zip(places, own, strict=True):
+                outcomes[place] = outcome
+        ids = [served.bundle_id for served, _ in parts]
+        return _json(EventsAnswer(outcomes, ids, None if body.recommend is None else lists))
 
     async def _after(self, served: Served, history: list[Any], body: RecommendationsRequest) -> Response:
         reading.check_number(len(history), self.limits.max_history, "items")
@@ -167,5 +184,5 @@ def _json(answer: msgspec.Struct) -> Response:
     return Response(encode(answer), media_type="application/json")
 
 
-def _unknown(user: str) -> Problem:
-    return Problem(404, f"expected a known user; got '{user}', of whom nothing is stored; check the id")
+def _unknown(user: str) -> RequestError:
+    return RequestError(404, f"expected a known user; got '{user}', of whom nothing is stored; check the id")

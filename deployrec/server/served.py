@@ -6,14 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.errors import BundleError
-from deployrec.runtime import Outcome, Recommendation, Recommender
+from deployrec.errors import BundleError, DataError
+from deployrec.runtime import Recommendation, Recommender
 from deployrec.runtime.backends.base import load_backend
-from deployrec.runtime.recommender import Checked
 from deployrec.runtime.stores.base import Layout, load_store
 from deployrec.runtime.verify import self_test
 from deployrec.server.batching import Batcher, Job
@@ -22,6 +22,7 @@ from deployrec.server.schemas import Choice
 from deployrec.server.settings import Settings
 
 Lists = dict[str, list[Recommendation]]
+NO_LISTS: Lists = {}
 Answer = TypeVar("Answer")
 
 
@@ -29,7 +30,7 @@ Answer = TypeVar("Answer")
 class Observe:
     """Events to apply; answered by outcomes and, with a choice, the lists of their users."""
 
-    events: Checked
+    events: list[tuple[Any, ...]]
     choice: Choice | None
 
 
@@ -98,9 +99,7 @@ class Served:
         self.recommender.close()
 
     def _answer(self, batch: Sequence[Job]) -> list[Any]:
-        now = time.perf_counter()
-        for job in batch:
-            self._metrics.stage["queue"].observe(now - job.since)
+        self._metrics.stage["queue"].observe(time.perf_counter() - batch[0].since)
         self._metrics.batch.observe(sum(job.size for job in batch))
         answers: dict[int, Any] = {}
         with self._store.batch():
@@ -126,23 +125,24 @@ class Served:
             return self.recommender.recommend_after([ask.items for ask in asks], *_widest(asks))
         return [first.work(self.recommender)]
 
-    def _observe(self, asks: list[Observe]) -> list[tuple[list[Outcome], Lists]]:
-        events = Checked.joined(ask.events for ask in asks) if len(asks) > 1 else asks[0].events
-        lists: Lists = {}
-        if asks[0].choice is None:
-            outcomes = self.recommender.observe_many(events)
-        else:
-            k, *rest = _widest(asks)
-            outcomes, lists = self.recommender.observe_many(events, k, *rest)
-        for outcome, counter in ((outcome, self._metrics.outcome[outcome.value]) for outcome in Outcome):
+    def _observe(self, asks: list[Observe]) -> Sequence[Any]:
+        events = asks[0].events if len(asks) == 1 else list(chain.from_iterable(ask.events for ask in asks))
+        try:
+            if asks[0].choice is None:
+                outcomes, lists = self.recommender.observe_many(events), NO_LISTS
+            else:
+                k, *rest = _widest(asks)
+                outcomes, lists = self.recommender.observe_many(events, k, *rest)
+        except DataError as error:
+            if len(asks) == 1:
+                return [error]
+            # Nothing is applied yet: those who sent what is sound shall not suffer from who did not.
+            return [answer for ask in asks for answer in self._observe([ask])]
+        for outcome, counter in self._metrics.outcome.items():
             if number := outcomes.count(outcome):
                 counter.inc(number)
-        answers, start = [], 0
-        for ask in asks:
-            end = start + len(ask.events.users)
-            answers.append((outcomes[start:end], lists))
-            start = end
-        return answers
+        ends = accumulate(len(ask.events) for ask in asks)
+        return [(outcomes[end - len(ask.events) : end], lists) for ask, end in zip(asks, ends, strict=True)]
 
 
 def _runs(batch: Sequence[Job]) -> list[list[int]]:
