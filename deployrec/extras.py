@@ -12,6 +12,11 @@ EXTRAS = {
     ),
     **dict.fromkeys(("streamlit", "plotly", "deployrec_demo"), '"deployrec[demo]"'),
     **dict.fromkeys(("model_signing", "OpenSSL"), '"deployrec[sign]"'),
+    **dict.fromkeys(
+        ("starlette", "uvicorn", "uvloop", "httptools", "msgspec", "prometheus_client"), '"deployrec[serve]"'
+    ),
+    "confluent_kafka": '"deployrec[kafka]"',
+    "tritonclient": '"deployrec[triton]"',
     "matplotlib": '"deployrec[benchmarks]"',
     **{
         package: f'"deployrec[{extra}]"'

@@ -22,6 +22,7 @@ from deployrec.cli.info import info
 from deployrec.cli.models import models
 from deployrec.cli.recommend import recommend
 from deployrec.cli.reencode import reencode
+from deployrec.cli.serve import serve
 from deployrec.cli.sign import sign
 from deployrec.cli.train import train
 from deployrec.cli.verify import verify
@@ -56,7 +57,7 @@ app.add_typer(importing.app, name="import")
 app.add_typer(build.app, name="build")
 app.add_typer(store.app, name="store")
 app.add_typer(items.app, name="items")
-for verb in (train, evaluate, export, verify, sign, info, recommend, reencode, models, bench, demo):
+for verb in (train, evaluate, export, verify, sign, info, recommend, serve, reencode, models, bench, demo):
     app.command()(verb)
 
 

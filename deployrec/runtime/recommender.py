@@ -43,6 +43,8 @@ from deployrec.runtime.stores.file import Snapshot, blocks_of, write_states
 from deployrec.runtime.stores.memory import MemoryStore
 from deployrec.runtime.updates import Best, Updates, Wanted
 
+Events = Iterable[Event | Sequence[Any] | Mapping[str, Any]]
+"""Events as `observe_many` takes them."""
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -211,13 +213,17 @@ class Recommender:
         best = None if event is None else self._updates.one(user, event, wanted)[1]
         return self._lists([user], wanted)[user] if best is None else self._answers.titled(*best)
 
+    def check(self, events: Events) -> None:
+        """Raises whatever `observe_many` would raise for these events, and applies nothing; waits for no other call."""
+        self._read(events_of(events))
+
     @overload
-    def observe_many(self, events: Iterable[Event | Sequence[Any] | Mapping[str, Any]]) -> list[Outcome]: ...
+    def observe_many(self, events: Events) -> list[Outcome]: ...
 
     @overload
     def observe_many(
         self,
-        events: Iterable[Event | Sequence[Any] | Mapping[str, Any]],
+        events: Events,
         recommend: int,
         exclude_seen: bool = True,
         exclude: Iterable[Id] | None = None,
@@ -228,7 +234,7 @@ class Recommender:
     @_alone
     def observe_many(
         self,
-        events: Iterable[Event | Sequence[Any] | Mapping[str, Any]],
+        events: Events,
         recommend: int | None = None,
         exclude_seen: bool = True,
         exclude: Iterable[Id] | None = None,
@@ -316,8 +322,20 @@ class Recommender:
         where: str | None = None,
     ) -> list[Recommendation]:
         """`recommend` after a history, item ids, oldest first, that is no user's: nothing of it is kept."""
-        wanted, read = self._answers.wanted(k, exclude_seen, exclude, only, where), self._history(history)
-        return self._best(self._updates.after(read, wanted) if read else None, wanted)
+        return self._after([history], self._answers.wanted(k, exclude_seen, exclude, only, where))[0]
+
+    @_alone
+    def recommend_after_many(
+        self,
+        histories: Iterable[Iterable[Id]],
+        k: int | None = None,
+        exclude_seen: bool = True,
+        exclude: Iterable[Id] | None = None,
+        only: Iterable[Id] | None = None,
+        where: str | None = None,
+    ) -> list[list[Recommendation]]:
+        """`recommend_after` of many histories, many to a run of the graphs."""
+        return self._after(histories, self._answers.wanted(k, exclude_seen, exclude, only, where))
 
     @_alone
     def score_items(self, user: Id, items: Iterable[Id]) -> np.ndarray:
@@ -512,6 +530,13 @@ class Recommender:
         read = [self._observation(item) for item in items_of(items)]
         self.unknown_items += read.count(None)
         return [event for event in read if event]
+
+    def _after(self, histories: Iterable[Iterable[Id]], wanted: Wanted) -> list[list[Recommendation]]:
+        known = [[event.row for event in self._history(items)] for items in histories]
+        some = [place for place, rows in enumerate(known) if rows]
+        found = self._updates.lists_after([np.array(known[place], np.int64) for place in some], wanted)
+        best = dict(zip(some, found, strict=True))
+        return [self._best(best.get(place), wanted) for place in range(len(known))]
 
     def _lists(self, users: Sequence[str], wanted: Wanted) -> dict[str, list[Recommendation]]:
         """The best items of each user as the state stands."""

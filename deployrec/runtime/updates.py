@@ -219,12 +219,19 @@ class Updates:
                 else:
                     yield user, (best.items[place].tolist(), best.scores[place].tolist())
 
-    def after(self, read: Sequence[Observation], wanted: Wanted) -> Best:
-        """What is wanted after a history that is nobody's, and is not kept."""
-        rows = np.array([event.row for event in read], np.int64)
-        moved = self.reader.encode([self.reader.manifest.newest(rows)])
-        best = self._score(moved.user, [rows.astype(np.int32).tobytes()], wanted)
-        return best.items[0].tolist(), best.scores[0].tolist()
+    def lists_after(self, histories: Sequence[np.ndarray], wanted: Wanted) -> list[Best]:
+        """What is wanted after each history of item rows int64 [n], none empty; nothing is read or written."""
+        lists: list[Best] = [([], [])] * len(histories)
+        order = sorted(range(len(histories)), key=lambda place: len(histories[place]))
+        for start in range(0, len(order), self.batch):
+            part = order[start : start + self.batch]
+            rows, chosen = self.store.layout.zeros(len(part)), [histories[place] for place in part]
+            moved = self._encode(chosen, rows)
+            books.read_on(rows, chosen, self.reader.window)
+            best = self._score(moved.user, rows.seen, wanted)
+            for place, items, scores in zip(part, best.items.tolist(), best.scores.tolist(), strict=True):
+                lists[place] = (items, scores)
+        return lists
 
     def _chunks(
         self, places: Sequence[int], events: Sequence[Sequence[Observation]], encode: bool

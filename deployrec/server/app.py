@@ -1,0 +1,83 @@
+"""The ASGI app: all routes, in front of them the gate, behind them the bundles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from deployrec.server import openapi
+from deployrec.server.bundles import Bundles
+from deployrec.server.gate import Gate
+from deployrec.server.metrics import Metrics
+from deployrec.server.problems import RequestError
+from deployrec.server.routes import Routes
+from deployrec.server.settings import Settings
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The app of one process, for any ASGI server. Raises ConfigError for settings that cannot be served.
+
+    Bundles load once the app's lifespan has begun; until the first is ready, requests get 503. When it ends, all that
+    waits is answered and the stores are closed.
+    """
+    settings.check()
+    metrics = Metrics()
+    bundles = Bundles(settings, metrics)
+    routes = Routes(bundles)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        following = asyncio.create_task(bundles.follow())
+        yield
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await bundles.close()
+
+    async def live(request: Request) -> Response:
+        """The process answers."""
+        return Response()
+
+    async def ready(request: Request) -> Response:
+        """A bundle is loaded, and has answered its certificate's first case on this machine."""
+        bundles.now()
+        return Response()
+
+    async def measured(request: Request) -> Response:
+        """What Prometheus reads."""
+        arms = bundles.arms
+        metrics.waiting.set(sum(arm.batcher.size for arm in arms[:2] if arm) if arms else 0)
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    paths = {
+        ("POST", "/v1/events"): routes.events,
+        ("GET", "/v2/health/live"): live,
+        ("GET", "/v2/health/ready"): ready,
+        ("GET", "/v1/users/{user:path}/recommendations"): routes.of_user,
+        ("POST", "/v1/recommendations"): routes.recommendations,
+        ("GET", "/v1/users/{user:path}"): routes.record,
+        ("DELETE", "/v1/users/{user:path}"): routes.forget,
+        ("GET", "/metrics"): measured,
+    }
+    described = openapi.document({route: handler.__doc__ or "" for route, handler in paths.items()})
+    paths |= openapi.pages(described)
+    gate = Middleware(Gate, metrics=metrics, token=settings.token(), log_requests=settings.log_requests)
+    app = Starlette(
+        routes=[Route(path, handler, methods=[method]) for (method, path), handler in paths.items()],
+        middleware=[gate],
+        exception_handlers={HTTPException: _raised, RequestError: _raised},
+        lifespan=lifespan,
+    )
+    app.state.bundles = bundles
+    return app
+
+
+async def _raised(request: Request, error: Exception) -> Response:
+    raise error  # the gate answers

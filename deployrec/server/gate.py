@@ -1,0 +1,107 @@
+"""In front of every route: request ids, the bearer token, problems, counts and the log."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import re
+import time
+from itertools import count
+from secrets import token_hex
+from typing import Any
+
+from prometheus_client import Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployrec.server.metrics import Metrics
+from deployrec.server.problems import RequestError, problem_of, respond
+
+log = logging.getLogger("deployrec.server")
+OPEN = ("/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json")
+"""What is answered without the token: probes and the description."""
+REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+class Gate:
+    """ASGI middleware. The path of a request reaches the routes as it was sent, still percent-encoded: an id may hold
+    a slash."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, token: bytes | None, log_requests: bool) -> None:
+        self.app, self.metrics, self.log_requests = app, metrics, log_requests
+        self._process, self._numbers = token_hex(6), count()
+        self._counts: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self.expected = None if token is None else b"Bearer " + token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        start = time.perf_counter()
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request_id = given.decode() if REQUEST_ID.fullmatch(given) else f"{self._process}-{next(self._numbers):x}"
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"].append((b"x-request-id", request_id.encode()))
+            await send(message)
+
+        scope["path"] = scope["raw_path"].decode("latin-1")
+        scope["headers_by_name"] = headers
+        error: Exception | None = None
+        try:
+            self._check_token(scope["path"], headers)
+            await self.app(scope, receive, answer)
+        except Exception as raised:
+            error = raised
+            problem = problem_of(raised)
+            if problem.status == 500:
+                log.exception("error of the server", extra={"request_id": request_id})
+            if status:  # half an answer is out: ending the connection is all that tells
+                raise
+            await respond(problem, request_id)(scope, receive, answer)
+        seconds = time.perf_counter() - start
+        route = getattr(scope.get("route"), "path", "other")
+        requests, latency = self._counts.get((route, status)) or self._counts_of(route, status)
+        requests.inc()
+        latency.observe(seconds)
+        if self.log_requests or error is not None:
+            about = {"request_id": request_id, "method": scope["method"], "path": scope["path"], "status": status}
+            log.info(str(error or "answered"), extra={**about, "milliseconds": round(1e3 * seconds, 3)})
+
+    def _counts_of(self, route: str, status: int) -> tuple[Counter, Histogram]:
+        """Looked up once: that takes longer than counting."""
+        found = self.metrics.requests.labels(route, status), self.metrics.latency.labels(route)
+        self._counts[route, status] = found
+        return found
+
+    def _check_token(self, path: str, headers: dict[bytes, bytes]) -> None:
+        if self.expected is None or path in OPEN:
+            return
+        if not hmac.compare_digest(headers.get(b"authorization", b""), self.expected):
+            raise RequestError(
+                401,
+                "expected the header 'Authorization: Bearer TOKEN' with this server's token; got another or none; "
+                "ask who runs the server",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+
+class JsonLines(logging.Formatter):
+    """A log record as one JSON object a line: time, level, message, and what `extra` holds."""
+
+    PLAIN = frozenset(vars(logging.makeLogRecord({})))
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": record.created,
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in self.PLAIN}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)

@@ -1,0 +1,188 @@
+"""The routes of users and events."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployrec.runtime import Outcome, Recommender
+from deployrec.runtime.recommender import UserRecord
+from deployrec.server import reading
+from deployrec.server.bundles import Arms, Bundles
+from deployrec.server.problems import RequestError
+from deployrec.server.schemas import (
+    Choice,
+    Event,
+    EventsAnswer,
+    EventsRequest,
+    Item,
+    RecommendationsRequest,
+    Record,
+    UserAnswer,
+    UsersAnswer,
+    encode,
+    items_of,
+)
+from deployrec.server.served import After, Call, Observe, Recommend, Served
+
+Fields = tuple[Any, ...]
+"""An event as the beginning of `deployrec.Event`."""
+Lists = dict[str, list[Item]]
+OUTCOMES = {outcome: str(outcome) for outcome in Outcome}
+EVENTS = msgspec.json.Decoder(EventsRequest)
+RECOMMENDATIONS = msgspec.json.Decoder(RecommendationsRequest)
+
+
+class Routes:
+    """Handlers of requests, each answered by the bundles of the moment in which its body had come."""
+
+    def __init__(self, bundles: Bundles) -> None:
+        self.bundles, self.limits = bundles, bundles.settings.limits
+
+    async def events(self, request: Request) -> Response:
+        """Apply one event or many; answers once all are committed."""
+        body = await reading.read(request, EVENTS, self.limits)
+        events, arms = self._events(body), self.bundles.now()
+        if arms.canary is None:
+            outcomes, lists = await self._apply(arms.main, events, body)
+            return _json(EventsAnswer(outcomes, [arms.main.bundle_id], lists))
+        return await self._apply_by_arm(arms, events, body)
+
+    async def of_user(self, request: Request) -> Response:
+        """The best items of a user, as the state stands."""
+        user, arms = reading.user_in(request, self.limits), self.bundles.now()
+        served = arms.of(user)
+        choice = reading.choice_in(request, served.max_k)
+        lists = await served.ask(1, Recommend([user], choice))
+        return _json(UserAnswer(items_of(lists[user], choice.k), served.bundle_id))
+
+    async def recommendations(self, request: Request) -> Response:
+        """The best items of many users, or after a bare history, of which nothing is stored."""
+        body = await reading.read(request, RECOMMENDATIONS, self.limits)
+        if (body.users is None) == (body.history is None):
+            raise RequestError(400, "expected either users or a history; got both or neither; send one of them")
+        arms = self.bundles.now()
+        if body.history is not None:
+            return await self._after(arms.main, body.history, body)
+        assert body.users is not None
+        reading.check_number(len(body.users), self.limits.max_events, "users")
+        users = [reading.user_id(user, self.limits) for user in body.users]
+        parts = _by_arm(arms, users)
+        choices = [reading.choice_of(body.k, body.exclude_seen, served.max_k) for served, _ in parts]
+        answers = await asyncio.gather(
+            *(
+                served.ask(len(places), Recommend([users[place] for place in places], choice))
+                for (served, places), choice in zip(parts, choices, strict=True)
+            )
+        )
+        lists: dict[str, list[Item]] = {user: [] for user in users}
+        for (_, places), choice, own in zip(parts, choices, answers, strict=True):
+            lists.update((users[place], items_of(own[users[place]], choice.k)) for place in places)
+        return _json(UsersAnswer(lists, [served.bundle_id for served, _ in parts]))
+
+    async def record(self, request: Request) -> Response:
+        """What is stored of a user."""
+        user, arms = reading.user_in(request, self.limits), self.bundles.now()
+        served = arms.of(user)
+
+        def look(recommender: Recommender) -> UserRecord | None:
+            return recommender.user(user)
+
+        found = await served.ask(1, Call(look))
+        if found is None:
+            raise _unknown(user)
+        record = Record(
+            found.num_events, found.last_event_id, found.last_time, found.seen, found.sequences, served.bundle_id
+        )
+        return _json(record)
+
+    async def forget(self, request: Request) -> Response:
+        """Erase a user: the records of all bundles, and the history."""
+        user, arms = reading.user_in(request, self.limits), self.bundles.now()
+
+        def forget(recommender: Recommender) -> bool:
+            return recommender.forget(user)
+
+        if not await arms.of(user).ask(1, Call(forget)):
+            raise _unknown(user)
+        return Response(status_code=204)
+
+    def _events(self, body: EventsRequest) -> list[Fields]:
+        """The events as `Recommender.observe_many` reads them."""
+        if body.events is None:
+            if body.user is None or body.item is None:
+                raise RequestError(
+                    400, "expected user and item, or events; got neither; send one event or a list of them"
+                )
+            return [self._fields(body)]
+        if body.user is not None or body.item is not None:
+            raise RequestError(400, "expected user and item, or events; got both; send one event or a list of them")
+        reading.check_number(len(body.events), self.limits.max_events, "events")
+        return list(map(self._fields, body.events))
+
+    def _fields(self, event: Event | EventsRequest) -> Fields:
+        """As short as the event allows: events of two or three texts are read column by column."""
+        user, item, event_id = event.user, event.item, event.event_id
+        if event.sequence is None and event.time is None and event.source is None:
+            if event_id is None:
+                reading.check_ids((user, item), self.limits)
+                return user, item
+            reading.check_ids((user, item, event_id), self.limits)
+            return user, item, event_id
+        reading.check_ids((user, item, event_id, event.source), self.limits)
+        return user, item, event_id, event.time, event.sequence, event.source
+
+    async def _apply(self, served: Served, events: list[Fields], body: EventsRequest) -> tuple[list[str], Lists | None]:
+        """Outcomes of the events, and the lists of their users where they are wanted."""
+        if body.recommend is None:
+            outcomes, _ = await served.ask(len(events), Observe(events, None))
+            return [OUTCOMES[outcome] for outcome in outcomes], None
+        choice = reading.choice_of(body.recommend, body.exclude_seen, served.max_k)
+        outcomes, lists = await served.ask(len(events), Observe(events, choice))
+        users = dict.fromkeys(str(event[0]) for event in events)
+        return [OUTCOMES[outcome] for outcome in outcomes], {user: items_of(lists[user], choice.k) for user in users}
+
+    async def _apply_by_arm(self, arms: Arms, events: list[Fields], body: EventsRequest) -> Response:
+        parts = _by_arm(arms, [event[0] for event in events])
+        for served, _ in parts:  # whatever one of them would refuse, neither shall apply
+            served.recommender.check(events)
+            if body.recommend is not None:
+                reading.choice_of(body.recommend, body.exclude_seen, served.max_k)
+        asked = [self._apply(served, [events[place] for place in places], body) for served, places in parts]
+        answers = await asyncio.gather(*asked)
+        outcomes, lists = [""] * len(events), {}
+        for (_, places), (own, own_lists) in zip(parts, answers, strict=True):
+            lists.update(own_lists or {})
+            for place, outcome in zip(places, own, strict=True):
+                outcomes[place] = outcome
+        ids = [served.bundle_id for served, _ in parts]
+        return _json(EventsAnswer(outcomes, ids, None if body.recommend is None else lists))
+
+    async def _after(self, served: Served, history: list[Any], body: RecommendationsRequest) -> Response:
+        reading.check_number(len(history), self.limits.max_history, "items")
+        reading.check_ids(history, self.limits)
+        choice: Choice = reading.choice_of(body.k, body.exclude_seen, served.max_k)
+        found = await served.ask(1, After(history, choice))
+        return _json(UserAnswer(items_of(found, choice.k), served.bundle_id))
+
+
+def _by_arm(arms: Arms, users: list[Any]) -> list[tuple[Served, range | list[int]]]:
+    """The bundles that answer these users, with the users' places; the main one alone where there is no canary."""
+    if arms.canary is None:
+        return [(arms.main, range(len(users)))]
+    places: dict[Served, list[int]] = {}
+    for place, user in enumerate(users):
+        places.setdefault(arms.of(str(user)), []).append(place)
+    return list(places.items()) or [(arms.main, range(0))]
+
+
+def _json(answer: msgspec.Struct) -> Response:
+    return Response(encode(answer), media_type="application/json")
+
+
+def _unknown(user: str) -> RequestError:
+    return RequestError(404, f"expected a known user; got '{user}', of whom nothing is stored; check the id")

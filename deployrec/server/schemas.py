@@ -1,0 +1,104 @@
+"""Bodies of requests and answers: msgspec decodes, checks and encodes them, and describes them in /openapi.json."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from deployrec.runtime import Recommendation
+
+Id = str | int
+
+
+class Choice(NamedTuple):
+    """Which items a request wants: how many, and out of which. Requests that differ in `k` alone share a run."""
+
+    k: int
+    exclude_seen: bool = True
+
+
+class Event(Struct, forbid_unknown_fields=True):
+    """One interaction, as `deployrec.Event`: time is a number or ISO 8601 text, sequence the event's place in its
+    source's order."""
+
+    user: Id
+    item: Id
+    event_id: Id | None = None
+    time: float | int | str | None = None
+    sequence: int | None = None
+    source: Id | None = None
+
+
+class EventsRequest(Struct, forbid_unknown_fields=True):
+    """One event by its own fields, or many in `events`; with `recommend` the answer holds the best items of each
+    user after the user's last event."""
+
+    user: Id | None = None
+    item: Id | None = None
+    event_id: Id | None = None
+    time: float | int | str | None = None
+    sequence: int | None = None
+    source: Id | None = None
+    events: list[Event] | None = None
+    recommend: int | None = None
+    exclude_seen: bool = True
+
+
+class RecommendationsRequest(Struct, forbid_unknown_fields=True):
+    """Either `users`, or the item ids of a bare `history`, oldest first, of which nothing is stored."""
+
+    users: list[Id] | None = None
+    history: list[Id] | None = None
+    k: int | None = None
+    exclude_seen: bool = True
+
+
+class Item(Struct):
+    """A recommended item; the score is the model's, or for a user without events the logarithm of the item's share."""
+
+    item_id: str
+    title: str
+    score: float
+
+
+class EventsAnswer(Struct, omit_defaults=True):
+    """What became of each event, in their order ("applied", "duplicate", "unknown item"): all is committed."""
+
+    outcomes: list[str]
+    bundle_ids: list[str]
+    recommendations: dict[str, list[Item]] | None = None
+
+
+class UserAnswer(Struct):
+    """The best items of one user, or after one history."""
+
+    recommendations: list[Item]
+    bundle_id: str
+
+
+class UsersAnswer(Struct):
+    """The best items of each user, by the text of the id."""
+
+    recommendations: dict[str, list[Item]]
+    bundle_ids: list[str]
+
+
+class Record(Struct):
+    """What is stored of a user, without tensors; `seen` holds distinct items, the latest last."""
+
+    num_events: int
+    last_event_id: str | None
+    last_time: float | None
+    seen: list[str]
+    sequences: dict[str, int]
+    bundle_id: str
+
+
+def items_of(recommendations: list[Recommendation], k: int) -> list[Item]:
+    """The first k as they are answered."""
+    return [Item(*entry) for entry in recommendations[:k]]
+
+
+encode = msgspec.json.Encoder().encode

@@ -1,0 +1,140 @@
+"""A server in processes of its own, and callers that note what was acknowledged."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+class Server:
+    """`deployrec serve` on a free port, ready; it may be stopped, killed and started again."""
+
+    def __init__(self, *arguments: str | Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.arguments = [*map(str, arguments), "--port", str(self.port)]
+        self.start()
+
+    def start(self) -> None:
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "deployrec", "serve", *self.arguments],
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until = time.monotonic() + 60
+        while not self.ready():
+            assert self.process.poll() is None, self.process.stderr.read() if self.process.stderr else ""
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def ready(self) -> bool:
+        try:
+            return self.ask("GET", "/v2/health/ready")[0] == 200
+        except OSError:
+            return False
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        with connected(self.port) as connection:
+            return ask(connection, method, path, body)
+
+    def end(self, number: signal.Signals) -> str:
+        """Sends a signal and waits; what the process had logged."""
+        self.process.send_signal(number)
+        _, log = self.process.communicate(timeout=60)
+        return log
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.communicate(timeout=60)
+
+
+@contextmanager
+def connected(port: int) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def ask(connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    content = None if body is None else json.dumps(body)
+    connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+    answer = connection.getresponse()
+    text = answer.read()
+    return answer.status, json.loads(text) if text else None
+
+
+class Callers:
+    """Threads that send events until they are told to stop or the server is gone; each has one user of its own.
+
+    acknowledged: of each user, the items whose event was answered as applied, in their order; sent: how many were sent.
+    """
+
+    def __init__(self, port: int, threads: int, items: list[str]) -> None:
+        self.port, self.items = port, items
+        self.acknowledged: dict[str, list[str]] = {f"caller-{number}": [] for number in range(threads)}
+        self.sent = dict.fromkeys(self.acknowledged, 0)
+        self.statuses: list[int] = []
+        self.bundle_ids: list[tuple[str, ...]] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._call, args=(user,)) for user in self.acknowledged]
+
+    def __enter__(self) -> Callers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive()
+
+    def _call(self, user: str) -> None:
+        with connected(self.port) as connection:
+            while not self._stop.is_set():
+                item = self.items[self.sent[user] % len(self.items)]
+                event = {"user": user, "item": item, "event_id": self.sent[user], "recommend": 3}
+                self.sent[user] += 1
+                try:
+                    status, answer = ask(connection, "POST", "/v1/events", event)
+                except (OSError, http.client.HTTPException):
+                    if self._stop.is_set() or not self._reconnect(connection):
+                        return
+                    self.sent[user] -= 1
+                    continue
+                self.statuses.append(status)
+                if status == 200 and answer["outcomes"] == ["applied"]:
+                    self.acknowledged[user].append(item)
+                    self.bundle_ids.append(tuple(answer["bundle_ids"]))
+
+    def _reconnect(self, connection: http.client.HTTPConnection) -> bool:
+        """Whether the server is still there: one that closes an idle connection is, one that was ended is not."""
+        connection.close()
+        try:
+            connection.connect()
+        except OSError:
+            return False
+        return True
