@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from deployrec.runtime.events import id_text, shown
-from deployrec.runtime.recommender import USUAL_K
+from deployrec.runtime.lists import USUAL_K
 from deployrec.server.problems import RequestError
 from deployrec.server.schemas import Choice
 from deployrec.server.settings import Limits
