@@ -16,6 +16,7 @@ from starlette.routing import Route
 from deployrec.server import openapi
 from deployrec.server.bundles import Bundles
 from deployrec.server.gate import Gate
+from deployrec.server.inference import Inference
 from deployrec.server.metrics import Metrics
 from deployrec.server.problems import RequestError
 from deployrec.server.routes import Routes
@@ -31,7 +32,7 @@ def create_app(settings: Settings) -> Starlette:
     settings.check()
     metrics = Metrics()
     bundles = Bundles(settings, metrics)
-    routes = Routes(bundles)
+    routes, inference = Routes(bundles), Inference(bundles)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -56,7 +57,7 @@ def create_app(settings: Settings) -> Starlette:
         metrics.waiting.set(sum(arm.batcher.size for arm in arms[:2] if arm) if arms else 0)
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
-    paths = {
+    paths: dict[openapi.Operation, openapi.Handler] = {
         ("POST", "/v1/events"): routes.events,
         ("GET", "/v2/health/live"): live,
         ("GET", "/v2/health/ready"): ready,
@@ -65,7 +66,12 @@ def create_app(settings: Settings) -> Starlette:
         ("GET", "/v1/users/{user:path}"): routes.record,
         ("DELETE", "/v1/users/{user:path}"): routes.forget,
         ("GET", "/metrics"): measured,
+        ("GET", "/v2"): inference.server,
     }
+    for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        paths["GET", model] = inference.model
+        paths["GET", f"{model}/ready"] = inference.ready
+        paths["POST", f"{model}/infer"] = inference.infer
     described = openapi.document({route: handler.__doc__ or "" for route, handler in paths.items()})
     paths |= openapi.pages(described)
     gate = Middleware(Gate, metrics=metrics, token=settings.token(), log_requests=settings.log_requests)

@@ -27,15 +27,17 @@ class Metrics:
         arm = ("bundle", "arm")
         self.requests = Counter("deployrec_requests", "answers", ("route", "status"), registry=registry)
         self.latency = Histogram(
-            "deployrec_request_seconds", "from the request's head to the answer", ("route",), None, "", "", registry,
-            buckets=SECONDS,
-        )  # fmt: skip
+            "deployrec_request_seconds", "from head to answer", ("route",), registry=registry, buckets=SECONDS
+        )
         self.stages = Histogram(
-            "deployrec_stage_seconds", "of a batch: longest wait (queue), read, run, write", (*arm, "stage"), None,
-            "", "", registry, buckets=SECONDS,
-        )  # fmt: skip
+            "deployrec_stage_seconds",
+            "of a batch: longest wait (queue), read, run, write",
+            (*arm, "stage"),
+            registry=registry,
+            buckets=SECONDS,
+        )
         self.batches = Histogram(
-            "deployrec_batch_size", "events or users of a batch", arm, None, "", "", registry, buckets=SIZES
+            "deployrec_batch_size", "events or users of a batch", arm, registry=registry, buckets=SIZES
         )
         self.events = Counter("deployrec_events", "events by what became of them", (*arm, "outcome"), registry=registry)
         self.conflicts = Counter(

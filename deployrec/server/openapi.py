@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from deployrec.server import schemas
+from deployrec.server import schemas, tensors
 from deployrec.server.problems import MEDIA_TYPE, ProblemDetails
 from deployrec.version import __version__
 
 Operation = tuple[str, str]
 """Method and path."""
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+INFER = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 BODIES: dict[Operation, type[msgspec.Struct]] = {
     ("POST", "/v1/events"): schemas.EventsRequest,
     ("POST", "/v1/recommendations"): schemas.RecommendationsRequest,
+    **{("POST", path): tensors.InferRequest for path in INFER},
 }
 ANSWERS: dict[Operation, tuple[Any, ...]] = {
     ("POST", "/v1/events"): (schemas.EventsAnswer,),
     ("GET", "/v1/users/{user:path}/recommendations"): (schemas.UserAnswer,),
     ("POST", "/v1/recommendations"): (schemas.UserAnswer, schemas.UsersAnswer),
     ("GET", "/v1/users/{user:path}"): (schemas.Record,),
+    **{("POST", path): (tensors.InferAnswer,) for path in INFER},
 }
-USER = {"name": "user", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+IN_PATH = re.compile(r"{(\w+)(?::path)?}")
 QUERY = [
     {"name": "k", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": 10}},
     {"name": "exclude_seen", "in": "query", "schema": {"type": "boolean", "default": True}},
@@ -64,7 +69,7 @@ def document(summaries: Mapping[Operation, str]) -> dict[str, Any]:
     }
 
 
-def pages(described: dict[str, Any]) -> dict[Operation, Callable[[Request], Awaitable[Response]]]:
+def pages(described: dict[str, Any]) -> dict[Operation, Handler]:
     """The routes of the document, and of a page that shows it."""
     content = msgspec.json.encode(described)
 
@@ -82,7 +87,10 @@ def _operation(operation: Operation, summary: str, reference: Mapping[Any, Any])
     problem = {"content": {MEDIA_TYPE: {"schema": reference[ProblemDetails]}}}
     about: dict[str, Any] = {
         "summary": " ".join(summary.split()),
-        "parameters": [*([USER] if "{user" in path else []), *(QUERY if "{user" in path and "rec" in path else [])],
+        "parameters": [
+            *map(_in_path, IN_PATH.findall(path)),
+            *(QUERY if path.endswith("/recommendations") and method == "GET" else []),
+        ],
         "responses": {status: {"description": why, **problem} for status, why in REFUSED.items()},
     }
     if operation in BODIES:
@@ -97,6 +105,10 @@ def _operation(operation: Operation, summary: str, reference: Mapping[Any, Any])
     else:
         about["responses"]["200"] = {"description": "yes"}
     return about
+
+
+def _in_path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
 
 def _json(schema: Any) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def test_a_slow_body_and_a_silent_caller_hold_nobody_up(bundle: Bundle) -> None:
         smuggled = socket.create_connection(("127.0.0.1", server.port), timeout=10)
         smuggled.sendall(both + b"GET /v1/users/a HTTP/1.1\r\n\r\n")
         assert smuggled.recv(1000).startswith(b"HTTP/1.1 400 ")
-        slow.close(), smuggled.close()
+        slow.close()
+        smuggled.close()
 
 
 @pytest.mark.slow

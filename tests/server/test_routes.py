@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,7 +20,7 @@ def library(bundle: Bundle) -> Recommender:
     return Recommender.load(bundle.path)
 
 
-def entries(found: list[tuple[str, str, float]]) -> list[dict[str, object]]:
+def entries(found: Sequence[tuple[str, str, float]]) -> list[dict[str, object]]:
     return [{"item_id": item, "title": title, "score": pytest.approx(score, rel=1e-5)} for item, title, score in found]
 
 
