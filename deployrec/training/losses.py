@@ -168,17 +168,20 @@ def sampled_softmax(
     2025). Without it the loss is the plain softmax over the sample, which favours rare items under popular
     negatives. Negatives that hit a position's own target are left out. Shapes as in `chunked_cross_entropy`.
     """
+    samples = [sampler(negatives) for _ in range(0, len(hidden), group)]
+    # Each row is taken out of the catalogue once: a gradient as large as the catalogue is made by every such look-up.
+    taken, places = torch.cat([targets, *samples]).unique(return_inverse=True)
+    vectors, places = F.embedding(taken, items), places.split([len(targets), *map(len, samples)])
     losses = []
-    for start in range(0, hidden.shape[0], group):
-        rows = slice(start, start + group)
-        sample = sampler(negatives)
-        logits = (hidden[rows] @ items[sample].T).float()
+    for number, sample in enumerate(samples):
+        rows = slice(number * group, (number + 1) * group)
+        logits = (hidden[rows] @ vectors[places[number + 1]].T).float()
         if corrected:
             logits = logits - (sampler.log_probability[sample] + math.log(negatives))
         logits = logits.masked_fill(sample == targets[rows, None], -torch.inf)
         if seen is not None:
             logits = seen.weigh(logits, rows, sample)
-        positive = (hidden[rows] * items[targets[rows]]).sum(1, keepdim=True).float()
+        positive = (hidden[rows] * vectors[places[0][rows]]).sum(1, keepdim=True).float()
         losses.append(torch.cat([positive, logits], 1).logsumexp(1) - positive.squeeze(1))
     loss = torch.cat(losses)
     return loss.mean() if weights is None else (loss * weights).sum() / weights.sum()
