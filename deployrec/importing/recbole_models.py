@@ -91,9 +91,10 @@ def sasrec(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe
 
 
 def narm(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe:
+    hidden = weights["gru.weight_hh_l0"].shape[1]
     options = {
         "dim": weights[ITEMS].shape[1],
-        "hidden": weights["gru.weight_hh_l0"].shape[1],
+        "hidden": hidden,
         "window": int(settings["MAX_ITEM_LIST_LENGTH"]),
         "dropout": min(0.65, float(settings["dropout_probs"][0])),
     }
@@ -107,7 +108,7 @@ def narm(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe:
     }
     ours = _renamed(weights, names)
     # RecBole reads the sum of the states first, then the last one.
-    ours["out.weight"] = ours["out.weight"].roll(options["hidden"], 1)
+    ours["out.weight"] = ours["out.weight"].roll(hidden, 1)
     return Recipe("narm", options, ours)
 
 
