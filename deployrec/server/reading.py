@@ -14,7 +14,7 @@ from starlette.types import Receive
 from deployrec.runtime.events import id_text, shown
 from deployrec.runtime.lists import USUAL_K
 from deployrec.server.problems import RequestError
-from deployrec.server.schemas import Choice
+from deployrec.server.schemas import Choice, EventsRequest, RecommendationsRequest
 from deployrec.server.settings import Limits
 
 Body = TypeVar("Body")
@@ -58,27 +58,36 @@ def decoded(content: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
         ) from None
 
 
-def choice_of(k: int | None, exclude_seen: bool, max_k: int) -> Choice:
+def choice_of(k: int | None, asked: EventsRequest | RecommendationsRequest, max_k: int, limits: Limits) -> Choice:
     """The one place that reads which items a request wants."""
     if k is None:
-        return Choice(min(USUAL_K, max_k), exclude_seen)
+        k = min(USUAL_K, max_k)
     if not 1 <= k <= max_k:
         raise RequestError(400, f"expected from 1 to {max_k} items; got {k}; ask for fewer")
-    return Choice(k, exclude_seen)
+    if asked.exclude is None and asked.only is None and asked.where is None:
+        return Choice(k, asked.exclude_seen)
+    return Choice(
+        k, asked.exclude_seen, _named(asked.exclude, "exclude", limits), _named(asked.only, "only", limits), asked.where
+    )
 
 
-def choice_in(request: Request, max_k: int) -> Choice:
-    """`choice_of` what the query says."""
+def choice_in(request: Request, max_k: int, limits: Limits) -> Choice:
+    """`choice_of` what the query says, in which exclude and only may come several times."""
     query = request.query_params
-    unknown = set(query) - {"k", "exclude_seen"}
-    if unknown or len(query.multi_items()) > len(query):
+    named = {name: query.getlist(name) or None for name in ("exclude", "only")}
+    unknown = set(query) - {"k", "exclude_seen", "where", *named}
+    single = [name for name, _ in query.multi_items() if name not in named]
+    if unknown or len(set(single)) < len(single):
         raise RequestError(
-            400, f"expected k and exclude_seen once at most; got {shown(request.url.query)}; mend the query"
+            400,
+            f"expected k, exclude_seen and where once at most, exclude and only; got {shown(request.url.query)}; "
+            "mend the query",
         )
     k, truth = query.get("k"), TRUTH.get(query.get("exclude_seen", "true"))
     if truth is None or (k is not None and not (k.isascii() and k.isdigit() and len(k) < 20)):
         raise RequestError(400, f"expected k=10 or exclude_seen=false; got {shown(request.url.query)}; mend the query")
-    return choice_of(None if k is None else int(k), truth, max_k)
+    asked = RecommendationsRequest(exclude_seen=truth, where=query.get("where"), **named)
+    return choice_of(None if k is None else int(k), asked, max_k, limits)
 
 
 def user_in(request: Request, limits: Limits) -> str:
@@ -134,6 +143,14 @@ async def _received(receive: Receive, limits: Limits) -> bytes:
     if message["type"] != "http.request":
         raise RequestError(400, "expected a whole body; got the connection's end; send it again")
     return b"".join(parts)
+
+
+def _named(ids: list[Any] | None, name: str, limits: Limits) -> tuple[Any, ...] | None:
+    if ids is None:
+        return None
+    check_number(len(ids), limits.max_history, f"items in {name}")
+    check_ids(ids, limits)
+    return tuple(ids)
 
 
 CLOSE = {"Connection": "close"}

@@ -56,7 +56,7 @@ class Routes:
         """The best items of a user, as the state stands."""
         user, arms = reading.user_in(request, self.limits), self.bundles.now()
         served = arms.of(user)
-        choice = reading.choice_in(request, served.max_k)
+        choice = reading.choice_in(request, served.max_k, self.limits)
         lists = await served.ask(1, Recommend([user], choice))
         return _json(UserAnswer(items_of(lists[user], choice.k), served.bundle_id))
 
@@ -72,7 +72,7 @@ class Routes:
         reading.check_number(len(body.users), self.limits.max_events, "users")
         users = [reading.user_id(user, self.limits) for user in body.users]
         parts = _by_arm(arms, users)
-        choices = [reading.choice_of(body.k, body.exclude_seen, served.max_k) for served, _ in parts]
+        choices = [reading.choice_of(body.k, body, served.max_k, self.limits) for served, _ in parts]
         answers = await asyncio.gather(
             *(
                 served.ask(len(places), Recommend([users[place] for place in places], choice))
@@ -141,7 +141,7 @@ class Routes:
         if body.recommend is None:
             outcomes, _ = await served.ask(len(events), Observe(events, None))
             return [OUTCOMES[outcome] for outcome in outcomes], None
-        choice = reading.choice_of(body.recommend, body.exclude_seen, served.max_k)
+        choice = reading.choice_of(body.recommend, body, served.max_k, self.limits)
         outcomes, lists = await served.ask(len(events), Observe(events, choice))
         users = dict.fromkeys(str(event[0]) for event in events)
         return [OUTCOMES[outcome] for outcome in outcomes], {user: items_of(lists[user], choice.k) for user in users}
@@ -151,7 +151,7 @@ class Routes:
         for served, _ in parts:  # whatever one of them would refuse, neither shall apply
             served.recommender.check(events)
             if body.recommend is not None:
-                reading.choice_of(body.recommend, body.exclude_seen, served.max_k)
+                await served.ask(1, Recommend([], reading.choice_of(body.recommend, body, served.max_k, self.limits)))
         asked = [self._apply(served, [events[place] for place in places], body) for served, places in parts]
         answers = await asyncio.gather(*asked)
         outcomes, lists = [""] * len(events), {}
@@ -165,7 +165,7 @@ class Routes:
     async def _after(self, served: Served, history: list[Any], body: RecommendationsRequest) -> Response:
         reading.check_number(len(history), self.limits.max_history, "items")
         reading.check_ids(history, self.limits)
-        choice: Choice = reading.choice_of(body.k, body.exclude_seen, served.max_k)
+        choice: Choice = reading.choice_of(body.k, body, served.max_k, self.limits)
         found = await served.ask(1, After(history, choice))
         return _json(UserAnswer(items_of(found, choice.k), served.bundle_id))
 

@@ -17,6 +17,9 @@ class Choice(NamedTuple):
 
     k: int
     exclude_seen: bool = True
+    exclude: tuple[Id, ...] | None = None
+    only: tuple[Id, ...] | None = None
+    where: str | None = None
 
 
 class Event(Struct, forbid_unknown_fields=True):
@@ -33,7 +36,7 @@ class Event(Struct, forbid_unknown_fields=True):
 
 class EventsRequest(Struct, forbid_unknown_fields=True):
     """One event by its own fields, or many in `events`; with `recommend` the answer holds the best items of each
-    user after the user's last event."""
+    user after the user's last event, out of those that `exclude`, `only` and `where` allow."""
 
     user: Id | None = None
     item: Id | None = None
@@ -44,15 +47,22 @@ class EventsRequest(Struct, forbid_unknown_fields=True):
     events: list[Event] | None = None
     recommend: int | None = None
     exclude_seen: bool = True
+    exclude: list[Id] | None = None
+    only: list[Id] | None = None
+    where: str | None = None
 
 
 class RecommendationsRequest(Struct, forbid_unknown_fields=True):
-    """Either `users`, or the item ids of a bare `history`, oldest first, of which nothing is stored."""
+    """Either `users`, or the item ids of a bare `history`, oldest first, of which nothing is stored. exclude: ids that
+    may not come; only: all that may; where: a condition on columns of items.csv, such as "year >= 1990"."""
 
     users: list[Id] | None = None
     history: list[Id] | None = None
     k: int | None = None
     exclude_seen: bool = True
+    exclude: list[Id] | None = None
+    only: list[Id] | None = None
+    where: str | None = None
 
 
 class Item(Struct):

@@ -144,3 +144,34 @@ def test_the_description_names_every_route(client: TestClient) -> None:
     assert set(described["paths"]["/v1/users/{user}"]) == {"get", "delete"}
     assert "openapi.json" in client.get("/docs").text
     assert described["components"]["schemas"]["Event"]["required"] == ["user", "item"]
+
+
+def test_filters_leave_what_the_library_leaves(client: TestClient, library: Recommender) -> None:
+    for number, item in enumerate(ITEMS[:3]):
+        library.observe("picky", item)
+        client.post("/v1/events", json={"user": "picky", "item": item, "event_id": number})
+    filters = {"exclude": ITEMS[3:6], "only": ITEMS[:15], "where": "popularity >= 1"}
+    expected = entries(library.recommend("picky", 5, True, *filters.values()))
+    assert len(expected) == 5
+    assert (
+        client.get("/v1/users/picky/recommendations", params={"k": 5, **filters}).json()["recommendations"] == expected
+    )
+    many = client.post("/v1/recommendations", json={"users": ["picky"], "k": 5, **filters}).json()["recommendations"]
+    assert many == {"picky": expected}
+    bare = client.post("/v1/recommendations", json={"history": ITEMS[:3], "k": 5, **filters}).json()["recommendations"]
+    assert bare == expected
+    answer = client.post("/v1/events", json={"user": "picky", "item": "i30", "recommend": 5, **filters}).json()
+    wanted = entries(library.observe_and_recommend("picky", "i30", None, None, None, None, 5, True, *filters.values()))
+    assert answer["recommendations"] == {"picky": wanted}
+    assert not {entry["item_id"] for entry in wanted} - set(ITEMS[6:15])
+
+
+def test_a_filter_that_cannot_be_read_is_refused_and_nothing_is_applied(client: TestClient) -> None:
+    for bad in ("year >=", "no_such_column == 1", ""):
+        answer = client.post("/v1/events", json={"user": "bad filter", "item": "i1", "recommend": 2, "where": bad})
+        assert answer.status_code == 400
+        assert answer.json()["detail"].startswith("expected ")
+    assert client.get("/v1/users/bad filter").status_code == 404
+    assert client.get("/v1/users/a/recommendations?where=year&where=title").status_code == 400
+    long = client.post("/v1/recommendations", json={"users": ["a"], "only": ["x" * 999]})
+    assert long.status_code == 400
