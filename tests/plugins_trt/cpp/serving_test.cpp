@@ -151,10 +151,10 @@ void test_few_recordings() {
     CHECK(world.session->observe_and_recommend(events, 1, k, &best).ok());
     CHECK(world.session->recommend(requests, 3, k, &best).ok());
   }
-  std::set<WorkKey> expected{{1, 4, 0}};
+  std::set<WorkKey> expected{{1, 4, 0, 0}};
   for (const int64_t k : {1, 2, 4, 8, 12}) {
-    expected.insert({0, 1, k});
-    expected.insert({3, 4, k});
+    expected.insert({0, 1, k, 4});
+    expected.insert({3, 4, k, 4});
   }
   CHECK(world.device->repeated == expected);
 }
@@ -268,8 +268,8 @@ void test_beyond_the_window_without_a_way_back() {
       continue;
     }
     CHECK(observed.code() == StatusCode::kMissingPlan && world.events_of(1) == 5);
-    CHECK(observed.message() == "expected the encode plan for users with more than 5 events, up to which a state is "
-                                "exact,; got none; leave Options::encode on");
+    CHECK(observed.message() == "expected the encode graph for users with more than 5 events, up to which a state is "
+                                "exact; got none; leave Options::encode on");
   }
 }
 
@@ -375,7 +375,7 @@ Status create_mixed(const ToyBundle& one, const ToyBundle& other, const Options&
   engines.push_back(std::make_unique<ToyRunner>(Graph::kStep, 4, 0, one));
   engines.push_back(std::make_unique<ToyRunner>(Graph::kScore, 4, 0, other));
   std::unique_ptr<Session> session;
-  const Status status = Session::create(std::make_shared<HostDevice>(), std::move(engines), options, &session);
+  const Status status = Session::create(std::make_shared<ToyDevice>(), std::move(engines), options, &session);
   CHECK(status.ok() == (session != nullptr));
   return status;
 }
