@@ -12,7 +12,7 @@
 
 namespace deployrec {
 
-class Catalogue {
+class DEPLOYREC_CXX_API Catalogue {
  public:
   // Refuses an edited file.
   static Status load(const std::string& bundle, std::unique_ptr<Catalogue>* catalogue) noexcept;

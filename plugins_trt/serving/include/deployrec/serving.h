@@ -67,7 +67,7 @@ struct Counters {
   double run_seconds = 0;  // in runs of graphs, their copies included
 };
 
-class Recommender {
+class DEPLOYREC_CXX_API Recommender {
  public:
   // Refuses an edited bundle, and plans of different bundles.
   static Status load(const Options& options, std::unique_ptr<Recommender>* recommender) noexcept;

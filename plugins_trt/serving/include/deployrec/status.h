@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#define DEPLOYREC_CXX_API __attribute__((visibility("default")))
+
 namespace deployrec {
 
 enum class StatusCode {
