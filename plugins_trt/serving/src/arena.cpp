@@ -204,7 +204,6 @@ void Arena::note(int64_t slot, const int64_t* items, int64_t count) {
     }
   }
   owner.events += count;
-  owner.book.position += static_cast<uint64_t>(count);
 }
 
 void Arena::note_written(int64_t slot, double written, uint64_t writer) {

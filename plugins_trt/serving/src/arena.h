@@ -86,6 +86,7 @@ class Arena {
   SlotTable slots_;
   RecentRows recent_;
   Counters counters_;
+  std::string meta_ = "{}";  // of the file that was restored
   DeviceMemory memory_;
   std::mutex mutex_;
 };

@@ -82,7 +82,7 @@ void Arena::put_book(SlotTable* slots, RecentRows* recent, int64_t slot, const R
 }
 
 Status Arena::save(const std::string& path) {
-  StateFileWriter writer(path, bundle_.state_id, static_cast<uint64_t>(slots_.size()));
+  StateFileWriter writer(path, bundle_.state_id, meta_, static_cast<uint64_t>(slots_.size()));
   Status status;
   for (int64_t slot = 0; status.ok() && slot < slots_.end(); ++slot) {
     if (!slots_.owner(slot).in_use) continue;
@@ -98,8 +98,9 @@ Status Arena::restore(const std::string& path) {
   SlotTable slots(slots_.capacity());
   RecentRows recent(recent_.window());
   std::vector<unsigned char> rows;
+  std::string meta;
   const RecordLayout layout = record_layout();
-  Status status = read_states(path, bundle_.state_id, [&](const std::string& user, const std::string& bytes) -> Status {
+  Status status = read_states(path, bundle_.state_id, &meta, [&](const std::string& user, const std::string& bytes) -> Status {
     int64_t number = 0;
     if (!parse_user(user, &number)) {
       return {StatusCode::kFile, "expected whole numbers as users in " + path + "; got '" + user +
@@ -108,7 +109,10 @@ Status Arena::restore(const std::string& path) {
     Record record;
     Status read = unpack(layout, bytes, &record);
     if (!read.ok()) return read;
-    if (slots.find(number) != SlotTable::kNone) return {StatusCode::kFile, "expected each user once in " + path + "; got " + user + " twice; save the states again"};
+    if (slots.find(number) != SlotTable::kNone) {
+      return {StatusCode::kFile,
+              "expected each user once in " + path + "; got " + user + " twice; save the states again"};
+    }
     const int64_t slot = slots.add(number);
     if (slot == SlotTable::kNone) {
       return {StatusCode::kFull, "expected at most " + std::to_string(slots.capacity()) + " users in " + path +
@@ -124,6 +128,7 @@ Status Arena::restore(const std::string& path) {
   if (status.ok()) {
     slots_ = std::move(slots);
     recent_ = std::move(recent);
+    meta_ = std::move(meta);
   }
   return status;
 }

@@ -108,11 +108,13 @@ class Reader {
 
 }  // namespace
 
-StateFileWriter::StateFileWriter(const std::string& path, const std::string& state_id, uint64_t users)
+StateFileWriter::StateFileWriter(const std::string& path, const std::string& state_id, const std::string& meta,
+                                 uint64_t users)
     : path_(path), temporary_(path + ".tmp"), file_(temporary_, std::ios::binary | std::ios::trunc) {
   bytes(kMagic, sizeof(kMagic));
   bytes(&users, sizeof(users));
   text(state_id);
+  text(meta);
 }
 
 StateFileWriter::~StateFileWriter() {
@@ -144,7 +146,7 @@ void StateFileWriter::text(const std::string& value) {
   bytes(value.data(), value.size());
 }
 
-Status read_states(const std::string& path, const std::string& state_id,
+Status read_states(const std::string& path, const std::string& state_id, std::string* meta,
                    const std::function<Status(const std::string&, const std::string&)>& take) {
   Reader reader(path);
   if (!reader.good()) {
@@ -155,6 +157,7 @@ Status read_states(const std::string& path, const std::string& state_id,
   if (!reader.good() || std::memcmp(magic, kMagic, sizeof(kMagic)) != 0) return damaged(path, "something else");
   const auto users = reader.number<uint64_t>();
   const std::string saved = reader.text();
+  *meta = reader.text();
   if (!reader.good()) return damaged(path, "one that is cut short");
   if (saved != state_id) {
     return {StatusCode::kStaleState, "expected states of id " + shortened(state_id) + "; got " + shortened(saved) +

@@ -1,9 +1,10 @@
 // The file of saved states: whose they are, then every user's record; deployrec/runtime/stores/records.py reads and
 // writes the same.
 //
-//   "DRSTATE3" | uint64 users | text state_id | users x (text user, text record) | uint32 CRC-32 of all before
+//   "DRSTATE3" | uint64 users | text state_id | text meta | users x (text user, text record) | uint32 CRC-32 of all before
 //
-// Numbers are little-endian; a text is its length, uint32, and its bytes.
+// Numbers are little-endian; a text is its length, uint32, and its bytes. `meta` is a JSON object that Python's stores
+// keep beside the records.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,7 @@ namespace deployrec {
 // Writes through path.tmp, which is renamed once it is whole.
 class StateFileWriter {
  public:
-  StateFileWriter(const std::string& path, const std::string& state_id, uint64_t users);
+  StateFileWriter(const std::string& path, const std::string& state_id, const std::string& meta, uint64_t users);
   ~StateFileWriter();
   void add(const std::string& user, const std::string& record);
   Status finish();
@@ -35,7 +36,7 @@ class StateFileWriter {
 };
 
 // Hands every user and record to `take`. kFile for a damaged file, kStaleState for one of other states.
-Status read_states(const std::string& path, const std::string& state_id,
+Status read_states(const std::string& path, const std::string& state_id, std::string* meta,
                    const std::function<Status(const std::string& user, const std::string& record)>& take);
 
 // A user's number as text; false for any other text.
