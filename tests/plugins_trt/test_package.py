@@ -35,14 +35,14 @@ def installed(request: pytest.FixtureRequest, builds: Path) -> Path:
     return prefix
 
 
-def test_the_example_answers_as_python_does(
-    installed: Path, bundle_of: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_the_example_answers_as_python_does(installed: Path, bundle_of: Callable[[str], Path], tmp_path: Path) -> None:
     path = bundle_of("glintru")
     source = toolchain.SOURCE / "examples"
     folder = toolchain.build(tmp_path, "examples", f"-DCMAKE_PREFIX_PATH={installed}", source=source)
     lines = "".join(f"{user} {row}\n" for user, row in EVENTS)
-    run = subprocess.run([folder / "serve_events", path], input=f"\n{lines}", capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [folder / "serve_events", path], input=f"\n{lines}", capture_output=True, text=True, check=True
+    )
     recommender = Recommender.load(path)
     ids, rows = recommender.catalogue.item_ids, recommender.catalogue.rows
     for line, (user, row) in zip(run.stdout.splitlines(), EVENTS, strict=True):

@@ -97,6 +97,7 @@ const std::map<std::string, Setter>& setters() {
       {"max_batch", whole(&Options::max_batch)},
       {"onnxruntime_library", text(&Options::onnxruntime_library)},
       {"plugin_library", text(&Options::plugin_library)},
+      {"allow_host_code", flag(&Options::allow_host_code)},
       {"batches", set_batches},
       {"device", whole(&Options::device)},
   };

@@ -24,8 +24,7 @@ Status open_tensorrt_engines(const Options& options, std::vector<Engines>* lanes
     for (const Graph graph : wanted_graphs(options)) {
       if (!status.ok()) return status;
       lane.runners.emplace_back();
-      status = TensorRtRunner::load(options.plans, graph, options.plugin_library, state_order, device,
-                                    &lane.runners.back());
+      status = TensorRtRunner::load(options, graph, state_order, device, &lane.runners.back());
     }
     if (!status.ok()) return status;
     lane.device = std::move(device);

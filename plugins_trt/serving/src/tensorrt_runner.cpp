@@ -75,21 +75,22 @@ std::string ErrorLog::take() {
 
 TensorRtRunner::~TensorRtRunner() = default;
 
-Status TensorRtRunner::load(const std::string& folder, Graph graph, const std::string& plugin_library,
+Status TensorRtRunner::load(const Options& options, Graph graph,
                             const std::vector<std::string>& state_order, std::shared_ptr<CudaDevice> device,
                             std::unique_ptr<Runner>* runner) {
-  const std::string plan = folder + "/" + text_of(graph) + ".plan";
+  const std::string plan = options.plans + "/" + text_of(graph) + ".plan";
   std::string bytes;
   if (!read_file(plan, &bytes) || bytes.empty()) {
     return {StatusCode::kFile,
             "expected a plan in " + plan + "; got no readable file; build it with deployrec build engine, or " +
                 "turn Options::" + text_of(graph) + " off"};
   }
-  Status status = graph == Graph::kEncode ? load_plugins(plugin_library) : Status{};
+  Status status = graph == Graph::kEncode ? load_plugins(options.plugin_library) : Status{};
   if (!status.ok()) return status;
   std::unique_ptr<TensorRtRunner> made(new TensorRtRunner(std::move(device)));
   made->runtime_.reset(nvinfer1::createInferRuntime(made->log_));
   if (made->runtime_ == nullptr) return tensorrt_failed("start", made->log_.take());
+  made->runtime_->setEngineHostCodeAllowed(options.allow_host_code);
   made->engine_.reset(made->runtime_->deserializeCudaEngine(bytes.data(), bytes.size()));
   if (made->engine_ == nullptr) return tensorrt_failed("load the plan", made->log_.take());
   status = made->read_shape(plan, graph, state_order);

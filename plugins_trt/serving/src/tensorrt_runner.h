@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cuda_device.h"
+#include "deployrec/options.h"
 #include "runner.h"
 
 namespace deployrec {
@@ -28,9 +29,9 @@ class ErrorLog final : public nvinfer1::ILogger {
 
 class TensorRtRunner final : public Runner {
  public:
-  // The plan of `graph` in the folder. An encode plan's `plugin_library` is loaded into TensorRT's registry first unless
-  // it is empty. `state_order`: names of the states as users' records hold them; empty: by name.
-  static Status load(const std::string& folder, Graph graph, const std::string& plugin_library,
+  // The plan of `graph` in Options::plans. An encode plan's Options::plugin_library is loaded into TensorRT's registry
+  // first unless it is empty. `state_order`: names of the states as users' records hold them; empty: by name.
+  static Status load(const Options& options, Graph graph,
                      const std::vector<std::string>& state_order, std::shared_ptr<CudaDevice> device,
                      std::unique_ptr<Runner>* runner);
   ~TensorRtRunner() override;

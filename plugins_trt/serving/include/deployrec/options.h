@@ -43,6 +43,7 @@ struct Options {
 
   // TensorRT
   std::string plugin_library;    // path of libdeployrec_plugin.so; empty: none is needed, or it is loaded already
+  bool allow_host_code = false;  // plans may hold libraries, which are run: build engine --carry-plugin
   std::vector<int64_t> batches;  // a CUDA graph for each and each k; empty: powers of two up to the plan's largest batch
   int device = 0;                // of CUDA, also for ONNX Runtime's providers
   void* stream = nullptr;        // cudaStream_t of the caller's, which the first lane uses; null: one of its own
