@@ -34,6 +34,9 @@ def engine(
     plugin: Annotated[
         Path | None, typer.Option(help="libdeployrec_plugin.so; default: $DEPLOYREC_PLUGIN_LIBRARY.")
     ] = None,
+    carry_plugin: Annotated[
+        bool, typer.Option("--carry-plugin", help="Put the plugin library into the encode plan.")
+    ] = False,
 ) -> None:
     """Build TensorRT plans for this machine's GPU and add them to the bundle.
 
@@ -48,7 +51,13 @@ def engine(
 
     with doing(f"building the plans of {bundle}"), leaving(f"{bundle} is as it was"):
         report = build_engines(
-            bundle, precision=precision, max_batch=max_batch, max_history=max_history, max_k=max_k, plugin=plugin
+            bundle,
+            precision=precision,
+            max_batch=max_batch,
+            max_history=max_history,
+            max_k=max_k,
+            plugin=plugin,
+            carry_plugin=carry_plugin,
         )
     print_report(report, plugin)
 

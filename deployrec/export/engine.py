@@ -75,11 +75,13 @@ def build_engines(
     max_history: int | None = None,
     max_k: int = LARGEST_K,
     plugin: str | Path | None = None,
+    carry_plugin: bool = False,
 ) -> EngineReport:
     """Builds a plan of every graph of the bundle at `path` and seals them into it, in place of older ones.
 
     precision: "fp16" runs the products with weights in half precision; max_history: events of one encode call (default:
-    the bundle's encode_chunk); max_k: items of the longest list; plugin: path of libdeployrec_plugin.so. A plan runs on
+    the bundle's encode_chunk); max_k: items of the longest list; plugin: path of libdeployrec_plugin.so; carry_plugin: the encode
+    plan holds that library, and TensorRT's lean runtime, so that it needs neither file where it is loaded. A plan runs on
     the kind of GPU and the TensorRT version it was built with. Raises ConfigError where TensorRT, a GPU or the plugin
     library is missing, a size is out of range, or a graph cannot be built; the bundle is then as before.
     """
@@ -90,6 +92,8 @@ def build_engines(
     strays = bundle.stray_files()
     trt = import_tensorrt()
     library = load_plugins(trt, plugin)
+    if carry_plugin and library is None:
+        raise ConfigError("expected the file of the plugin library to carry; got one loaded before; pass --plugin")
     builder = PlanBuilder(trt)
     # A whole bundle takes the old one's place: a kill never leaves plans that the manifest does not know.
     with tempfile.TemporaryDirectory() as scratch, writing(bundle.path, force=True) as folder:
@@ -100,7 +104,8 @@ def build_engines(
         for graph, source in graphs.items():
             started = time.perf_counter()
             plan_name = str(PlanName.of(bundle.manifest, graph, sizes["K"][-1]))
-            plan, layers = builder.build(source, bundle.manifest.graphs[graph], plan_name, sizes)
+            carried = library if carry_plugin else None
+            plan, layers = builder.build(source, bundle.manifest.graphs[graph], plan_name, sizes, carried)
             seconds = round(time.perf_counter() - started, 2)
             atomic_write(folder / plan_file(graph), plan)
             built[graph] = {"bytes": len(plan), "seconds": seconds, "plugin_layers": layers}
@@ -111,6 +116,7 @@ def build_engines(
             "precision": precision,
             "profile": {axis: list(size) for axis, size in sizes.items()},
             "plugin_sha256": sha256_file(library) if library else None,
+            "carries_plugin": carry_plugin,
             "graphs": built,
             "parity": largest_figures(comparisons),
         }
@@ -136,9 +142,14 @@ class PlanBuilder:
         self.cache: bytes = b""
 
     def build(
-        self, source: Path, signature: Graph, name: str, sizes: Mapping[str, tuple[int, int, int]]
+        self,
+        source: Path,
+        signature: Graph,
+        name: str,
+        sizes: Mapping[str, tuple[int, int, int]],
+        carried: Path | None = None,
     ) -> tuple[bytes, int]:
-        """The plan, and how many plugin layers it has."""
+        """The plan, and how many plugin layers it has; a plan that has some holds the library at `carried`."""
         trt = self.trt
         nodes = _plugin_nodes(trt, source)
         network = self.builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -152,6 +163,9 @@ class PlanBuilder:
         network.name = name
         config = self.builder.create_builder_config()
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default; its products keep 10 bits and miss the certificate
+        if carried and layers:
+            config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)  # only such plans hold libraries
+            config.plugins_to_serialize = [str(carried)]
         cache = config.create_timing_cache(self.cache)
         config.set_timing_cache(cache, ignore_mismatch=False)
         dynamic = self.builder.create_optimization_profile()
@@ -166,6 +180,11 @@ class PlanBuilder:
         if plan is None:
             raise ConfigError(
                 f"expected TensorRT to build {source.name}; got {self.log.take()}; free memory or lower --max-batch"
+            )
+        if carried and layers and carried.read_bytes() not in bytes(plan):
+            raise ConfigError(
+                f"expected TensorRT {trt.__version__} to put {carried.name} into the plan of {source.name}; got a plan "
+                "without it; build without --carry-plugin"
             )
         self.cache = bytes(config.get_timing_cache().serialize())
         return bytes(plan), layers

@@ -29,6 +29,10 @@ endif()
 find_path(DEPLOYREC_CUDA_INCLUDE_DIR cuda_runtime_api.h
   HINTS ${CUDAToolkit_INCLUDE_DIRS} ENV CUDA_HOME ENV CUDA_PATH
   PATHS /usr/local/cuda
-  PATH_SUFFIXES include REQUIRED)
-add_library(deployrec_cuda_headers INTERFACE)
-target_include_directories(deployrec_cuda_headers SYSTEM INTERFACE "${DEPLOYREC_CUDA_INCLUDE_DIR}")
+  PATH_SUFFIXES include)
+if(DEPLOYREC_CUDA_INCLUDE_DIR)
+  add_library(deployrec_cuda_headers INTERFACE)
+  target_include_directories(deployrec_cuda_headers SYSTEM INTERFACE "${DEPLOYREC_CUDA_INCLUDE_DIR}")
+else()
+  message(STATUS "cuda_runtime_api.h not found: the kernels and the plugin are left out")
+endif()

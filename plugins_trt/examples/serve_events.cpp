@@ -1,11 +1,13 @@
 // Reads "user item_row" lines from standard input and prints what to recommend after each:
-//   serve_events BUNDLE/engine [libdeployrec_plugin.so] < events.txt
+//   serve_events BUNDLE < events.txt                                      by ONNX Runtime
+//   serve_events BUNDLE/engine [libdeployrec_plugin.so] < events.txt      by TensorRT
 // The lines before the first empty one are history: they are encoded at once, without an answer.
 #include <deployrec/serving.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -54,28 +56,27 @@ void print(const Line& line, const deployrec::Recommendations& best) {
 
 int main(int argc, char** argv) {
   if (argc != 2 && argc != 3) {
-    std::fprintf(stderr, "usage: serve_events PLANS [PLUGIN_LIBRARY] < events\n");
+    std::fprintf(stderr, "usage: serve_events BUNDLE_OR_PLANS [PLUGIN_LIBRARY] < events\n");
     return 2;
   }
   deployrec::Options options;
-  options.plans = argv[1];
+  const bool is_plans = std::ifstream(std::string(argv[1]) + "/step.plan").good();
+  (is_plans ? options.plans : options.bundle) = argv[1];
   if (argc == 3) options.plugin_library = argv[2];
   std::unique_ptr<deployrec::Recommender> recommender;
   stop_unless_ok(deployrec::Recommender::load(options, &recommender));
   const int64_t k = std::min(kBest, recommender->max_k());
 
   Line line;
-  std::map<int64_t, std::vector<int64_t>> seen;
-  while (read(&line)) seen[line.user].push_back(line.item_row);
+  std::map<int64_t, std::vector<int64_t>> read_before;
+  while (read(&line)) read_before[line.user].push_back(line.item_row);
   std::vector<deployrec::History> histories;
-  for (const auto& [user, items] : seen) histories.push_back({user, {items.data(), items.size()}, false});
+  for (const auto& [user, items] : read_before) histories.push_back({user, {items.data(), items.size()}, false});
   stop_unless_ok(recommender->encode(histories.data(), histories.size()));
 
   deployrec::Recommendations best;
   while (read(&line)) {
-    std::vector<int64_t>& items = seen[line.user];
-    items.push_back(line.item_row);
-    const deployrec::Event event{line.user, line.item_row, {items.data(), items.size()}};
+    const deployrec::Event event{line.user, line.item_row};
     stop_unless_ok(recommender->observe_and_recommend(&event, 1, k, &best));
     print(line, best);
   }

@@ -21,7 +21,12 @@ def cpu_build(builds: Path) -> Path:
     """The CPU build under the address and undefined behaviour sanitizers; without headers it has no plugin."""
     toolchain.need("nvcc")  # whose headers the kernels and TensorRT's own headers include
     found = toolchain.find_headers(11)
-    options = ["-DDEPLOYREC_CPU=ON", "-DDEPLOYREC_TESTS=ON", "-DDEPLOYREC_SANITIZE=ON", "-DCMAKE_CXX_FLAGS=-O1 -g"]
+    options = [
+        "-DDEPLOYREC_CPU=ON",
+        "-DDEPLOYREC_TESTS=ON",
+        "-DDEPLOYREC_SANITIZE=address,undefined",
+        "-DCMAKE_CXX_FLAGS=-O1 -g",
+    ]
     targets = [
         "emulate_gru",
         "serving_test",

@@ -105,7 +105,7 @@ def test_a_network_without_the_plugin_is_refused_and_not_built_as_a_loop(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", ["none", "missing", "no library", "another library", "no precision", "no batch", "long lists"]
+    "kind", ["none", "missing", "no library", "another library", "no precision", "no batch", "long lists", "carried"]
 )
 def test_refusals_are_one_line_and_leave_the_bundle_alone(
     kind: str, bundle_of: Callable[[str], Path], builder_environment: dict[str, str], plugin: Path, tmp_path: Path
@@ -125,6 +125,8 @@ def test_refusals_are_one_line_and_leave_the_bundle_alone(
             "expected a precision of fp32 or fp16; got 'int4'",
         ),
         "no batch": (("--plugin", plugin, "--max-batch", "0"), "expected sizes of at least 1; got 0 for axis B"),
+        # TensorRT for RTX has no lean runtime to carry, and with one it leaves the library out.
+        "carried": (("--plugin", plugin, "--carry-plugin"), "expected TensorRT"),
         "long lists": (
             ("--plugin", plugin, "--max-k", "3840"),
             "expected max_k from 1 to 3,839, the most of TensorRT's",

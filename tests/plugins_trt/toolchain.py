@@ -43,6 +43,18 @@ def find_headers(major: int) -> Headers | None:
     return None
 
 
+def need_onnxruntime() -> None:
+    """Skips the test where bundles cannot be built for: without ONNX Runtime's header or what reads a manifest."""
+    named = os.environ.get("ONNXRUNTIME_ROOT")
+    roots = [Path(root) for root in (named, "/usr/local/onnxruntime", "/usr") if root]
+    folders = ("include", "include/onnxruntime", "include/onnxruntime/core/session")
+    if not any((root / folder / "onnxruntime_c_api.h").is_file() for root in roots for folder in folders):
+        pytest.skip("needs onnxruntime_c_api.h in ONNXRUNTIME_ROOT or /usr/local/onnxruntime")
+    for header, package in (("nlohmann/json.hpp", "nlohmann-json3-dev"), ("openssl/evp.h", "libssl-dev")):
+        if not any((Path(root) / header).is_file() for root in ("/usr/include", "/usr/local/include")):
+            pytest.skip(f"needs {package}")
+
+
 def need(*programs: str) -> None:
     """Skips the test where a program is not on the PATH."""
     for program in programs:

@@ -1,6 +1,7 @@
 #include "batch_runner.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "batching.h"
@@ -18,6 +19,13 @@ int64_t rounded_up(int64_t value, int64_t largest) {
   int64_t power = 1;
   while (power < value) power *= 2;
   return std::min(power, largest);
+}
+
+// Room for excluded items: what a request does not leave out is hardly paid for, and there are few widths.
+int64_t exclude_width(size_t excluded, int64_t most) {
+  int64_t width = 64;
+  while (static_cast<size_t>(width) < excluded) width *= 4;
+  return std::min(width, most);
 }
 
 // Offsets of the pieces of one allocation.
@@ -38,13 +46,13 @@ class Pieces {
 struct InputPlaces {
   size_t slots, items, lengths, exclude, bytes;
 
-  InputPlaces(const RunSize& size, int64_t exclude_width) {
+  explicit InputPlaces(const RunSize& size) {
     Pieces pieces;
     const auto rows = static_cast<size_t>(size.batch) * sizeof(int64_t);
     slots = pieces.add(rows);
     lengths = pieces.add(rows);
     items = pieces.add(rows * static_cast<size_t>(size.time));
-    exclude = pieces.add(rows * static_cast<size_t>(exclude_width));
+    exclude = pieces.add(rows * static_cast<size_t>(size.exclude));
     bytes = pieces.bytes();
   }
 };
@@ -61,36 +69,53 @@ struct ListPlaces {
   }
 };
 
+// The newest `width` of what a row leaves out, which ends in what the call named, padded with 0.
+void stage_excluded(const BatchRow& row, int64_t width, int64_t* to) {
+  size_t skip = row.excluded() - std::min(row.excluded(), static_cast<size_t>(width));
+  const auto put = [&](const auto* items, size_t count) {
+    const size_t skipped = std::min(skip, count);
+    skip -= skipped;
+    to = std::copy(items + skipped, items + count, to);
+  };
+  put(row.seen, row.seen_count);
+  if (row.leaves_out_items) put(row.items, static_cast<size_t>(row.item_count));
+  put(row.exclude.data, row.exclude.count);
+}
+
 }  // namespace
 
-Status BatchRunner::create(std::unique_ptr<Runner> engine, std::shared_ptr<Arena> arena, std::vector<int64_t> batches,
-                           int64_t exclude_width, std::unique_ptr<BatchRunner>* runner) {
+Status BatchRunner::create(std::unique_ptr<Runner> engine, std::shared_ptr<Device> device,
+                           std::shared_ptr<Arena> arena, int64_t lane, std::vector<int64_t> batches,
+                           int64_t most_excluded, std::unique_ptr<BatchRunner>* runner) {
   Status status = arena->check(engine->shape());
   if (!status.ok()) return status;
-  if (exclude_width < 1) {
+  if (most_excluded < 1) {
     return {StatusCode::kInvalidArgument,
-            "expected max_exclude of at least 1; got " + std::to_string(exclude_width) + "; the default is 512"};
+            "expected max_exclude of at least 1; got " + std::to_string(most_excluded) + "; the default is 512"};
   }
-  exclude_width = std::min(exclude_width, engine->shape().max_exclude);  // 0 of graphs without lists
-  std::unique_ptr<BatchRunner> made(
-      new BatchRunner(std::move(engine), std::move(arena), std::move(batches), exclude_width));
+  most_excluded = std::min(most_excluded, engine->shape().max_exclude);  // 0 of graphs without lists
+  std::unique_ptr<BatchRunner> made(new BatchRunner(std::move(engine), std::move(device), std::move(arena), lane,
+                                                    std::move(batches), most_excluded));
   status = made->allocate();
   if (status.ok()) *runner = std::move(made);
   return status;
 }
 
-BatchRunner::BatchRunner(std::unique_ptr<Runner> engine, std::shared_ptr<Arena> arena, std::vector<int64_t> batches,
-                         int64_t exclude_width)
-    : arena_(std::move(arena)),
+BatchRunner::BatchRunner(std::unique_ptr<Runner> engine, std::shared_ptr<Device> device, std::shared_ptr<Arena> arena,
+                         int64_t lane, std::vector<int64_t> batches, int64_t most_excluded)
+    : device_(std::move(device)),
+      arena_(std::move(arena)),
+      scratch_slot_(arena_->scratch_slot(lane)),
       batches_(std::move(batches)),
-      exclude_width_(exclude_width),
+      most_excluded_(most_excluded),
       gather_(arena_->move_template(moves_states(engine->shape().name.graph), !moves_states(engine->shape().name.graph))),
       scatter_(arena_->move_template(true, true)),
       engine_(std::move(engine)) {}
 
 Status BatchRunner::allocate() {
-  const RunSize largest{batches_.back(), std::max<int64_t>(1, shape().max_time), shape().name.max_k};
-  const InputPlaces in(largest, exclude_width_);
+  const RunSize largest{batches_.back(), std::max<int64_t>(1, shape().max_time),
+                        shape().name.max_k, most_excluded_};
+  const InputPlaces in(largest);
   const ListPlaces lists(largest);
   Pieces states;
   std::vector<size_t> past, present;
@@ -100,16 +125,14 @@ Status BatchRunner::allocate() {
     present.push_back(states.add(bytes));
   }
   const size_t user = states.add(static_cast<size_t>(largest.batch * shape().user_dim) * sizeof(float));
-  const std::shared_ptr<Device>& device = arena_->device();
-  Status status = device_inputs_.allocate(device, in.bytes);
-  if (status.ok()) status = device_states_.allocate(device, states.bytes());
-  if (status.ok()) status = host_inputs_.allocate(device, in.bytes, true);
-  if (status.ok() && lists.bytes > 0) status = device_outputs_.allocate(device, lists.bytes);
-  if (status.ok() && lists.bytes > 0) status = host_outputs_.allocate(device, lists.bytes, true);
+  Status status = device_inputs_.allocate(device_, in.bytes);
+  if (status.ok()) status = device_states_.allocate(device_, states.bytes());
+  if (status.ok()) status = host_inputs_.allocate(device_, in.bytes, true);
+  if (status.ok() && lists.bytes > 0) status = device_outputs_.allocate(device_, lists.bytes);
+  if (status.ok() && lists.bytes > 0) status = host_outputs_.allocate(device_, lists.bytes, true);
   if (!status.ok()) return status;
 
   const auto tensor = [&](size_t at) { return reinterpret_cast<float*>(device_states_.as<unsigned char>() + at); };
-  memory_.exclude_width = exclude_width_;
   memory_.user = tensor(user);
   if (!moves_states(graph())) {
     gather_.segment[0].tensor = memory_.user;
@@ -125,30 +148,56 @@ Status BatchRunner::allocate() {
   return {};
 }
 
-Status BatchRunner::run(const std::vector<BatchRow>& rows, int64_t k, Recommendations* recommendations) {
+Status BatchRunner::run(const std::vector<BatchRow>& rows, int64_t k, Recommendations* recommendations,
+                        RunCounts* counts) {
+  const auto begin = std::chrono::steady_clock::now();
   const auto most = static_cast<size_t>(batches_.back());
-  for (size_t first = 0; first < rows.size(); first += most) {
+  Status status;
+  for (size_t first = 0; status.ok() && first < rows.size(); first += most) {
     const auto count = static_cast<int64_t>(std::min(most, rows.size() - first));
-    Status status = run_batch(rows.data() + first, count, k, recommendations);
-    if (!status.ok()) return status;
+    status = run_batch(rows.data() + first, count, k, recommendations, counts);
   }
-  return {};
+  counts->seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return status;
 }
 
-Status BatchRunner::run_batch(const BatchRow* rows, int64_t count, int64_t k, Recommendations* recommendations) {
-  RunSize size;
-  size.batch = smallest_batch(batches_, count);
-  const bool is_encode = graph() == Graph::kEncode;
-  if (is_encode) {
-    for (int64_t i = 0; i < count; ++i) size.time = std::max(size.time, rows[i].item_count);
-    size.time = rounded_up(size.time, shape().max_time);
+Status BatchRunner::warm_up(int64_t batch, int64_t k, Recommendations* recommendations) {
+  const int64_t padding = 0;
+  std::vector<BatchRow> rows;
+  for (int64_t i = 0; i < batch; ++i) {
+    rows.push_back({scratch_slot_, &padding, moves_states(graph()) ? 1 : 0, {}, nullptr, 0, static_cast<size_t>(i), false});
   }
-  if (makes_lists(graph())) size.k = rounded_up(k, shape().name.max_k);
+  RunCounts ignored;
+  return run(rows, k, recommendations, &ignored);
+}
+
+RunSize BatchRunner::size_of(const BatchRow* rows, int64_t count, int64_t k) const {
+  RunSize size;
+  const bool takes_any = shape().takes_any_size;
+  size.batch = takes_any ? count : smallest_batch(batches_, count);
+  if (graph() == Graph::kEncode) {
+    for (int64_t i = 0; i < count; ++i) size.time = std::max(size.time, rows[i].item_count);
+    if (!takes_any) size.time = rounded_up(size.time, shape().max_time);
+  }
+  if (!makes_lists(graph())) return size;
+  size_t excluded = 0;
+  for (int64_t i = 0; i < count; ++i) excluded = std::max(excluded, rows[i].excluded());
+  size.k = takes_any ? k : rounded_up(k, shape().name.max_k);
+  size.exclude = exclude_width(excluded, most_excluded_);
+  return size;
+}
+
+Status BatchRunner::run_batch(const BatchRow* rows, int64_t count, int64_t k, Recommendations* recommendations,
+                              RunCounts* counts) {
+  const RunSize size = size_of(rows, count, k);
+  ++counts->runs;
+  counts->rows += size.batch;
   stage(rows, count, size);
   const auto work = [&] { return launch(size); };
-  // But for an encode engine's time, batch and k are all that the work depends on.
-  Status status = is_encode ? work() : arena_->device()->repeat({static_cast<int>(graph()), size.batch, size.k}, work);
-  if (status.ok()) status = arena_->device()->wait();
+  // But for an encode engine's time, these are all that the work depends on.
+  const WorkKey key{static_cast<int>(graph()), size.batch, size.k, size.exclude};
+  Status status = graph() == Graph::kEncode ? work() : device_->repeat(key, work);
+  if (status.ok()) status = device_->wait();
   if (!status.ok() || !makes_lists(graph())) return status;
 
   const ListPlaces lists(size);
@@ -164,27 +213,25 @@ Status BatchRunner::run_batch(const BatchRow* rows, int64_t count, int64_t k, Re
 
 // Rows beyond `count` are padding: item 0, length 0, the scratch slot.
 void BatchRunner::stage(const BatchRow* rows, int64_t count, const RunSize& size) {
-  const InputPlaces in(size, exclude_width_);
+  const InputPlaces in(size);
   auto* host = host_inputs_.as<unsigned char>();
   std::memset(host, 0, in.bytes);
   auto* slots = reinterpret_cast<int64_t*>(host + in.slots);
   auto* lengths = reinterpret_cast<int64_t*>(host + in.lengths);
   auto* items = reinterpret_cast<int64_t*>(host + in.items);
   auto* exclude = reinterpret_cast<int64_t*>(host + in.exclude);
-  std::fill_n(slots, size.batch, arena_->scratch_slot());
+  std::fill_n(slots, size.batch, scratch_slot_);
   for (int64_t i = 0; i < count; ++i) {
     const BatchRow& row = rows[i];
     slots[i] = row.slot;
     lengths[i] = row.item_count;
-    std::copy_n(row.items, row.item_count, items + i * size.time);
-    const auto kept = std::min(row.exclude.count, static_cast<size_t>(exclude_width_));
-    std::copy_n(row.exclude.data + (row.exclude.count - kept), kept, exclude + i * exclude_width_);
+    if (moves_states(graph())) std::copy_n(row.items, row.item_count, items + i * size.time);
+    if (makes_lists(graph())) stage_excluded(row, size.exclude, exclude + i * size.exclude);
   }
 }
 
 Status BatchRunner::launch(const RunSize& size) {
-  Device& device = *arena_->device();
-  const InputPlaces in(size, exclude_width_);
+  const InputPlaces in(size);
   const ListPlaces lists(size);
   auto* inputs = device_inputs_.as<unsigned char>();
   auto* outputs = device_outputs_.as<unsigned char>();
@@ -198,11 +245,11 @@ Status BatchRunner::launch(const RunSize& size) {
   gather_.slots = scatter_.slots = reinterpret_cast<const int64_t*>(inputs + in.slots);
   gather_.batch = scatter_.batch = size.batch;
 
-  Status status = device.upload(inputs, host_inputs_.as<void>(), in.bytes);
-  if (status.ok() && gather_.segments > 0) status = device.gather(gather_);
+  Status status = device_->upload(inputs, host_inputs_.as<void>(), in.bytes);
+  if (status.ok() && gather_.segments > 0) status = device_->gather(gather_);
   if (status.ok()) status = engine_->run(memory_, size);
-  if (status.ok() && moves_states(graph())) status = device.scatter(scatter_);
-  if (status.ok() && lists.bytes > 0) status = device.download(host_outputs_.as<void>(), outputs, lists.bytes);
+  if (status.ok() && moves_states(graph())) status = device_->scatter(scatter_);
+  if (status.ok() && lists.bytes > 0) status = device_->download(host_outputs_.as<void>(), outputs, lists.bytes);
   return status;
 }
 

@@ -34,39 +34,81 @@ Status check(cudaError_t error, const char* what) {
 template <bool kGather>
 Status launch_moves(const StateMove& move, cudaStream_t stream) {
   for (int64_t first = 0; first < move.batch; first += kMostRows) {
-    const auto rows = static_cast<unsigned>(std::min(kMostRows, move.batch - first));
-    move_states<kGather><<<dim3(static_cast<unsigned>(move.segments), rows), kBlock, 0, stream>>>(move, first);
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(move.segments),
+                          static_cast<unsigned>(std::min(kMostRows, move.batch - first)));
+    config.blockDim = dim3(kBlock);
+    config.stream = stream;
+    // Its own error, where cudaGetLastError would tell of any call before.
+    const Status status = check(cudaLaunchKernelEx(&config, move_states<kGather>, move, first),
+                                kGather ? "gather states" : "scatter states");
+    if (!status.ok()) return status;
   }
-  return check(cudaGetLastError(), kGather ? "gather states" : "scatter states");
+  return {};
 }
+
+// The calling thread uses the device for as long as this lives, then the one that it used before.
+class OnDevice {
+ public:
+  explicit OnDevice(int index) {
+    if (cudaGetDevice(&before_) != cudaSuccess) before_ = index;
+    cudaSetDevice(index);
+  }
+  ~OnDevice() { cudaSetDevice(before_); }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  int before_ = 0;
+};
 
 }  // namespace
 
-Status CudaDevice::create(int index, std::shared_ptr<CudaDevice>* device) {
-  std::shared_ptr<CudaDevice> made(new CudaDevice(index));
-  Status status = made->select();
-  if (status.ok()) status = check(cudaStreamCreateWithFlags(&made->stream_, cudaStreamNonBlocking), "create a stream");
-  if (status.ok()) *device = std::move(made);
-  return status;
+Status CudaDevice::create(int index, void* stream, const Log& log, std::shared_ptr<CudaDevice>* device) {
+  std::shared_ptr<CudaDevice> made(new CudaDevice(index, static_cast<cudaStream_t>(stream), log));
+  int before = 0;
+  Status status = made->select(&before);
+  if (status.ok() && made->is_own_stream_) {
+    status = check(cudaStreamCreateWithFlags(&made->stream_, cudaStreamNonBlocking), "create a stream");
+  }
+  if (!status.ok()) return status;
+  made->deselect(before);
+  *device = std::move(made);
+  return {};
 }
 
 CudaDevice::~CudaDevice() {
-  cudaSetDevice(index_);
-  for (const auto& graph : graphs_) cudaGraphExecDestroy(graph.second);
-  if (stream_ != nullptr) cudaStreamDestroy(stream_);
+  const OnDevice selected(index_);
+  graphs_.for_each([](cudaGraphExec_t graph) { cudaGraphExecDestroy(graph); });
+  if (is_own_stream_ && stream_ != nullptr) cudaStreamDestroy(stream_);
 }
 
-Status CudaDevice::select() { return check(cudaSetDevice(index_), "select the device"); }
+Status CudaDevice::select(int* before) {
+  Status status = check(cudaGetDevice(before), "name the device in use");
+  return status.ok() ? check(cudaSetDevice(index_), "select the device") : status;
+}
 
-Status CudaDevice::allocate(size_t bytes, void** memory) { return check(cudaMalloc(memory, bytes), "allocate memory"); }
+void CudaDevice::deselect(int before) { cudaSetDevice(before); }
+
+Status CudaDevice::allocate(size_t bytes, void** memory) {
+  const OnDevice selected(index_);
+  return check(cudaMalloc(memory, bytes), "allocate memory");
+}
 
 Status CudaDevice::allocate_host(size_t bytes, void** memory) {
+  const OnDevice selected(index_);
   return check(cudaMallocHost(memory, bytes), "allocate page-locked memory");
 }
 
-void CudaDevice::free(void* memory) { cudaFree(memory); }
+void CudaDevice::free(void* memory) {
+  const OnDevice selected(index_);
+  cudaFree(memory);
+}
 
-void CudaDevice::free_host(void* memory) { cudaFreeHost(memory); }
+void CudaDevice::free_host(void* memory) {
+  const OnDevice selected(index_);
+  cudaFreeHost(memory);
+}
 
 Status CudaDevice::upload(void* to, const void* from, size_t bytes) {
   return check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "copy to the device");
@@ -87,15 +129,13 @@ Status CudaDevice::scatter(const StateMove& move) { return launch_moves<false>(m
 Status CudaDevice::wait() { return check(cudaStreamSynchronize(stream_), "finish"); }
 
 Status CudaDevice::repeat(const WorkKey& key, const std::function<Status()>& work) {
-  const auto recorded = graphs_.find(key);
-  if (recorded != graphs_.end()) return check(cudaGraphLaunch(recorded->second, stream_), "launch a graph");
-  Status status = work();
-  if (status.ok()) status = wait();
-  if (!status.ok()) return status;
-  cudaGraphExec_t graph = nullptr;
-  status = record(work, &graph);
-  if (status.ok()) graphs_.emplace(key, graph);
-  return status;
+  const auto done = [&] {
+    Status status = work();
+    return status.ok() ? wait() : status;
+  };
+  return graphs_.repeat(
+      key, done, [&](cudaGraphExec_t graph) { return check(cudaGraphLaunch(graph, stream_), "launch a graph"); },
+      [&](cudaGraphExec_t* graph) { return record(work, graph); });
 }
 
 Status CudaDevice::record(const std::function<Status()>& work, cudaGraphExec_t* graph) {

@@ -3,21 +3,25 @@
 
 #include <cuda_runtime_api.h>
 
-#include <map>
 #include <memory>
 
 #include "device.h"
+#include "recordings.h"
 
 namespace deployrec {
 
 class CudaDevice final : public Device {
  public:
-  static Status create(int index, std::shared_ptr<CudaDevice>* device);
+  using Log = Recordings<cudaGraphExec_t>::Log;
+
+  // `stream`: a cudaStream_t of the caller's, who keeps it; null: one of its own.
+  static Status create(int index, void* stream, const Log& log, std::shared_ptr<CudaDevice>* device);
   ~CudaDevice() override;
 
   cudaStream_t stream() const { return stream_; }
 
-  Status select() override;
+  Status select(int* before) override;
+  void deselect(int before) override;
   Status allocate(size_t bytes, void** memory) override;
   Status allocate_host(size_t bytes, void** memory) override;
   void free(void* memory) override;
@@ -32,12 +36,14 @@ class CudaDevice final : public Device {
   Status repeat(const WorkKey& key, const std::function<Status()>& work) override;
 
  private:
-  explicit CudaDevice(int index) : index_(index) {}
+  CudaDevice(int index, cudaStream_t stream, const Log& log)
+      : index_(index), is_own_stream_(stream == nullptr), stream_(stream), graphs_(log) {}
   Status record(const std::function<Status()>& work, cudaGraphExec_t* graph);
 
   int index_;
-  cudaStream_t stream_ = nullptr;
-  std::map<WorkKey, cudaGraphExec_t> graphs_;
+  bool is_own_stream_;
+  cudaStream_t stream_;
+  Recordings<cudaGraphExec_t> graphs_;
 };
 
 }  // namespace deployrec

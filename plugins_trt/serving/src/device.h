@@ -1,4 +1,4 @@
-// The seam to the machine: memory, copies and state moves in the order of one stream. CUDA has one, the tests have
+// The seam to the machine: memory, copies and state moves in the order of one stream. CUDA has one, the host
 // another.
 #pragma once
 
@@ -13,15 +13,16 @@
 
 namespace deployrec {
 
-// A kind of work: one graph, on batches of one size, with lists of one length.
-using WorkKey = std::tuple<int, int64_t, int64_t>;
+// A kind of work: one graph, on batches of one size, with lists of one length and so many excluded items.
+using WorkKey = std::tuple<int, int64_t, int64_t, int64_t>;
 
 class Device {
  public:
   virtual ~Device() = default;
 
-  // Make the calling thread use this device; every public call begins with it.
-  virtual Status select() = 0;
+  // Makes the calling thread use this device, and notes which one it used before; see Selected.
+  virtual Status select(int* before) = 0;
+  virtual void deselect(int before) = 0;
 
   virtual Status allocate(size_t bytes, void** memory) = 0;       // on the device
   virtual Status allocate_host(size_t bytes, void** memory) = 0;  // that copies can run from while the host goes on
@@ -39,6 +40,23 @@ class Device {
   // Does what `work` puts on the stream. With the same key it is the same work on the same memory, and the device may
   // replay what it recorded before.
   virtual Status repeat(const WorkKey& key, const std::function<Status()>& work) = 0;
+};
+
+// The calling thread uses the device while this lives, and afterwards the one that it used before: the caller's.
+class Selected {
+ public:
+  explicit Selected(Device& device) : device_(device), status_(device.select(&before_)) {}
+  ~Selected() {
+    if (status_.ok()) device_.deselect(before_);
+  }
+  Selected(const Selected&) = delete;
+  Selected& operator=(const Selected&) = delete;
+  const Status& status() const { return status_; }
+
+ private:
+  Device& device_;
+  int before_ = 0;
+  Status status_;
 };
 
 // Memory that is freed with its owner.

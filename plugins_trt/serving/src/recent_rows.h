@@ -2,6 +2,7 @@
 // from.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -17,7 +18,12 @@ class RecentRows {
   void note(int64_t slot, int64_t event, int64_t item_row);
 
   // Puts the newest rows of a slot with so many events behind `rows`, oldest first.
-  void append_newest(int64_t slot, int64_t events, std::vector<int64_t>* rows) const;
+  template <class Row>
+  void append_newest(int64_t slot, int64_t events, std::vector<Row>* rows) const {
+    for (int64_t event = events > window_ ? events - window_ : 0; event < events && window_ > 0; ++event) {
+      rows->push_back(rows_[static_cast<size_t>(slot * window_ + event % window_)]);
+    }
+  }
 
  private:
   int64_t window_;

@@ -1,4 +1,5 @@
-// The seam to the engine: what it takes, and a run on bound memory. TensorRT has one, the tests have another.
+// The seam to the engine: what it takes, and a run on bound memory. TensorRT and ONNX Runtime have one each, and so have
+// the tests.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@ struct StateTensor {
 
 struct EngineShape {
   PlanName name;
-  std::vector<StateTensor> states;  // in the order of the engine's inputs; none of a score engine
+  std::vector<StateTensor> states;  // in the manifest's order, or, of plans alone, by name; none of a score engine
+  bool takes_any_size = false;  // up to the largest; else few sizes, to which runs are padded
   int64_t max_batch = 0;
   int64_t max_time = 0;     // of an encode engine
   int64_t max_exclude = 0;  // of an engine that makes lists
@@ -30,19 +32,25 @@ struct EngineShape {
 struct EngineMemory {
   int64_t* items;    // [B] of a step or advance engine, [B, T] of an encode engine
   int64_t* lengths;  // [B], encode only
-  int64_t* exclude;  // [B, exclude_width]
-  int64_t exclude_width;
+  int64_t* exclude;  // [B, E]
   std::vector<float*> past;     // [B, ...] in the order of EngineShape::states
   std::vector<float*> present;  // likewise
   int64_t* topk_items;          // [B, k]
   float* topk_scores;           // [B, k]
   float* user;                  // [B, user_dim], which a score engine reads and the others write
+
+  bool operator==(const EngineMemory& other) const {
+    return items == other.items && lengths == other.lengths && exclude == other.exclude && past == other.past &&
+           present == other.present && topk_items == other.topk_items && topk_scores == other.topk_scores &&
+           user == other.user;
+  }
 };
 
 struct RunSize {
   int64_t batch = 1;
   int64_t time = 1;
-  int64_t k = 0;  // 0 of a graph that makes no lists
+  int64_t k = 0;        // 0 of a graph that makes no lists
+  int64_t exclude = 0;  // E, likewise
 };
 
 class Runner {

@@ -1,12 +1,28 @@
-// Which user owns which slot of the arena. Pure bookkeeping: knows no memory.
+// Which user owns which slot of the arena, and what is kept of the user on the host. Knows no device memory.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
 namespace deployrec {
+
+// What a user's record holds beside the state: see record.h.
+struct Book {
+  uint64_t version = 0;  // calls that wrote the record
+  uint64_t writer = 0;
+  double written = 0;
+  double last_time = std::numeric_limits<double>::quiet_NaN();
+  uint64_t position = 0;
+  bool is_half = false;
+  std::vector<int32_t> seen;  // distinct item rows, the latest last
+  std::string event_hashes;
+  std::string event_id;  // with a byte in front; empty where the newest event had none
+  std::string sequences;
+};
 
 class SlotTable {
  public:
@@ -27,18 +43,33 @@ class SlotTable {
   bool remove(int64_t user);
 
   struct Owner {
-    int64_t user;
-    int64_t events;
-    bool in_use;
+    int64_t user = 0;
+    int64_t events = 0;
+    bool in_use = false;
+    int pins = 0;     // calls that are at work on the slot: it stays
+    double used = 0;  // seconds
+    int64_t older = kNone;
+    int64_t newer = kNone;
+    Book book;
   };
   const Owner& owner(int64_t slot) const { return owners_[static_cast<size_t>(slot)]; }
-  void set_events(int64_t slot, int64_t events) { owners_[static_cast<size_t>(slot)].events = events; }
+  Owner& owner(int64_t slot) { return owners_[static_cast<size_t>(slot)]; }
+  void set_events(int64_t slot, int64_t events) { owner(slot).events = events; }
+  // Makes the slot's user the most recently used one.
+  void touch(int64_t slot, double now);
+  // Slots from the least recently used on: oldest(), then owner(slot).newer.
+  int64_t oldest() const { return oldest_; }
 
  private:
+  void link(int64_t slot);
+  void unlink(int64_t slot);
+
   int64_t capacity_;
   std::unordered_map<int64_t, int64_t> slots_;
   std::vector<Owner> owners_;
   std::vector<int64_t> free_;
+  int64_t oldest_ = kNone;
+  int64_t newest_ = kNone;
 };
 
 }  // namespace deployrec

@@ -1,162 +1,186 @@
 #include "state_file.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <vector>
 
 namespace deployrec {
 namespace {
 
-constexpr char kMagic[8] = {'D', 'R', 'S', 'T', 'A', 'T', 'E', '2'};
-constexpr uint64_t kByteOrder = 0x0102030405060708ULL;
-constexpr uint64_t kMostText = 1 << 16;
-constexpr size_t kPieceBytes = size_t{32} << 20;
+constexpr char kMagic[8] = {'D', 'R', 'S', 'T', 'A', 'T', 'E', '3'};
+constexpr uint32_t kMostText = 1U << 30;
+constexpr size_t kBuffer = size_t{1} << 20;
 
-// Rows that are read or written together.
-size_t piece_rows(uint64_t row_bytes) { return std::max<size_t>(1, kPieceBytes / std::max<uint64_t>(1, row_bytes)); }
-
-class Checksum {
+// CRC-32 of zlib, eight tables of a byte each, so that eight bytes are one step.
+class Crc {
  public:
-  void add(const void* data, size_t bytes) {
-    const auto* byte = static_cast<const unsigned char*>(data);
-    for (size_t i = 0; i < bytes; ++i) value_ = (value_ ^ byte[i]) * 0x100000001b3ULL;
+  Crc() {
+    for (uint32_t byte = 0; byte < 256; ++byte) {
+      uint32_t value = byte;
+      for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ ((value & 1U) != 0 ? 0xedb88320U : 0U);
+      table_[0][byte] = value;
+    }
+    for (size_t n = 1; n < 8; ++n) {
+      for (uint32_t byte = 0; byte < 256; ++byte) {
+        table_[n][byte] = (table_[n - 1][byte] >> 8) ^ table_[0][table_[n - 1][byte] & 0xffU];
+      }
+    }
   }
-  uint64_t value() const { return value_; }
-
- private:
-  uint64_t value_ = 0xcbf29ce484222325ULL;
-};
-
-class Writer {
- public:
-  explicit Writer(const std::string& path) : file_(path, std::ios::binary | std::ios::trunc) {}
-  void bytes(const void* data, size_t count) {
-    checksum_.add(data, count);
-    file_.write(static_cast<const char*>(data), static_cast<std::streamsize>(count));
-  }
-  void number(uint64_t value) { bytes(&value, sizeof(value)); }
-  void text(const std::string& value) {
-    number(value.size());
-    bytes(value.data(), value.size());
-  }
-  bool finish() {
-    number(checksum_.value());
-    file_.close();
-    return !file_.fail();
+  uint32_t add(uint32_t checksum, const void* data, size_t count) const {
+    const auto* at = static_cast<const unsigned char*>(data);
+    uint32_t crc = ~checksum;
+    for (; count >= 8; count -= 8, at += 8) {
+      uint32_t low, high;
+      std::memcpy(&low, at, 4);
+      std::memcpy(&high, at + 4, 4);
+      low ^= crc;
+      crc = table_[7][low & 0xff] ^ table_[6][(low >> 8) & 0xff] ^ table_[5][(low >> 16) & 0xff] ^
+            table_[4][low >> 24] ^ table_[3][high & 0xff] ^ table_[2][(high >> 8) & 0xff] ^
+            table_[1][(high >> 16) & 0xff] ^ table_[0][high >> 24];
+    }
+    for (; count > 0; --count, ++at) crc = (crc >> 8) ^ table_[0][(crc ^ *at) & 0xff];
+    return ~crc;
   }
 
  private:
-  std::ofstream file_;
-  Checksum checksum_;
+  std::array<std::array<uint32_t, 256>, 8> table_;
 };
+
+const Crc& crc() {
+  static const Crc made;
+  return made;
+}
 
 Status damaged(const std::string& path, const char* what) {
   return {StatusCode::kFile,
           "expected a file of saved states in " + path + "; got " + what + "; save the states again"};
 }
 
+std::string shortened(const std::string& id) { return id.size() > 12 ? id.substr(0, 12) + "..." : id; }
+
+// Reads the file from its beginning and adds up its checksum; `good` until something is missing.
+class Reader {
+ public:
+  explicit Reader(const std::string& path) : buffer_(kBuffer) {
+    file_.rdbuf()->pubsetbuf(buffer_.data(), static_cast<std::streamsize>(buffer_.size()));
+    file_.open(path, std::ios::binary | std::ios::ate);
+    left_ = file_ ? static_cast<uint64_t>(file_.tellg()) : 0;
+    file_.seekg(0);
+  }
+  bool good() const { return static_cast<bool>(file_); }
+  uint64_t left() const { return left_; }
+  uint32_t checksum() const { return checksum_; }
+  void bytes(void* to, size_t count) {
+    if (count > left_) {
+      file_.setstate(std::ios::failbit);
+      return;
+    }
+    file_.read(static_cast<char*>(to), static_cast<std::streamsize>(count));
+    checksum_ = crc().add(checksum_, to, count);
+    left_ -= count;
+  }
+  template <class Number>
+  Number number() {
+    Number value = 0;
+    bytes(&value, sizeof(value));
+    return value;
+  }
+  std::string text() {
+    const auto size = number<uint32_t>();
+    if (size > std::min<uint64_t>(kMostText, left_)) {
+      file_.setstate(std::ios::failbit);
+      return {};
+    }
+    std::string value(size, '\0');
+    bytes(value.data(), size);
+    return value;
+  }
+
+ private:
+  std::vector<char> buffer_;
+  std::ifstream file_;
+  uint64_t left_ = 0;
+  uint32_t checksum_ = 0;
+};
+
 }  // namespace
 
-Status write_states(const std::string& path, const StateFileHeader& header,
-                    const std::function<Status(size_t, size_t, unsigned char*)>& read_rows) {
-  const std::string temporary = path + ".tmp";
-  Writer writer(temporary);
-  writer.bytes(kMagic, sizeof(kMagic));
-  writer.number(kByteOrder);
-  writer.number(header.row_bytes);
-  writer.number(header.users.size());
-  writer.number(header.recent.size());
-  writer.text(header.state_id);
-  writer.text(header.layout);
-  writer.bytes(header.users.data(), header.users.size() * sizeof(SavedUser));
-  writer.bytes(header.recent.data(), header.recent.size() * sizeof(int64_t));
-  const size_t piece = piece_rows(header.row_bytes);
-  std::vector<unsigned char> rows(std::min(piece, header.users.size()) * header.row_bytes);
-  Status status;
-  for (size_t first = 0; status.ok() && first < header.users.size(); first += piece) {
-    const size_t count = std::min(piece, header.users.size() - first);
-    status = read_rows(first, count, rows.data());
-    writer.bytes(rows.data(), count * header.row_bytes);
-  }
-  const bool written = writer.finish();
-  if (status.ok() && written && std::rename(temporary.c_str(), path.c_str()) == 0) return {};
-  std::remove(temporary.c_str());
-  if (!status.ok()) return status;
-  return {StatusCode::kFile, "expected to write " + path + "; got " + std::strerror(errno) + "; check the folder"};
+StateFileWriter::StateFileWriter(const std::string& path, const std::string& state_id, const std::string& meta,
+                                 uint64_t users)
+    : path_(path), temporary_(path + ".tmp"), file_(temporary_, std::ios::binary | std::ios::trunc) {
+  bytes(kMagic, sizeof(kMagic));
+  bytes(&users, sizeof(users));
+  text(state_id);
+  text(meta);
 }
 
-Status StateFileReader::open(const std::string& path) {
-  path_ = path;
-  file_.open(path, std::ios::binary);
-  if (!file_) return {StatusCode::kFile, "expected saved states in " + path + "; got no readable file; check the path"};
-  file_.seekg(0, std::ios::end);
-  size_ = static_cast<uint64_t>(file_.tellg());
-  file_.seekg(0);
-  Status status = read_header();
-  if (!status.ok()) return status;
-
-  Checksum checksum;
-  file_.seekg(0);
-  std::vector<char> piece(static_cast<size_t>(std::min<uint64_t>(size_, kPieceBytes)));
-  for (uint64_t left = size_ - sizeof(uint64_t); left > 0;) {
-    const auto count = static_cast<size_t>(std::min<uint64_t>(left, piece.size()));
-    if (!file_.read(piece.data(), static_cast<std::streamsize>(count)))
-      return damaged(path_, "a file that cannot be read");
-    checksum.add(piece.data(), count);
-    left -= count;
-  }
-  uint64_t stored = 0;
-  file_.read(reinterpret_cast<char*>(&stored), sizeof(stored));
-  return stored == checksum.value() ? Status{} : damaged(path_, "one whose checksum is wrong");
+StateFileWriter::~StateFileWriter() {
+  if (!is_finished_) std::remove(temporary_.c_str());
 }
 
-Status StateFileReader::read_header() {
-  const auto number = [&] {
-    uint64_t value = 0;
-    file_.read(reinterpret_cast<char*>(&value), sizeof(value));
-    return value;
-  };
-  const auto text = [&] {
-    std::string value(static_cast<size_t>(std::min(number(), kMostText)), '\0');
-    file_.read(value.data(), static_cast<std::streamsize>(value.size()));
-    return value;
-  };
+void StateFileWriter::add(const std::string& user, const std::string& record) {
+  text(user);
+  text(record);
+}
+
+Status StateFileWriter::finish() {
+  const uint32_t checksum = checksum_;
+  bytes(&checksum, sizeof(checksum));
+  file_.close();
+  is_finished_ = !file_.fail() && std::rename(temporary_.c_str(), path_.c_str()) == 0;
+  if (is_finished_) return {};
+  return {StatusCode::kFile, "expected to write " + path_ + "; got " + std::strerror(errno) + "; check the folder"};
+}
+
+void StateFileWriter::bytes(const void* data, size_t count) {
+  file_.write(static_cast<const char*>(data), static_cast<std::streamsize>(count));
+  checksum_ = crc().add(checksum_, data, count);
+}
+
+void StateFileWriter::text(const std::string& value) {
+  const auto size = static_cast<uint32_t>(value.size());
+  bytes(&size, sizeof(size));
+  bytes(value.data(), value.size());
+}
+
+Status read_states(const std::string& path, const std::string& state_id, std::string* meta,
+                   const std::function<Status(const std::string&, const std::string&)>& take) {
+  Reader reader(path);
+  if (!reader.good()) {
+    return {StatusCode::kFile, "expected saved states in " + path + "; got no readable file; check the path"};
+  }
   char magic[sizeof(kMagic)] = {};
-  file_.read(magic, sizeof(magic));
-  if (std::memcmp(magic, kMagic, sizeof(kMagic)) != 0) return damaged(path_, "something else");
-  if (number() != kByteOrder) return damaged(path_, "one of a machine with another byte order");
-  header_.row_bytes = number();
-  const uint64_t users = number();
-  const uint64_t recent = number();
-  header_.state_id = text();
-  header_.layout = text();
-  // Sizes are checked against the file's before anything is allocated from them.
-  const uint64_t left = file_ ? size_ - static_cast<uint64_t>(file_.tellg()) : 0;
-  const uint64_t per_user = sizeof(SavedUser) + header_.row_bytes;
-  if (!file_ || header_.row_bytes > size_ || users > left / per_user || recent > left / sizeof(int64_t) ||
-      left != users * per_user + recent * sizeof(int64_t) + sizeof(uint64_t)) {
-    return damaged(path_, "one that is cut short or was written over");
+  reader.bytes(magic, sizeof(magic));
+  if (!reader.good() || std::memcmp(magic, kMagic, sizeof(kMagic)) != 0) return damaged(path, "something else");
+  const auto users = reader.number<uint64_t>();
+  const std::string saved = reader.text();
+  *meta = reader.text();
+  if (!reader.good()) return damaged(path, "one that is cut short");
+  if (saved != state_id) {
+    return {StatusCode::kStaleState, "expected states of id " + shortened(state_id) + "; got " + shortened(saved) +
+                                         "; encode the histories again"};
   }
-  header_.users.resize(static_cast<size_t>(users));
-  file_.read(reinterpret_cast<char*>(header_.users.data()), static_cast<std::streamsize>(users * sizeof(SavedUser)));
-  header_.recent.resize(static_cast<size_t>(recent));
-  file_.read(reinterpret_cast<char*>(header_.recent.data()), static_cast<std::streamsize>(recent * sizeof(int64_t)));
-  rows_at_ = file_.tellg();
-  return {};
+  for (uint64_t user = 0; user < users; ++user) {
+    const std::string name = reader.text(), record = reader.text();
+    if (!reader.good()) return damaged(path, "one that is cut short");
+    Status status = take(name, record);
+    if (!status.ok()) return status;
+  }
+  const uint32_t checksum = reader.checksum();
+  const auto stored = reader.number<uint32_t>();
+  if (!reader.good() || reader.left() != 0) return damaged(path, "one that is cut short or goes on");
+  return stored == checksum ? Status{} : damaged(path, "one whose checksum is wrong");
 }
 
-Status StateFileReader::rows(const std::function<Status(size_t, size_t, const unsigned char*)>& take) {
-  file_.seekg(rows_at_);
-  const size_t piece = piece_rows(header_.row_bytes);
-  std::vector<unsigned char> rows(std::min(piece, header_.users.size()) * header_.row_bytes);
-  Status status;
-  for (size_t first = 0; status.ok() && first < header_.users.size(); first += piece) {
-    const size_t count = std::min(piece, header_.users.size() - first);
-    file_.read(reinterpret_cast<char*>(rows.data()), static_cast<std::streamsize>(count * header_.row_bytes));
-    status = file_ ? take(first, count, rows.data()) : damaged(path_, "a file that cannot be read");
-  }
-  return status;
+bool parse_user(const std::string& text, int64_t* user) {
+  const size_t digits = text.rfind('-', 0) == 0 ? 1 : 0;
+  if (text.size() == digits || text.find_first_not_of("0123456789", digits) != std::string::npos) return false;
+  errno = 0;
+  *user = std::strtoll(text.c_str(), nullptr, 10);
+  return errno == 0 && std::to_string(*user) == text;
 }
 
 }  // namespace deployrec

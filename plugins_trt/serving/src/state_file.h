@@ -1,52 +1,45 @@
-// The file of saved states: a header that says whose they are, the users, their rows, a checksum over all of it.
+// The file of saved states: whose they are, then every user's record; deployrec/runtime/stores/records.py reads and
+// writes the same.
 //
-//   "DRSTATE2" | byte order mark | row bytes | users | recent items | state_id | layout | users x (user, events) |
-//   recent items x item row | users x row | FNV-1a
+//   "DRSTATE3" | uint64 users | text state_id | text meta | users x (text user, text record) | uint32 CRC-32 of all before
+//
+// Numbers are little-endian; a text is its length, uint32, and its bytes. `meta` is a JSON object that Python's stores
+// keep beside the records.
 #pragma once
 
 #include <cstdint>
 #include <fstream>
 #include <functional>
 #include <string>
-#include <vector>
 
 #include "deployrec/status.h"
 
 namespace deployrec {
 
-struct SavedUser {
-  int64_t user;
-  int64_t events;
-};
-
-struct StateFileHeader {
-  std::string state_id;
-  std::string layout;  // names, sizes and storage of the state tensors
-  uint64_t row_bytes = 0;
-  std::vector<SavedUser> users;
-  std::vector<int64_t> recent;  // newest item rows, oldest first, user after user
-};
-
-// Writes through path.tmp. `read_rows(first, count, to)` delivers the rows of users [first, first + count).
-Status write_states(const std::string& path, const StateFileHeader& header,
-                    const std::function<Status(size_t first, size_t count, unsigned char* to)>& read_rows);
-
-class StateFileReader {
+// Writes through path.tmp, which is renamed once it is whole.
+class StateFileWriter {
  public:
-  // Reads the header and checks the whole file against its checksum.
-  Status open(const std::string& path);
-  const StateFileHeader& header() const { return header_; }
-  // Hands over all rows in order, in pieces.
-  Status rows(const std::function<Status(size_t first, size_t count, const unsigned char* from)>& take);
+  StateFileWriter(const std::string& path, const std::string& state_id, const std::string& meta, uint64_t users);
+  ~StateFileWriter();
+  void add(const std::string& user, const std::string& record);
+  Status finish();
 
  private:
-  Status read_header();
+  void bytes(const void* data, size_t count);
+  void text(const std::string& value);
 
   std::string path_;
-  std::ifstream file_;
-  StateFileHeader header_;
-  std::streamoff rows_at_ = 0;
-  uint64_t size_ = 0;
+  std::string temporary_;
+  std::ofstream file_;
+  uint32_t checksum_ = 0;
+  bool is_finished_ = false;
 };
+
+// Hands every user and record to `take`. kFile for a damaged file, kStaleState for one of other states.
+Status read_states(const std::string& path, const std::string& state_id, std::string* meta,
+                   const std::function<Status(const std::string& user, const std::string& record)>& take);
+
+// A user's number as text; false for any other text.
+bool parse_user(const std::string& text, int64_t* user);
 
 }  // namespace deployrec

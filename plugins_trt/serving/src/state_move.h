@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "kernels/element.h"
+#include "half.h"
 
 namespace deployrec {
 
@@ -29,19 +29,19 @@ struct StateMove {
   StateSegment segment[kMostStates + 1];
 };
 
-DEPLOYREC_HD void gather_value(const StateMove& move, int64_t row, int segment, int64_t i) {
+DEPLOYREC_ANYWHERE void gather_value(const StateMove& move, int64_t row, int segment, int64_t i) {
   const StateSegment& s = move.segment[segment];
   const unsigned char* from = move.arena + move.slots[row] * move.row_bytes + s.offset;
   s.tensor[row * s.count + i] =
-      s.is_half ? to_float(reinterpret_cast<const Float16*>(from)[i]) : reinterpret_cast<const float*>(from)[i];
+      s.is_half ? half_to_float(reinterpret_cast<const Half*>(from)[i]) : reinterpret_cast<const float*>(from)[i];
 }
 
-DEPLOYREC_HD void scatter_value(const StateMove& move, int64_t row, int segment, int64_t i) {
+DEPLOYREC_ANYWHERE void scatter_value(const StateMove& move, int64_t row, int segment, int64_t i) {
   const StateSegment& s = move.segment[segment];
   unsigned char* to = move.arena + move.slots[row] * move.row_bytes + s.offset;
   const float value = s.tensor[row * s.count + i];
   if (s.is_half) {
-    reinterpret_cast<Float16*>(to)[i] = from_float<Float16>(value);
+    reinterpret_cast<Half*>(to)[i] = float_to_half(value);
   } else {
     reinterpret_cast<float*>(to)[i] = value;
   }

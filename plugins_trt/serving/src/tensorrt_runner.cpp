@@ -1,9 +1,8 @@
 #include "tensorrt_runner.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
-#include <vector>
+
+#include "files.h"
 
 namespace deployrec {
 namespace {
@@ -58,6 +57,7 @@ Status load_plugins(const std::string& library) {
 void ErrorLog::log(Severity severity, const char* message) noexcept {
   if (severity > Severity::kERROR) return;
   try {
+    const std::lock_guard<std::mutex> turn(mutex_);
     last_ = message;
   } catch (...) {  // without memory for the text the code alone has to do
   }
@@ -65,31 +65,35 @@ void ErrorLog::log(Severity severity, const char* message) noexcept {
 
 std::string ErrorLog::take() {
   std::string text;
-  std::swap(text, last_);
+  {
+    const std::lock_guard<std::mutex> turn(mutex_);
+    std::swap(text, last_);
+  }
   std::replace(text.begin(), text.end(), '\n', ' ');
   return text;
 }
 
 TensorRtRunner::~TensorRtRunner() = default;
 
-Status TensorRtRunner::load(const std::string& folder, Graph graph, const std::string& plugin_library,
-                            std::shared_ptr<CudaDevice> device, std::unique_ptr<Runner>* runner) {
-  const std::string plan = folder + "/" + text_of(graph) + ".plan";
-  std::ifstream file(plan, std::ios::binary);
-  const std::vector<char> bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (bytes.empty()) {
+Status TensorRtRunner::load(const Options& options, Graph graph,
+                            const std::vector<std::string>& state_order, std::shared_ptr<CudaDevice> device,
+                            std::unique_ptr<Runner>* runner) {
+  const std::string plan = options.plans + "/" + text_of(graph) + ".plan";
+  std::string bytes;
+  if (!read_file(plan, &bytes) || bytes.empty()) {
     return {StatusCode::kFile,
             "expected a plan in " + plan + "; got no readable file; build it with deployrec build engine, or " +
                 "turn Options::" + text_of(graph) + " off"};
   }
-  Status status = graph == Graph::kEncode ? load_plugins(plugin_library) : Status{};
+  Status status = graph == Graph::kEncode ? load_plugins(options.plugin_library) : Status{};
   if (!status.ok()) return status;
   std::unique_ptr<TensorRtRunner> made(new TensorRtRunner(std::move(device)));
   made->runtime_.reset(nvinfer1::createInferRuntime(made->log_));
   if (made->runtime_ == nullptr) return tensorrt_failed("start", made->log_.take());
+  made->runtime_->setEngineHostCodeAllowed(options.allow_host_code);
   made->engine_.reset(made->runtime_->deserializeCudaEngine(bytes.data(), bytes.size()));
   if (made->engine_ == nullptr) return tensorrt_failed("load the plan", made->log_.take());
-  status = made->read_shape(plan, graph);
+  status = made->read_shape(plan, graph, state_order);
   if (!status.ok()) return status;
   const int64_t memory = std::max<int64_t>(1, device_memory_size(*made->engine_));
   status = made->activations_.allocate(made->device_, static_cast<size_t>(memory));
@@ -97,7 +101,7 @@ Status TensorRtRunner::load(const std::string& folder, Graph graph, const std::s
   return status;
 }
 
-Status TensorRtRunner::read_shape(const std::string& plan, Graph wanted) {
+Status TensorRtRunner::read_shape(const std::string& plan, Graph wanted, const std::vector<std::string>& state_order) {
   if (!parse_plan_name(engine_->getName(), &shape_.name)) return wrong_engine(plan, "one that does not say of which");
   if (graph() != wanted) return wrong_engine(plan, std::string("the plan of another graph, ") + text_of(graph()));
   Status status = check_tensors(plan);
@@ -112,7 +116,7 @@ Status TensorRtRunner::read_shape(const std::string& plan, Graph wanted) {
   shape_.max_exclude = makes_lists(graph()) ? largest("exclude_items").d[1] : 0;
   shape_.user_dim = engine_->getTensorShape("user").d[1];
   if (shape_.user_dim < 1) return wrong_engine(plan, "a plan whose user vector has no fixed width");
-  return read_states(plan);
+  return read_states(plan, state_order);
 }
 
 // Every tensor that a run binds, under its name and on its side.
@@ -140,7 +144,7 @@ Status TensorRtRunner::check_tensors(const std::string& plan) const {
 }
 
 // Layout and order of the states, from the engine's own tensor names.
-Status TensorRtRunner::read_states(const std::string& plan) {
+Status TensorRtRunner::read_states(const std::string& plan, const std::vector<std::string>& order) {
   for (int32_t i = 0; i < engine_->getNbIOTensors(); ++i) {
     const std::string name = engine_->getIOTensorName(i);
     if (!begins_with(name, kPast)) continue;
@@ -160,15 +164,17 @@ Status TensorRtRunner::read_states(const std::string& plan) {
     shape_.states.push_back({state, count});
   }
   // All plans of a bundle must give one layout, whatever order they were built in.
-  std::sort(shape_.states.begin(), shape_.states.end(),
-            [](const StateTensor& a, const StateTensor& b) { return a.name < b.name; });
+  const auto place = [&](const std::string& name) { return std::find(order.begin(), order.end(), name); };
+  std::sort(shape_.states.begin(), shape_.states.end(), [&](const StateTensor& a, const StateTensor& b) {
+    return std::make_pair(place(a.name), a.name) < std::make_pair(place(b.name), b.name);
+  });
   return {};
 }
 
 Status TensorRtRunner::run(const EngineMemory& memory, const RunSize& size) {
   Context* context = nullptr;
   Status status = context_for(size, &context);
-  if (status.ok()) status = set_shapes(*context, size, memory.exclude_width);
+  if (status.ok()) status = set_shapes(*context, size);
   if (status.ok()) status = bind(*context, memory);
   if (!status.ok()) return status;
   if (!context->context->enqueueV3(device_->stream())) return tensorrt_failed("run the plan", log_.take());
@@ -177,7 +183,8 @@ Status TensorRtRunner::run(const EngineMemory& memory, const RunSize& size) {
 
 Status TensorRtRunner::context_for(const RunSize& size, Context** context) {
   const bool is_encode = graph() == Graph::kEncode;
-  Context& found = contexts_[is_encode ? std::make_pair(int64_t{0}, int64_t{0}) : std::make_pair(size.batch, size.k)];
+  Context& found = contexts_[is_encode ? std::make_tuple(int64_t{0}, int64_t{0}, int64_t{0})
+                                       : std::make_tuple(size.batch, size.k, size.exclude)];
   if (found.context == nullptr) {
     found.context.reset(engine_->createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED));
     if (found.context == nullptr) return tensorrt_failed("create a context", log_.take());
@@ -187,7 +194,7 @@ Status TensorRtRunner::context_for(const RunSize& size, Context** context) {
   return {};
 }
 
-Status TensorRtRunner::set_shapes(Context& context, const RunSize& size, int64_t exclude_width) {
+Status TensorRtRunner::set_shapes(Context& context, const RunSize& size) {
   if (context.batch == size.batch && context.time == size.time) return {};
   const auto set = [&](const char* name, const Dims& dims) { return context.context->setInputShape(name, dims); };
   const auto vector_of = [](int64_t length) {
@@ -199,7 +206,7 @@ Status TensorRtRunner::set_shapes(Context& context, const RunSize& size, int64_t
   bool is_set = true;
   if (makes_lists(graph())) {
     context.k = size.k;
-    is_set = set("exclude_items", nvinfer1::Dims2(size.batch, exclude_width)) && set("k", vector_of(1)) &&
+    is_set = set("exclude_items", nvinfer1::Dims2(size.batch, size.exclude)) && set("k", vector_of(1)) &&
              context.context->setTensorAddress("k", &context.k);
   }
   if (graph() == Graph::kEncode) {

@@ -158,13 +158,26 @@ __global__ void __launch_bounds__(Weights::kCount > 0 ? 256 : kMostThreads, Weig
   }
 }
 
+// Allows the kernel all that a block may have. One value whatever the width: threads that launch different widths set it
+// at the same time.
+template <class Kernel>
+cudaError_t allow_shared_memory(Kernel* kernel) {
+  int device = 0, most = 0;
+  cudaFuncAttributes attributes{};
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error != cudaSuccess) return error;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              most - static_cast<int>(attributes.sharedSizeBytes));
+}
+
 template <class Element, class Kernel>
 const char* launch(Kernel* kernel, int rows, int threads, size_t bytes, const GruArgs<Element>& args,
                    cudaStream_t stream) {
   const int64_t blocks = (args.batch + rows - 1) / rows;
   if (blocks > 2147483647) return "the batch is too large for one launch";
-  cudaError_t error =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  cudaError_t error = allow_shared_memory(kernel);
   if (error != cudaSuccess) return cudaGetErrorString(error);
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(blocks));

@@ -31,10 +31,14 @@ const char* launch(const LinearRecurrenceArgs<Element>& args, cudaStream_t strea
   const int64_t blocks = (threads + kBlock - 1) / kBlock;
   if (blocks == 0) return nullptr;
   if (blocks > kMostBlocks) return "the batch is too large for one launch";
-  const auto grid = static_cast<unsigned>(blocks);
-  if (args.plan.chunks > 1) reduce_kernel<kWidth><<<grid, kBlock, 0, stream>>>(args);
-  walk_kernel<kWidth><<<grid, kBlock, 0, stream>>>(args);
-  const cudaError_t error = cudaGetLastError();
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(kBlock);
+  config.stream = stream;
+  // Each launch's own error, where cudaGetLastError would tell of any call before.
+  cudaError_t error = cudaSuccess;
+  if (args.plan.chunks > 1) error = cudaLaunchKernelEx(&config, reduce_kernel<kWidth, Element>, args);
+  if (error == cudaSuccess) error = cudaLaunchKernelEx(&config, walk_kernel<kWidth, Element>, args);
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 

@@ -1,4 +1,5 @@
 // The serving library's logic on host memory with a toy engine: slots, waves, batches, lists, windows.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <map>
@@ -6,6 +7,7 @@
 #include <utility>
 
 #include "batching.h"
+#include "recordings.h"
 #include "world.h"
 
 namespace deployrec::test {
@@ -151,10 +153,10 @@ void test_few_recordings() {
     CHECK(world.session->observe_and_recommend(events, 1, k, &best).ok());
     CHECK(world.session->recommend(requests, 3, k, &best).ok());
   }
-  std::set<WorkKey> expected{{1, 4, 0}};
+  std::set<WorkKey> expected{{1, 4, 0, 0}};
   for (const int64_t k : {1, 2, 4, 8, 12}) {
-    expected.insert({0, 1, k});
-    expected.insert({3, 4, k});
+    expected.insert({0, 1, k, 4});
+    expected.insert({3, 4, k, 4});
   }
   CHECK(world.device->repeated == expected);
 }
@@ -268,8 +270,8 @@ void test_beyond_the_window_without_a_way_back() {
       continue;
     }
     CHECK(observed.code() == StatusCode::kMissingPlan && world.events_of(1) == 5);
-    CHECK(observed.message() == "expected the encode plan for users with more than 5 events, up to which a state is "
-                                "exact,; got none; leave Options::encode on");
+    CHECK(observed.message() == "expected the encode graph for users with more than 5 events, up to which a state is "
+                                "exact; got none; leave Options::encode on");
   }
 }
 
@@ -375,7 +377,7 @@ Status create_mixed(const ToyBundle& one, const ToyBundle& other, const Options&
   engines.push_back(std::make_unique<ToyRunner>(Graph::kStep, 4, 0, one));
   engines.push_back(std::make_unique<ToyRunner>(Graph::kScore, 4, 0, other));
   std::unique_ptr<Session> session;
-  const Status status = Session::create(std::make_shared<HostDevice>(), std::move(engines), options, &session);
+  const Status status = Session::create(std::make_shared<ToyDevice>(), std::move(engines), options, &session);
   CHECK(status.ok() == (session != nullptr));
   return status;
 }
@@ -394,6 +396,104 @@ void test_engines_of_other_bundles() {
   options = {};
   options.max_users = 0;
   CHECK(create_mixed({}, {}, options).code() == StatusCode::kInvalidArgument);
+}
+
+// New users who are neighbours in the arena are cleared at once.
+void test_new_users_are_cleared_together() {
+  World world(8);
+  const int before = world.device->fills;
+  const Event events[] = {{1, 2, {}}, {2, 3, {}}, {1, 5, {}}, {3, 4, {}}};
+  CHECK(world.session->observe(events, 4).ok() && world.device->fills == before + 1);
+  CHECK(world.session->observe(events, 4).ok() && world.device->fills == before + 1);
+}
+
+void test_a_call_gives_the_device_in_use_back() {
+  ToyDevice device;
+  {
+    const Selected selected(device);
+    CHECK(selected.status().ok() && device.selected == 0);
+  }
+  CHECK(device.selected == 7);
+}
+
+// What cannot be recorded runs as it is, each time, with its results; what can is replayed.
+void test_failed_recordings_cost_no_result() {
+  std::vector<std::string> lines;
+  Recordings<int> recordings([&](const std::string& line) { lines.push_back(line); });
+  const WorkKey good{0, 4, 1, 64}, bad{0, 8, 1, 64};
+  int worked = 0, replayed = 0, tried = 0;
+  const auto call = [&](const WorkKey& key, bool works = true) {
+    return recordings.repeat(
+        key,
+        [&] {
+          ++worked;
+          return works ? Status{} : Status{StatusCode::kDevice, "no"};
+        },
+        [&](int recording) {
+          CHECK(recording == 5);
+          ++replayed;
+          return Status{};
+        },
+        [&](int* recording) {
+          ++tried;
+          *recording = 5;
+          return key == bad ? Status{StatusCode::kDevice, "cannot be captured"} : Status{};
+        });
+  };
+  CHECK(!call(good, false).ok() && tried == 0);  // failed work is not recorded
+  for (int i = 0; i < 3; ++i) CHECK(call(bad).ok());
+  CHECK(worked == 4 && tried == 1 && replayed == 0);
+  for (int i = 0; i < 3; ++i) CHECK(call(good).ok());
+  CHECK(worked == 5 && tried == 2 && replayed == 2);
+  CHECK(lines.size() == 1 && lines[0].find("cannot be captured") != std::string::npos);
+}
+
+// Lists leave out what the user has seen, the new item too, and of too many the oldest come back.
+void test_seen_items_are_left_out() {
+  World world(4, {}, StateStorage::kFloat32, {Graph::kStep, Graph::kAdvance, Graph::kEncode, Graph::kScore}, {});
+  World callers(4);
+  Recommendations own, named;
+  std::vector<int64_t> seen;
+  for (const int64_t item : {7, 8, 7, 9, 10, 11, 8}) {
+    seen.erase(std::remove(seen.begin(), seen.end(), item), seen.end());
+    seen.push_back(item);
+    const Event event{1, item, {}}, with{1, item, {seen.data(), seen.size()}};
+    CHECK(world.session->observe_and_recommend(&event, 1, 12, &own).ok());
+    CHECK(callers.session->observe_and_recommend(&with, 1, 12, &named).ok());
+    const Request request{1, {}}, both{1, {seen.data(), seen.size()}};
+    CHECK(world.session->recommend(&request, 1, 12, &own).ok());
+    CHECK(callers.session->recommend(&both, 1, 12, &named).ok());
+    CHECK(own.item_rows == named.item_rows && own.scores == named.scores);
+  }
+  CHECK((world.session->arena().slots().owner(0).book.seen == std::vector<int32_t>{7, 9, 10, 11, 8}));
+}
+
+// The least recently used user leaves; whoever is in the call does not.
+void test_eviction() {
+  Options options;
+  options.eviction = Eviction::kLeastRecentlyUsed;
+  World world(3, {}, StateStorage::kFloat32, {Graph::kAdvance}, options);
+  const auto observe = [&](std::vector<int64_t> users) {
+    std::vector<Event> events;
+    for (const int64_t user : users) events.push_back({user, 5, {}});
+    return world.session->observe(events.data(), events.size());
+  };
+  CHECK(observe({1, 2, 3}).ok() && observe({1}).ok() && observe({4}).ok());
+  CHECK(world.slots().find(2) == SlotTable::kNone && world.events_of(1) == 2 && world.events_of(4) == 1);
+  CHECK(observe({3, 5}).ok() && world.slots().find(1) == SlotTable::kNone && world.events_of(3) == 2);
+  CHECK(observe({6, 7, 8, 9}).code() == StatusCode::kFull && world.slots().size() == 3 && world.events_of(3) == 2);
+  CHECK(world.session->arena().counters().evicted == 2 && world.session->arena().counters().new_users == 5);
+}
+
+void test_warming_up_moves_nobody() {
+  World world(4);
+  const Event event{1, 2, {}};
+  Recommendations before, after;
+  const Request request{1, {}};
+  CHECK(world.session->observe(&event, 1).ok() && world.session->recommend(&request, 1, 5, &before).ok());
+  CHECK(world.session->warm_up({1, 2}, 5).ok() && world.slots().size() == 1 && world.ran(Graph::kStep) == 3);
+  CHECK(world.session->recommend(&request, 1, 5, &after).ok() && before.scores == after.scores);
+  CHECK(world.session->warm_up({1}, 99).code() == StatusCode::kInvalidArgument);
 }
 
 }  // namespace
@@ -433,5 +533,11 @@ int main(int argc, char** argv) {
   test_event_counts();
   test_ranges_and_room();
   test_engines_of_other_bundles();
+  test_new_users_are_cleared_together();
+  test_a_call_gives_the_device_in_use_back();
+  test_failed_recordings_cost_no_result();
+  test_seen_items_are_left_out();
+  test_eviction();
+  test_warming_up_moves_nobody();
   return finish("serving logic");
 }

@@ -1,9 +1,12 @@
 // Files of saved states: what comes back, and what is refused.
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <string>
 
+#include "half.h"
+#include "record.h"
 #include "state_file.h"
 #include "world.h"
 
@@ -70,12 +73,10 @@ void test_refused_files(const std::string& path) {
   ToyBundle retrained = bundle, wider = bundle;
   retrained.state_id = "other weights";
   wider.window = 3;
-  for (const ToyBundle& other : {retrained, wider}) {
-    World stale(40, other);
-    CHECK(stale.session->arena().restore(path).code() == StatusCode::kStaleState);
-  }
-  World half(40, bundle, StateStorage::kFloat16);
-  CHECK(half.session->arena().restore(path).code() == StatusCode::kStaleState);
+  World stale(40, retrained), other_window(40, wider), half(40, bundle, StateStorage::kFloat16);
+  CHECK(stale.session->arena().restore(path).code() == StatusCode::kStaleState);
+  CHECK(other_window.session->arena().restore(path).code() == StatusCode::kFile);
+  CHECK(half.session->arena().restore(path).ok());  // a record is one whatever the arena's storage
   World small(11, bundle);
   CHECK(small.session->arena().restore(path).code() == StatusCode::kFull);
   CHECK(small.session->arena().restore(path + ".absent").code() == StatusCode::kFile);
@@ -105,29 +106,82 @@ void test_forged_files(const std::string& path) {
   bundle.window = 2;
   World world(4, bundle);
   observe_users(world, 2, 3);
-  CHECK(world.session->arena().save(path).ok());
-  StateFileReader reader;
-  CHECK(reader.open(path).ok());
-  const StateFileHeader good = reader.header();
-  const auto forged = [&](const StateFileHeader& header) {
-    const auto rows = [&](size_t, size_t count, unsigned char* to) {
-      std::memset(to, 0, count * header.row_bytes);
-      return Status{};
-    };
-    CHECK(write_states(path, header, rows).ok());
+  std::string record;
+  CHECK(world.session->export_user(1, &record).ok());
+  Record good;
+  CHECK(unpack(world.session->arena().record_layout(), record, &good).ok());
+  const auto forged = [&](const std::vector<std::string>& users, const Record& forgery) {
+    StateFileWriter writer(path, bundle.state_id, "{}", users.size());
+    for (const std::string& user : users) writer.add(user, pack(forgery));
+    CHECK(writer.finish().ok());
     return world.session->arena().restore(path).code();
   };
-  CHECK(forged(good) == StatusCode::kOk);
-  for (const int64_t item : {int64_t{0}, int64_t{-1}, ToyModel::kItems + 1}) {
-    StateFileHeader header = good;
-    header.recent[1] = item;
-    CHECK(forged(header) == StatusCode::kFile);
+  CHECK(forged({"5", "-6"}, good) == StatusCode::kOk && world.events_of(-6) == 1);
+  for (const auto& users : std::vector<std::vector<std::string>>{
+           {"5", "5"}, {"alice"}, {"05"}, {""}, {"-"}, {"9223372036854775808"}, {"1.5"}}) {
+    CHECK(forged(users, good) == StatusCode::kFile);
   }
-  StateFileHeader more_events = good, fewer_events = good, no_items = good;
-  more_events.users[1].events = 9;
-  fewer_events.users[1].events = -1;
-  no_items.recent.clear();
-  for (const StateFileHeader& header : {more_events, fewer_events, no_items}) CHECK(forged(header) == StatusCode::kFile);
+  CHECK(forged({"1", "2", "3", "4", "5"}, good) == StatusCode::kFull);
+  for (const int32_t item : {0, -1, static_cast<int32_t>(ToyModel::kItems) + 1}) {
+    Record record_of = good, seen = good;
+    record_of.window[1] = item;
+    seen.book.seen[0] = item;
+    CHECK(forged({"1"}, record_of) == StatusCode::kFile && forged({"1"}, seen) == StatusCode::kFile);
+  }
+  Record fewer_events = good, more_events = good, no_state = good, no_number = good;
+  fewer_events.events = -1;
+  more_events.events = 9;  // more than the window holds
+  no_state.state.clear();
+  no_number.state[0] = std::nanf("");
+  for (const Record& bad : {fewer_events, more_events, no_state, no_number}) {
+    CHECK(forged({"1"}, bad) == StatusCode::kFile);
+  }
+  CHECK(world.slots().size() == 2 && world.events_of(-6) == 1);
+}
+
+// Every piece of a record, those that C++ itself never makes too, comes out as it went in.
+void test_records_are_kept_whole() {
+  ToyBundle bundle;
+  bundle.window = 3;
+  for (const bool is_half : {false, true}) {
+    Record record;
+    record.events = 4;
+    record.book = {9, 0x1234, 1.5, 2.5, 17, is_half, {7, 3, 50}, std::string(16, 'h'), std::string("\0id", 3), "{\"\": 4}"};
+    record.user = {1.5F, -2.0F};
+    record.window = {7, 3, 50};
+    record.state = {3, 0.5F, 0.25F, 8, -1};
+    World world(2, bundle);
+    CHECK(world.session->import_user(4, pack(record)).ok() && world.events_of(4) == 4);
+    std::string back;
+    CHECK(world.session->export_user(4, &back).ok() && back == pack(record));
+    const Event event{4, 3, {}};
+    Record after;
+    CHECK(world.session->observe(&event, 1).ok() && world.session->export_user(4, &back).ok());
+    CHECK(unpack(world.session->arena().record_layout(), back, &after).ok());
+    CHECK(after.book.version == 10 && after.book.position == 17 && after.events == 5 && after.book.event_id.empty());
+    CHECK((after.book.seen == std::vector<int32_t>{7, 50, 3}) && (after.window == std::vector<int32_t>{3, 50, 3}));
+    CHECK(after.book.event_hashes == record.book.event_hashes && after.book.sequences == record.book.sequences);
+    CHECK(std::isnan(after.book.last_time) && after.book.is_half == is_half && after.book.writer != 0x1234);
+    std::string cut = pack(record);
+    for (size_t size = 0; size < cut.size(); ++size) {
+      CHECK(world.session->import_user(5, cut.substr(0, size)).code() == StatusCode::kFile);
+    }
+    CHECK(world.session->export_user(5, &back).code() == StatusCode::kInvalidArgument);
+  }
+}
+
+// float16 and back, each of the 65,536, and rounding to the nearest even between neighbours.
+void test_half_numbers() {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const auto half = static_cast<Half>(bits);
+    const float value = host_half_to_float(half);
+    CHECK(std::isnan(value) ? (host_float_to_half(value) & 0x7e00) == 0x7e00 : host_float_to_half(value) == half);
+    const auto next = static_cast<Half>(half + 1);
+    if ((half & 0x7fff) >= 0x7bff) continue;
+    const float middle = 0.5F * (value + host_half_to_float(next));
+    CHECK(host_float_to_half(middle) == ((half & 1) == 0 ? half : next));
+    CHECK(host_float_to_half(std::nextafter(middle, value)) == half);
+  }
 }
 
 }  // namespace
@@ -141,6 +195,8 @@ int main(int argc, char** argv) {
   test_save_and_restore(StateStorage::kFloat16, path);
   test_refused_files(path);
   test_forged_files(path);
+  test_records_are_kept_whole();
+  test_half_numbers();
   std::remove(path.c_str());
   return finish("state files");
 }

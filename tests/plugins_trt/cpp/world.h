@@ -4,19 +4,20 @@
 #include <memory>
 #include <vector>
 
-#include "host_device.h"
+#include "toy.h"
 #include "session.h"
 
 namespace deployrec::test {
 
 // The session, and how often each engine has run.
 struct World {
-  std::shared_ptr<HostDevice> device = std::make_shared<HostDevice>();
+  std::shared_ptr<ToyDevice> device = std::make_shared<ToyDevice>();
   std::unique_ptr<Session> session;
   int64_t runs[kGraphs] = {};
 
   explicit World(int64_t max_users, const ToyBundle& bundle = {}, StateStorage storage = StateStorage::kFloat32,
-                 const std::vector<Graph>& graphs = {Graph::kStep, Graph::kAdvance, Graph::kEncode, Graph::kScore}) {
+                 const std::vector<Graph>& graphs = {Graph::kStep, Graph::kAdvance, Graph::kEncode, Graph::kScore},
+                 Options options = callers_exclude()) {
     std::vector<std::unique_ptr<Runner>> engines;
     for (const Graph graph : graphs) {
       const bool is_encode = graph == Graph::kEncode;
@@ -24,10 +25,15 @@ struct World {
       engine->runs = &runs[static_cast<int>(graph)];
       engines.push_back(std::move(engine));
     }
-    Options options;
     options.max_users = max_users;
     options.storage = storage;
     CHECK(Session::create(device, std::move(engines), options, &session).ok());
+  }
+  // Lists leave out what calls name alone.
+  static Options callers_exclude() {
+    Options options;
+    options.exclude_seen = false;
+    return options;
   }
   int64_t ran(Graph graph) const { return runs[static_cast<int>(graph)]; }
   SlotTable& slots() const { return session->arena().slots(); }

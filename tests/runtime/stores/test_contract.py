@@ -39,6 +39,11 @@ class TestFile(StoreContract):
             self.open(WINDOWED, tmp_path)
 
 
+class TestRecords(StoreContract):
+    def open(self, layout: Layout, tmp_path: Path) -> Store:
+        return load_store(f"records:{tmp_path / 'users.states'}", layout)
+
+
 class ListedStore(MemoryStore):
     """A store of another package, which keeps histories."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from deployrec.runtime.backends.tensorrt.api import import_tensorrt, load_plugin
 from deployrec.runtime.backends.tensorrt.cuda_memory import CudaStream, DeviceBuffer
 from deployrec.runtime.backends.tensorrt.plan_name import PlanName
 
-PLAN = "engine/{}.plan"
+PLAN, RECORD = "engine/{}.plan", "engine/build.json"
 
 
 def load(bundle: Bundle, plugin: str | Path | None = None) -> TensorRtBackend:
     """Loads every plan of the bundle onto the first GPU.
 
-    plugin: path of libdeployrec_plugin.so; None: the one that DEPLOYREC_PLUGIN_LIBRARY names.
+    plugin: path of libdeployrec_plugin.so; None: the one that DEPLOYREC_PLUGIN_LIBRARY names. Plans that carry the
+    library (`build engine --carry-plugin`) need none.
     Raises BundleError for a bundle without plans or with plans of another bundle, ConfigError where TensorRT, a GPU or
     the plugin library is missing, or TensorRT refuses a plan (another version, another kind of GPU).
     """
@@ -33,8 +35,14 @@ def load(bundle: Bundle, plugin: str | Path | None = None) -> TensorRtBackend:
         )
     trt = import_tensorrt()
     stream = CudaStream()
-    load_plugins(trt, plugin)
+    if not carries_plugin(bundle):
+        load_plugins(trt, plugin)
     return TensorRtBackend(trt, stream, bundle)
+
+
+def carries_plugin(bundle: Bundle) -> bool:
+    """Whether the bundle's encode plan holds the plugin library."""
+    return RECORD in bundle.manifest.files and bool(json.loads(bundle.read(RECORD)).get("carries_plugin"))
 
 
 class TensorRtBackend:
@@ -45,6 +53,7 @@ class TensorRtBackend:
         self.stream = stream
         self.log = make_logger(trt)
         self.runtime = trt.Runtime(self.log)
+        self.runtime.engine_host_code_allowed = carries_plugin(bundle)
         self.plans = {name: _Plan(trt, self.runtime, self.log, stream, bundle, name) for name in bundle.manifest.graphs}
 
     def advance(self, rows: np.ndarray, state: State) -> Moved:

@@ -1,11 +1,11 @@
-// Serves a bundle's TensorRT plans from C++: every user's state stays in one device arena, events go in, the best items
-// come out.
+// Serves a bundle from C++: every user's state stays in one arena, events go in, the best items come out. Runs ONNX
+// graphs on any machine, and TensorRT plans on a GPU.
 //
 // An item is named by its row of the bundle's item table, from 1 on, as in items.csv after the header; 0 is padding.
-// The items' own ids (item_id in items.csv) are the caller's to look up.
+// deployrec/catalogue.h translates the items' own ids.
 //
-// No function throws. A Recommender may be shared between threads: calls take turns. Results come in the order of the
-// arguments.
+// No function throws. A Recommender may be shared between threads: with one lane calls take turns, with more those of
+// different users run side by side. Results come in the order of the arguments.
 #pragma once
 
 #include <cstddef>
@@ -14,27 +14,10 @@
 #include <string>
 #include <vector>
 
+#include "deployrec/options.h"
 #include "deployrec/status.h"
 
 namespace deployrec {
-
-// How the arena stores states. fp16 halves the memory; the arithmetic stays fp32, and so do counts of events.
-enum class StateStorage : int32_t { kFloat32, kFloat16 };
-
-struct Options {
-  std::string plans;  // folder of a bundle's plans: BUNDLE/engine
-  // Each plan holds the model's weights in device memory. A call whose plan was left out answers kMissingPlan.
-  bool step = true;
-  bool advance = true;
-  bool encode = true;
-  bool score = true;
-  std::string plugin_library;    // path of libdeployrec_plugin.so; empty: none is needed, or it is loaded already
-  int64_t max_users = 100000;    // slots of the arena
-  int64_t max_exclude = 512;     // items that a list leaves out; of more the newest count
-  std::vector<int64_t> batches;  // a CUDA graph for each and each k; empty: powers of two up to the plan's largest batch
-  StateStorage storage = StateStorage::kFloat32;
-  int device = 0;
-};
 
 // Item rows, oldest first; read during the call.
 struct ItemRows {
@@ -42,7 +25,7 @@ struct ItemRows {
   size_t count = 0;
 };
 
-// One thing that happened. `exclude`: what a list after it leaves out.
+// One thing that happened. `exclude`: what a list after it leaves out beside what was seen.
 struct Event {
   int64_t user = 0;
   int64_t item_row = 0;
@@ -68,42 +51,76 @@ struct Recommendations {
   std::vector<float> scores;       // [rows, k], the best first
 };
 
-class Recommender {
+// Since the Recommender was loaded.
+struct Counters {
+  int64_t calls = 0;
+  int64_t failed_calls = 0;
+  int64_t events = 0;      // read into states
+  int64_t lists = 0;
+  int64_t runs = 0;        // of graphs
+  int64_t rows = 0;        // of these runs, padding included
+  int64_t padded_rows = 0;
+  int64_t read_again = 0;  // users beyond the window whose newest events were read from the start
+  int64_t new_users = 0;
+  int64_t evicted = 0;
+  int64_t expired = 0;
+  double run_seconds = 0;  // in runs of graphs, their copies included
+};
+
+class DEPLOYREC_CXX_API Recommender {
  public:
-  // Refuses plans of different bundles.
-  [[nodiscard]] static Status load(const Options& options, std::unique_ptr<Recommender>* recommender) noexcept;
+  // Refuses an edited bundle, and plans of different bundles.
+  static Status load(const Options& options, std::unique_ptr<Recommender>* recommender) noexcept;
   ~Recommender();
 
-  // Applies the events in order, by the advance plan: nothing is scored. A new user starts from nothing. Several events
-  // of one user are run in waves, so the batch is as good as calls one by one. A user of a model whose state is exact up
-  // to a window (SASRec) is read again beyond it, the newest events from the start, by the encode plan.
-  [[nodiscard]] Status observe(const Event* events, size_t count) noexcept;
+  // Applies the events in order: nothing is scored. A new user starts from nothing. Several events of one user are run
+  // in waves, so the batch is as good as calls one by one. A user of a model whose state is exact up to a window
+  // (SASRec) is read again beyond it, the newest events from the start, by the encode graph.
+  Status observe(const Event* events, size_t count) noexcept;
 
-  // The same with the k best items after each event, by the step plan; beyond a window by the encode and score plans.
-  [[nodiscard]] Status observe_and_recommend(const Event* events, size_t count, int64_t k,
-                                             Recommendations* recommendations) noexcept;
+  // The same with the k best items after each event.
+  Status observe_and_recommend(const Event* events, size_t count, int64_t k,
+                               Recommendations* recommendations) noexcept;
 
-  // The k best items for each user as the state stands, by the score plan; none for a user without events.
-  [[nodiscard]] Status recommend(const Request* requests, size_t count, int64_t k,
-                                 Recommendations* recommendations) noexcept;
+  // The k best items for each user as the state stands; none for a user without events.
+  Status recommend(const Request* requests, size_t count, int64_t k, Recommendations* recommendations) noexcept;
 
-  // Reads histories into the users' slots by the encode plan, those longer than the plan takes in stretches.
-  [[nodiscard]] Status encode(const History* histories, size_t count) noexcept;
+  // Reads histories into the users' slots by the encode graph, those longer than it takes in stretches.
+  Status encode(const History* histories, size_t count) noexcept;
 
   // Frees the user's slot; a user without one is no error.
-  [[nodiscard]] Status forget(int64_t user) noexcept;
+  Status forget(int64_t user) noexcept;
 
-  // Writes all states to `path`, by a temporary file; reads them back in place of what the arena holds. A file of
-  // another state_id is refused with kStaleState, a damaged one with kFile, and the arena keeps what it has.
-  [[nodiscard]] Status save(const std::string& path) noexcept;
-  [[nodiscard]] Status restore(const std::string& path) noexcept;
+  // Runs every graph at each of these batch sizes and at the largest, with lists of k, so that the first requests need
+  // not wait for what engines set up at a size's first run. Moves no user.
+  Status warm_up(const std::vector<int64_t>& batches, int64_t k) noexcept;
+
+  // One user's record in the bytes that Python's stores keep (deployrec/runtime/records.py), and back in place of what
+  // the user had. kInvalidArgument for a user without a state.
+  Status export_user(int64_t user, std::string* record) noexcept;
+  Status import_user(int64_t user, const std::string& record) noexcept;
+
+  // Writes all users' records to `path`, by a temporary file; reads them back in place of all users. Python's store
+  // records:PATH reads and writes the same file. One of another state_id is refused with kStaleState, a damaged one
+  // with kFile, and the arena keeps what it has.
+  Status save(const std::string& path) noexcept;
+  Status restore(const std::string& path) noexcept;
+
+  // Goes on with another bundle of the same state_id (other graphs, titles or popularity) and every user's state. It is
+  // loaded while calls go on; they then wait for the moment of the change. Options of the arena stay as they are.
+  Status swap_bundle(const Options& options) noexcept;
+
+  // Frees the slots of users who were idle for longer than Options::time_to_live.
+  Status expire() noexcept;
 
   int64_t users() const noexcept;
+  std::vector<int64_t> user_list() const;          // the least recently used first
   int64_t events_of(int64_t user) const noexcept;  // applied so far; 0 for a user without a state
-  int64_t num_items() const noexcept;              // item rows run from 1 to this
-  int64_t max_k() const noexcept;                  // items of the longest list; 0 without a plan that makes lists
-  const std::string& bundle_id() const noexcept;
-  const std::string& state_id() const noexcept;  // of manifest.json: what stored states hang on
+  Counters counters() const noexcept;
+  int64_t num_items() const noexcept;  // item rows run from 1 to this
+  int64_t max_k() const noexcept;      // items of the longest list; 0 without a graph that makes lists
+  std::string bundle_id() const;
+  std::string state_id() const;  // of manifest.json: what stored states hang on
 
  private:
   struct Parts;

@@ -1,4 +1,4 @@
-// A Device on host memory, and a Runner that computes a small recurrent model there.
+// A Device and a Runner for tests: host memory, and a small recurrent model.
 #pragma once
 
 #include <algorithm>
@@ -10,51 +10,38 @@
 #include <vector>
 
 #include "check.h"
-#include "device.h"
+#include "host_device.h"
 #include "runner.h"
 
 namespace deployrec::test {
 
-class HostDevice final : public Device {
+// Its memory holds anything at first, as a GPU's does; notes the keys of `repeat` and which device the caller uses.
+class ToyDevice final : public HostDevice {
  public:
-  std::set<WorkKey> repeated;  // the keys of repeat
+  std::set<WorkKey> repeated;
+  int selected = 7;  // by the caller
 
-  Status select() override { return {}; }
+  Status select(int* before) override {
+    *before = selected;
+    selected = 0;
+    return {};
+  }
+  void deselect(int before) override { selected = before; }
   Status allocate(size_t bytes, void** memory) override {
-    *memory = std::malloc(bytes);
-    std::memset(*memory, 0xa5, bytes);  // what device memory holds: anything
-    return {};
+    Status status = HostDevice::allocate(bytes, memory);
+    if (status.ok()) std::memset(*memory, 0xa5, bytes);
+    return status;
   }
-  Status allocate_host(size_t bytes, void** memory) override { return allocate(bytes, memory); }
-  void free(void* memory) override { std::free(memory); }
-  void free_host(void* memory) override { std::free(memory); }
-  Status upload(void* to, const void* from, size_t bytes) override { return copy(to, from, bytes); }
-  Status download(void* to, const void* from, size_t bytes) override { return copy(to, from, bytes); }
   Status fill_zero(void* memory, size_t bytes) override {
-    std::memset(memory, 0, bytes);
-    return {};
+    ++fills;
+    return HostDevice::fill_zero(memory, bytes);
   }
-  Status gather(const StateMove& move) override { return for_each(move, gather_value); }
-  Status scatter(const StateMove& move) override { return for_each(move, scatter_value); }
-  Status wait() override { return {}; }
   Status repeat(const WorkKey& key, const std::function<Status()>& work) override {
     repeated.insert(key);
     return work();
   }
 
- private:
-  static Status copy(void* to, const void* from, size_t bytes) {
-    std::memcpy(to, from, bytes);
-    return {};
-  }
-  static Status for_each(const StateMove& move, void (*visit)(const StateMove&, int64_t, int, int64_t)) {
-    for (int64_t row = 0; row < move.batch; ++row) {
-      for (int s = 0; s < move.segments; ++s) {
-        for (int64_t i = 0; i < move.segment[s].count; ++i) visit(move, row, s, i);
-      }
-    }
-    return {};
-  }
+  int fills = 0;
 };
 
 // State "0.count" [1]: n = n + 1; "1.hidden" [2]: h = h / 2 + (item, item^2 / 64); "2.trace" [1, 2]: s = s / 4 + item,
@@ -131,7 +118,7 @@ class ToyRunner final : public Runner {
     for (int64_t row = 0; row < size.batch; ++row) {
       if (moves_states(graph)) move(memory, size, row);
       if (!makes_lists(graph)) continue;
-      ToyModel::recommend(memory.user + 2 * row, memory.exclude + row * memory.exclude_width, memory.exclude_width,
+      ToyModel::recommend(memory.user + 2 * row, memory.exclude + row * size.exclude, size.exclude,
                           size.k, memory.topk_items + row * size.k, memory.topk_scores + row * size.k);
     }
     return {};
