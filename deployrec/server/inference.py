@@ -70,7 +70,7 @@ class Inference:
 
     def _check_sizes(self, arrays: Arrays, max_k: int) -> None:
         if "k" in arrays:
-            reading.choice_of(int(arrays["k"][0]), True, max_k)
+            reading.check_k(int(arrays["k"][0]), max_k)
         reading.check_number(max(len(array) for array in arrays.values()), self.limits.max_events, "users")
         if "lengths" in arrays:
             most, lengths = arrays["item_ids"].shape[1], arrays["lengths"]

@@ -20,6 +20,8 @@ from deployrec.server.settings import Limits
 Body = TypeVar("Body")
 JSON_KINDS = (b"application/json", b"application/x-www-form-urlencoded")
 """The second is what `curl -d` says where it is told nothing else."""
+SEVERAL = ("exclude", "only")
+"""Parameters of a query that may come several times."""
 TRUTH = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -60,10 +62,8 @@ def decoded(content: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
 
 def choice_of(k: int | None, asked: EventsRequest | RecommendationsRequest, max_k: int, limits: Limits) -> Choice:
     """The one place that reads which items a request wants."""
-    if k is None:
-        k = min(USUAL_K, max_k)
-    if not 1 <= k <= max_k:
-        raise RequestError(400, f"expected from 1 to {max_k} items; got {k}; ask for fewer")
+    k = min(USUAL_K, max_k) if k is None else k
+    check_k(k, max_k)
     if asked.exclude is None and asked.only is None and asked.where is None:
         return Choice(k, asked.exclude_seen)
     return Choice(
@@ -71,12 +71,18 @@ def choice_of(k: int | None, asked: EventsRequest | RecommendationsRequest, max_
     )
 
 
+def check_k(k: int, max_k: int) -> None:
+    """Raises 400 for a list of another length than there may be."""
+    if not 1 <= k <= max_k:
+        raise RequestError(400, f"expected from 1 to {max_k} items; got {k}; ask for fewer")
+
+
 def choice_in(request: Request, max_k: int, limits: Limits) -> Choice:
     """`choice_of` what the query says, in which exclude and only may come several times."""
     query = request.query_params
-    named = {name: query.getlist(name) or None for name in ("exclude", "only")}
-    unknown = set(query) - {"k", "exclude_seen", "where", *named}
-    single = [name for name, _ in query.multi_items() if name not in named]
+    exclude, only = (list[str | int](query.getlist(name)) or None for name in SEVERAL)
+    unknown = set(query) - {"k", "exclude_seen", "where", *SEVERAL}
+    single = [name for name, _ in query.multi_items() if name not in SEVERAL]
     if unknown or len(set(single)) < len(single):
         raise RequestError(
             400,
@@ -86,7 +92,7 @@ def choice_in(request: Request, max_k: int, limits: Limits) -> Choice:
     k, truth = query.get("k"), TRUTH.get(query.get("exclude_seen", "true"))
     if truth is None or (k is not None and not (k.isascii() and k.isdigit() and len(k) < 20)):
         raise RequestError(400, f"expected k=10 or exclude_seen=false; got {shown(request.url.query)}; mend the query")
-    asked = RecommendationsRequest(exclude_seen=truth, where=query.get("where"), **named)
+    asked = RecommendationsRequest(exclude_seen=truth, exclude=exclude, only=only, where=query.get("where"))
     return choice_of(None if k is None else int(k), asked, max_k, limits)
 
 

@@ -119,10 +119,10 @@ class Served:
             return self._observe(asks)
         if isinstance(first, Recommend):
             users = [user for ask in asks for user in ask.users]
-            lists = self.recommender.recommend_many(users, *_widest(asks))
+            lists = self.recommender.recommend_many(users, **_widest(asks))
             return [lists] * len(asks)
         if isinstance(first, After):
-            return self.recommender.recommend_after_many([ask.items for ask in asks], *_widest(asks))
+            return self.recommender.recommend_after_many([ask.items for ask in asks], **_widest(asks))
         return [first.work(self.recommender)]
 
     def _observe(self, asks: list[Observe]) -> Sequence[Any]:
@@ -131,8 +131,8 @@ class Served:
             if asks[0].choice is None:
                 outcomes, lists = self.recommender.observe_many(events), NO_LISTS
             else:
-                k, *rest = _widest(asks)
-                outcomes, lists = self.recommender.observe_many(events, k, *rest)
+                wanted = _widest(asks)
+                outcomes, lists = self.recommender.observe_many(events, wanted.pop("k"), **wanted)
         except DataError as error:
             if len(asks) == 1:
                 return [error]
@@ -156,7 +156,7 @@ def _runs(batch: Sequence[Job]) -> list[list[int]]:
     return sorted(groups.values(), key=lambda places: not isinstance(batch[places[0]].ask, Observe))
 
 
-def _widest(asks: Sequence[Any]) -> Choice:
-    """The choice that holds those of all asks, which differ in k alone."""
+def _widest(asks: Sequence[Any]) -> dict[str, Any]:
+    """The choice that holds those of all asks, which differ in k alone, as arguments of the recommender."""
     choice: Choice = max((ask.choice for ask in asks), key=lambda choice: choice.k)
-    return choice
+    return choice._asdict()

@@ -152,7 +152,8 @@ def _dtype(tensor: Tensor) -> np.dtype:
         raise RequestError(400, f"expected INT64 or FP32; got {shown(tensor.datatype)}; see the model's metadata")
     if max((abs(axis) for axis in tensor.shape), default=0) > 2**40 or len(tensor.shape) > 8:
         raise _no_shape(tensor)
-    return KINDS[tensor.datatype]
+    kind: np.dtype = np.dtype(KINDS[tensor.datatype])
+    return kind
 
 
 def _no_shape(tensor: Tensor) -> RequestError:

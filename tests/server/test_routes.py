@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -150,8 +151,8 @@ def test_filters_leave_what_the_library_leaves(client: TestClient, library: Reco
     for number, item in enumerate(ITEMS[:3]):
         library.observe("picky", item)
         client.post("/v1/events", json={"user": "picky", "item": item, "event_id": number})
-    filters = {"exclude": ITEMS[3:6], "only": ITEMS[:15], "where": "popularity >= 1"}
-    expected = entries(library.recommend("picky", 5, True, *filters.values()))
+    filters: dict[str, Any] = {"exclude": ITEMS[3:6], "only": ITEMS[:15], "where": "popularity >= 1"}
+    expected = entries(library.recommend("picky", 5, **filters))
     assert len(expected) == 5
     assert (
         client.get("/v1/users/picky/recommendations", params={"k": 5, **filters}).json()["recommendations"] == expected
@@ -161,7 +162,7 @@ def test_filters_leave_what_the_library_leaves(client: TestClient, library: Reco
     bare = client.post("/v1/recommendations", json={"history": ITEMS[:3], "k": 5, **filters}).json()["recommendations"]
     assert bare == expected
     answer = client.post("/v1/events", json={"user": "picky", "item": "i30", "recommend": 5, **filters}).json()
-    wanted = entries(library.observe_and_recommend("picky", "i30", None, None, None, None, 5, True, *filters.values()))
+    wanted = entries(library.observe_and_recommend("picky", "i30", k=5, **filters))
     assert answer["recommendations"] == {"picky": wanted}
     assert not {entry["item_id"] for entry in wanted} - set(ITEMS[6:15])
 
