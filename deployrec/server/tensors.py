@@ -15,7 +15,7 @@ from deployrec.runtime.events import shown
 from deployrec.server import reading
 from deployrec.server.problems import RequestError
 
-KINDS = {"INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")}
+KINDS: dict[str, np.dtype] = {"INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")}
 DATATYPES = {"int64": "INT64", "float32": "FP32"}
 Arrays = dict[str, np.ndarray]
 HEADER_LENGTH = "inference-header-content-length"
@@ -152,8 +152,7 @@ def _dtype(tensor: Tensor) -> np.dtype:
         raise RequestError(400, f"expected INT64 or FP32; got {shown(tensor.datatype)}; see the model's metadata")
     if max((abs(axis) for axis in tensor.shape), default=0) > 2**40 or len(tensor.shape) > 8:
         raise _no_shape(tensor)
-    kind: np.dtype = np.dtype(KINDS[tensor.datatype])
-    return kind
+    return KINDS[tensor.datatype]
 
 
 def _no_shape(tensor: Tensor) -> RequestError:
