@@ -18,6 +18,7 @@ from deployrec.cli.console import err, open_ended_pipes, out
 from deployrec.cli.demo import demo
 from deployrec.cli.evaluate import evaluate
 from deployrec.cli.export import export
+from deployrec.cli.flip import flip
 from deployrec.cli.info import info
 from deployrec.cli.models import models
 from deployrec.cli.recommend import recommend
@@ -55,7 +56,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(build.app, name="build")
 app.add_typer(store.app, name="store")
-for verb in (train, evaluate, export, verify, sign, info, recommend, serve, reencode, models, bench, demo):
+for verb in (train, evaluate, export, verify, sign, info, recommend, serve, flip, reencode, models, bench, demo):
     app.command()(verb)
 
 
