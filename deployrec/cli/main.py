@@ -15,6 +15,7 @@ import deployrec
 from deployrec.cli import build, data, store, usage
 from deployrec.cli.bench import bench
 from deployrec.cli.console import err, open_ended_pipes, out
+from deployrec.cli.consume import consume
 from deployrec.cli.demo import demo
 from deployrec.cli.evaluate import evaluate
 from deployrec.cli.export import export
@@ -56,7 +57,22 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(build.app, name="build")
 app.add_typer(store.app, name="store")
-for verb in (train, evaluate, export, verify, sign, info, recommend, serve, flip, reencode, models, bench, demo):
+for verb in (
+    train,
+    evaluate,
+    export,
+    verify,
+    sign,
+    info,
+    recommend,
+    serve,
+    consume,
+    flip,
+    reencode,
+    models,
+    bench,
+    demo,
+):
     app.command()(verb)
 
 
