@@ -15,9 +15,11 @@ import deployrec
 from deployrec.cli import build, data, importing, items, store, usage
 from deployrec.cli.bench import bench
 from deployrec.cli.console import err, open_ended_pipes, out
+from deployrec.cli.consume import consume
 from deployrec.cli.demo import demo
 from deployrec.cli.evaluate import evaluate
 from deployrec.cli.export import export
+from deployrec.cli.flip import flip
 from deployrec.cli.info import info
 from deployrec.cli.models import models
 from deployrec.cli.recommend import recommend
@@ -57,7 +59,22 @@ app.add_typer(importing.app, name="import")
 app.add_typer(build.app, name="build")
 app.add_typer(store.app, name="store")
 app.add_typer(items.app, name="items")
-for verb in (train, evaluate, export, verify, sign, info, recommend, serve, reencode, models, bench, demo):
+for verb in (
+    train,
+    evaluate,
+    export,
+    verify,
+    sign,
+    info,
+    recommend,
+    serve,
+    consume,
+    flip,
+    reencode,
+    models,
+    bench,
+    demo,
+):
     app.command()(verb)
 
 

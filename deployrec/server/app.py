@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -76,13 +76,31 @@ def create_app(settings: Settings) -> Starlette:
     paths |= openapi.pages(described)
     gate = Middleware(Gate, metrics=metrics, token=settings.token(), log_requests=settings.log_requests)
     app = Starlette(
-        routes=[Route(path, handler, methods=[method]) for (method, path), handler in paths.items()],
+        routes=_routes(paths),
         middleware=[gate],
         exception_handlers={HTTPException: _raised, RequestError: _raised},
         lifespan=lifespan,
     )
     app.state.bundles = bundles
     return app
+
+
+def _routes(paths: Mapping[openapi.Operation, openapi.Handler]) -> list[Route]:
+    """One route a path, so that a 405 names all its methods."""
+    by_path: dict[str, dict[str, openapi.Handler]] = {}
+    for (method, path), handler in paths.items():
+        by_path.setdefault(path, {})[method] = handler
+    return [
+        Route(path, next(iter(own.values())) if len(own) == 1 else _either(own), methods=list(own))
+        for path, own in by_path.items()
+    ]
+
+
+def _either(handlers: Mapping[str, openapi.Handler]) -> openapi.Handler:
+    async def handle(request: Request) -> Response:
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return handle
 
 
 async def _raised(request: Request, error: Exception) -> Response:

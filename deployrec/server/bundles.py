@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from deployrec.errors import BundleError, DeployrecError
-from deployrec.files import atomic_write
+from deployrec.bundle.current import current
+from deployrec.errors import DeployrecError
 from deployrec.server.metrics import Metrics
 from deployrec.server.problems import RequestError
 from deployrec.server.served import Served
 from deployrec.server.settings import Settings
 
 log = logging.getLogger("deployrec.server")
-CURRENT = "current.json"
 EVERY = 0.5
 """Seconds between two looks at current.json, and before another try after a failure."""
 
@@ -119,31 +117,6 @@ def wanted(settings: Settings) -> dict[str, Path]:
     return found
 
 
-def current(folder: Path) -> str:
-    """The name in a folder's current.json; raises BundleError where there is none."""
-    path = folder / CURRENT
-    try:
-        name = json.loads(path.read_bytes())["bundle"]
-    except (OSError, ValueError, TypeError, KeyError):
-        name = None
-    if not _is_name(name):
-        raise BundleError(
-            f'expected {{"bundle": "NAME"}} in {path}; got none; run `deployrec flip {folder} NAME` for a bundle in it'
-        )
-    return str(name)
-
-
-def flip(folder: Path, name: str) -> None:
-    """Makes `name` the bundle that every server of this folder answers from; in one move, so that none reads half."""
-    if not _is_name(name) or not (folder / name).is_dir():
-        raise BundleError(f"expected the name of a bundle in {folder}; got '{name}'; copy the bundle into it first")
-    atomic_write(folder / CURRENT, json.dumps({"bundle": name}) + "\n")
-
-
 def position(user: str) -> float:
     """A user's place from 0 up to but not including 1, evenly spread."""
     return int.from_bytes(blake2b(user.encode(), digest_size=8).digest(), "big") / 2**64
-
-
-def _is_name(name: object) -> bool:
-    return isinstance(name, str) and bool(name) and Path(name).name == name
