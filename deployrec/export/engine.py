@@ -80,10 +80,11 @@ def build_engines(
     """Builds a plan of every graph of the bundle at `path` and seals them into it, in place of older ones.
 
     precision: "fp16" runs the products with weights in half precision; max_history: events of one encode call (default:
-    the bundle's encode_chunk); max_k: items of the longest list; plugin: path of libdeployrec_plugin.so; carry_plugin: the encode
-    plan holds that library, and TensorRT's lean runtime, so that it needs neither file where it is loaded. A plan runs on
-    the kind of GPU and the TensorRT version it was built with. Raises ConfigError where TensorRT, a GPU or the plugin
-    library is missing, a size is out of range, or a graph cannot be built; the bundle is then as before.
+    the bundle's encode_chunk); max_k: items of the longest list; plugin: path of libdeployrec_plugin.so;
+    carry_plugin: the encode plan holds that library, and TensorRT's lean runtime, so that it needs neither file where
+    it is loaded. A plan runs on the kind of GPU and the TensorRT version it was built with. Raises ConfigError where
+    TensorRT, a GPU or the plugin library is missing, a size is out of range, or a graph cannot be built; the bundle is
+    then as before.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"expected a precision of {' or '.join(PRECISIONS)}; got '{precision}'; name one of them")
