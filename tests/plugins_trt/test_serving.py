@@ -15,6 +15,8 @@ from tests.plugins_trt.calls import USERS, Calls
 MODELS = ("glintru", "recblr", "gru4rec", "sasrec")
 SANITIZERS = {"plain": "", "asan": "address,undefined", "tsan": "thread"}
 MOST_EXCLUDED = "4096"
+SUPPRESSIONS = Path(__file__).parent / "cpp" / "tsan.supp"
+ENVIRONMENT = {"TSAN_OPTIONS": f"suppressions={SUPPRESSIONS}"}
 
 
 def replay(builds: Path, kind: str) -> Path:
@@ -35,7 +37,7 @@ def test_any_calls_get_the_answers_of_python(
     program, bundle = replay(builds, kind), bundle_of(key)
     calls = Calls(Recommender.load(bundle), seed=list(SANITIZERS).index(kind), users=range(-3, USERS)).make(5000)
     script = calls.save(tmp_path / "script")
-    printed = toolchain.checked(program, bundle, "1", MOST_EXCLUDED, script)
+    printed = toolchain.checked(program, bundle, "1", MOST_EXCLUDED, script, **ENVIRONMENT)
     calls.check(script)
     read_again = re.fullmatch(r"\d+ events, (\d+) read again\n", printed)
     assert read_again
@@ -51,6 +53,6 @@ def test_eight_threads_get_the_answers_of_python(
     program, bundle = replay(builds, kind), bundle_of("sasrec")
     threads = [Calls(Recommender.load(bundle), seed, range(8 * seed, 8 * seed + 8)).make(400) for seed in range(8)]
     scripts = [calls.save(tmp_path / f"script-{place}") for place, calls in enumerate(threads)]
-    toolchain.checked(program, bundle, lanes, MOST_EXCLUDED, *scripts)
+    toolchain.checked(program, bundle, lanes, MOST_EXCLUDED, *scripts, **ENVIRONMENT)
     for calls, script in zip(threads, scripts, strict=True):
         calls.check(script)

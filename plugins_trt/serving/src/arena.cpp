@@ -84,8 +84,13 @@ Status Arena::adopt(const PlanName& name) {
     return {StatusCode::kStaleState, "expected a bundle of states " + shortened(bundle_.state_id) + "; got " +
                                          shortened(name.state_id) + "; load it aside and encode the histories"};
   }
-  bundle_ = name;
+  take_name(name);
   return {};
+}
+
+void Arena::take_name(const PlanName& name) {
+  const std::lock_guard<std::mutex> turn(mutex_);
+  bundle_ = name;
 }
 
 Status Arena::claim(Device& device, const std::vector<int64_t>& users, std::vector<int64_t>* slots) {

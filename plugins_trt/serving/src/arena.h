@@ -36,7 +36,7 @@ class Arena {
   Status check(const EngineShape& shape) const;
   // The same states go on under another bundle of their state_id.
   Status adopt(const PlanName& name);
-  void take_name(const PlanName& name) { bundle_ = name; }
+  void take_name(const PlanName& name);
 
   // Pinned slots of `users`, new and zero for those without one. Where they do not all fit, the least recently used
   // others go, or kFull, with nothing changed, where Options::eviction says so.

@@ -45,16 +45,16 @@ class Device {
 // The calling thread uses the device while this lives, and afterwards the one that it used before: the caller's.
 class Selected {
  public:
-  explicit Selected(Device& device) : device_(device), status_(device.select(&before_)) {}
+  explicit Selected(std::shared_ptr<Device> device) : device_(std::move(device)), status_(device_->select(&before_)) {}
   ~Selected() {
-    if (status_.ok()) device_.deselect(before_);
+    if (status_.ok()) device_->deselect(before_);
   }
   Selected(const Selected&) = delete;
   Selected& operator=(const Selected&) = delete;
   const Status& status() const { return status_; }
 
  private:
-  Device& device_;
+  std::shared_ptr<Device> device_;
   int before_ = 0;
   Status status_;
 };

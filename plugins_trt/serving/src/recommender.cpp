@@ -1,4 +1,5 @@
 // Recommender: lanes of sessions over one arena, behind a boundary that no exception crosses.
+#include <atomic>
 #include <exception>
 #include <new>
 
@@ -49,6 +50,7 @@ struct Recommender::Parts {
   Options options;
   std::shared_ptr<Arena> arena;
   std::unique_ptr<Lanes> lanes;
+  std::atomic<int64_t> max_k{0};
 
   void log(const std::string& line) const {
     if (options.log) options.log(line);
@@ -66,6 +68,14 @@ struct Recommender::Parts {
     return guarded([&] {
       Lanes::Alone alone(*lanes);
       return counted(alone.session(), [&](Session& session) { return call(session, alone); });
+    });
+  }
+  // Alone with all that is kept of the users.
+  template <class Call>
+  Status with_arena(Call call) noexcept {
+    return alone([&](Session&, Lanes::Alone&) {
+      const std::lock_guard<std::mutex> lock(arena->mutex());
+      return call(*arena);
     });
   }
 
@@ -105,6 +115,7 @@ Status Recommender::load(const Options& options, std::unique_ptr<Recommender>* r
     if (!status.ok()) return status;
     parts->options = options;
     parts->arena = sessions.front()->shared_arena();
+    parts->max_k = sessions.front()->max_k();
     parts->lanes = std::make_unique<Lanes>(std::move(sessions));
     parts->log("serving bundle " + parts->arena->bundle().bundle_id);
     recommender->reset(new Recommender(std::move(parts)));
@@ -161,16 +172,16 @@ Status Recommender::import_user(int64_t user, const std::string& record) noexcep
 }
 
 Status Recommender::save(const std::string& path) noexcept {
-  return parts_->alone([&](Session& session, Lanes::Alone&) { return session.arena().save(path); });
+  return parts_->with_arena([&](Arena& arena) { return arena.save(path); });
 }
 
 Status Recommender::restore(const std::string& path) noexcept {
-  return parts_->alone([&](Session& session, Lanes::Alone&) { return session.arena().restore(path); });
+  return parts_->with_arena([&](Arena& arena) { return arena.restore(path); });
 }
 
 Status Recommender::expire() noexcept {
-  return parts_->alone([&](Session& session, Lanes::Alone&) {
-    session.arena().expire();
+  return parts_->with_arena([](Arena& arena) {
+    arena.expire();
     return Status{};
   });
 }
@@ -204,13 +215,10 @@ Counters Recommender::counters() const noexcept {
 
 int64_t Recommender::num_items() const noexcept { return parts_->arena->bundle().num_items; }
 
-int64_t Recommender::max_k() const noexcept {
-  const Lanes::Alone alone(*parts_->lanes);
-  return alone.session().max_k();
-}
+int64_t Recommender::max_k() const noexcept { return parts_->max_k; }
 
 std::string Recommender::bundle_id() const {
-  const Lanes::Alone alone(*parts_->lanes);
+  const std::lock_guard<std::mutex> lock(parts_->arena->mutex());
   return parts_->arena->bundle().bundle_id;
 }
 
@@ -232,6 +240,7 @@ Status Recommender::swap_bundle(const Options& options) noexcept {
         parts_->arena->take_name(before);
         return changed;
       }
+      parts_->max_k = sessions.front()->max_k();
       alone.replace(std::move(sessions));
       parts_->log("swapped to bundle " + parts_->arena->bundle().bundle_id);
       return changed;

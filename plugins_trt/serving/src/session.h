@@ -29,7 +29,7 @@ class Session {
 
   Arena& arena() const { return *arena_; }
   const std::shared_ptr<Arena>& shared_arena() const { return arena_; }
-  Device& device() const { return *device_; }
+  const std::shared_ptr<Device>& device() const { return device_; }
   // Items of the longest list that every loaded graph makes; 0 where none makes any.
   int64_t max_k() const;
 

@@ -7,6 +7,7 @@
 //   e USER RESUME N ROW...   encode
 //   f USER                   forget
 //   x USER                   export and import again: the size of the record
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -109,7 +110,18 @@ int main(int argc, char** argv) {
   for (int i = 4; i < argc; ++i) {
     threads.emplace_back([&, path = std::string(argv[i])] { Script(*recommender, path).run(); });
   }
+  std::atomic<bool> is_done{false};
+  std::thread watcher([&] {  // what an embedder asks meanwhile
+    while (threads.size() > 1 && !is_done) {
+      if (recommender->user_list().size() > 1000 || recommender->counters().new_users < recommender->users()) std::exit(1);
+      stop_unless_ok(recommender->save(std::string(argv[4]) + ".states"));
+      stop_unless_ok(recommender->warm_up({1, 2}, 5));
+      stop_unless_ok(recommender->swap_bundle(options));
+    }
+  });
   for (std::thread& thread : threads) thread.join();
+  is_done = true;
+  watcher.join();
   const deployrec::Counters counters = recommender->counters();
   std::printf("%lld events, %lld read again\n", static_cast<long long>(counters.events),
               static_cast<long long>(counters.read_again));

@@ -408,12 +408,12 @@ void test_new_users_are_cleared_together() {
 }
 
 void test_a_call_gives_the_device_in_use_back() {
-  ToyDevice device;
+  const auto device = std::make_shared<ToyDevice>();
   {
     const Selected selected(device);
-    CHECK(selected.status().ok() && device.selected == 0);
+    CHECK(selected.status().ok() && device->selected == 0);
   }
-  CHECK(device.selected == 7);
+  CHECK(device->selected == 7);
 }
 
 // What cannot be recorded runs as it is, each time, with its results; what can is replayed.
