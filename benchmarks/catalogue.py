@@ -68,16 +68,14 @@ def main() -> None:
         parser.exit(2, f"{parser.prog}: expected OMP_NUM_THREADS=1, for one thread is measured; set it\n")
     with clear_errors(parser), tempfile.TemporaryDirectory() as scratch:
         bundles, dataset = [Bundle.open(path) for path in arguments.bundles], load_dataset(arguments.data)
-        larges, sources = zip(
-            *(large_bundle(each, arguments.items, Path(scratch) / f"{n}") for n, each in enumerate(bundles)),
-            strict=True,
-        )
+        made = [large_bundle(each, arguments.items, Path(scratch) / f"{n}") for n, each in enumerate(bundles)]
+        larges, source = [large for large, _ in made], made[0][1]
         if arguments.crossing:
             print(markdown(["allowed", "copied out, ms", "all scored, ms"], crossing(larges[0].item_table())))
             return
         memory = {}
         for large in larges:
-            measured = user_vectors(large, histories(dataset, sources[0], MEASURED_USERS))
+            measured = user_vectors(large, histories(dataset, source, MEASURED_USERS))
             facts = write_index(large.item_table(), measured, large.path, np.zeros(0, np.int64))
             seal(large.path, {**large.manifest.document, "index": facts})
             memory[large.manifest.table.dtype] = sizes(Bundle.open(large.path, check=False))
@@ -146,7 +144,7 @@ def recall(recommender: Recommender, exact: Recommender, read: list[list[str]], 
 
 
 def sizes(bundle: Bundle) -> dict[str, Any]:
-    """Bytes in memory (a backend holds the table once, and the index is as large as its file), and the index's facts."""
+    """Bytes in memory (a backend holds the table once, the index is as large as its file), and the index's facts."""
     files = bundle.manifest.files
     table = sum(files[name].bytes for name in (ITEM_TABLE, SCALES) if name in files)
     about = bundle.manifest.index

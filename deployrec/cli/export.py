@@ -162,7 +162,7 @@ def print_report(report: ExportReport) -> None:
     console.print(table)
     if (rounded := bundle.manifest.table).users:
         console.print(
-            f"Item table {rounded.dtype}: recall@10 {rounded.recall:.4f} of the float32 lists of {rounded.users:,} users.",
+            f"Item table {rounded.dtype}: recall@10 {rounded.recall:.4f} of {rounded.users:,} users' float32 lists.",
             soft_wrap=True,
         )
     if found := bundle.manifest.index:
