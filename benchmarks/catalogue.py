@@ -79,9 +79,8 @@ def main() -> None:
             facts = write_index(large.item_table(), measured, large.path, np.zeros(0, np.int64))
             seal(large.path, {**large.manifest.document, "index": facts})
             memory[large.manifest.table.dtype] = sizes(Bundle.open(large.path, check=False))
-        rows = measure(
-            [large.path for large in larges], histories(dataset, sources[0], ASKING, seed=1), arguments.events
-        )
+        read = histories(dataset, source, ASKING, seed=1)
+        rows = measure([large.path for large in larges], read, arguments.events)
     times = ("median_ms", "fastest_tenth_ms", "p99_ms")
     lines = [[r.table, r.way, *(f"{getattr(r, name):.3f}" for name in times), f"{r.recall:.4f}"] for r in rows]
     print(markdown(["table", "way", "median ms", "fastest tenth ms", "p99 ms", "recall@10"], lines))
