@@ -1,13 +1,14 @@
 """What a million items cost a request: exact, through the index, and under filters; time, recall and memory.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.catalogue bundles/recblr --data ml-1m
+    OMP_NUM_THREADS=1 python -m benchmarks.catalogue bundles/recblr bundles/recblr-int8 --data ml-1m
     OMP_NUM_THREADS=1 python -m benchmarks.catalogue bundles/recblr --data ml-1m --crossing
 
 The table is a trained bundle's: each of its items with clones around it, a million in all, and users' histories are
-those of --data with each item replaced by one of its clones. Every call is `observe_and_recommend`, event in to top-10
-out, one thread; the ways take turns at each event. Recall@10 is against the exact list of the same moment.
-Writes catalogue.json. --crossing prints how many items a filter must allow for scoring all of them to be faster than
-copying those out: what the constants of deployrec/runtime/ranking.py are.
+those of --data with each item replaced by one of its clones. Further bundles are those of the same run with rounded
+tables. Every call is `observe_and_recommend`, event in to top-10 out, one thread; the ways take turns, ten events each.
+Recall@10 is against the exact list of the first bundle under the same filter. Writes catalogue.json. --crossing prints
+how many items a filter must allow for scoring all of them to be faster than copying those out: what the constants of
+deployrec/runtime/ranking.py are.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy as np
 from benchmarks.large_catalogue import histories, large_bundle, user_vectors
 from benchmarks.measuring import UNTRACKED, add_out, clear_errors, machine, markdown, time_together, write_results
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import INDEX, ITEM_TABLE
+from deployrec.bundle.manifest import INDEX, ITEM_TABLE, SCALES
 from deployrec.data import load_dataset
 from deployrec.export.index import write_index
 from deployrec.runtime import Recommender
@@ -39,19 +40,25 @@ ONE_PERCENT = "bucket == 7"
 HALF = "bucket < 50"
 
 
+TURN = 10
+"""Events that a way answers before the next one has its turn."""
+
+
 @dataclass(frozen=True)
 class Row:
+    table: str
     way: str
     median_ms: float
+    fastest_tenth_ms: float
     p99_ms: float
     recall: float
-    """at 10, against the exact list"""
+    """at 10, against the first bundle's exact list"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--data", required=True, help="the log that the bundle was trained on")
+    parser.add_argument("bundles", type=Path, nargs="+")
+    parser.add_argument("--data", required=True, help="the log that the bundles were trained on")
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--events", type=int, default=200, help="timed, by each way")
     parser.add_argument("--crossing", action="store_true", help="only: when to copy allowed items out")
@@ -60,60 +67,69 @@ def main() -> None:
     if os.environ.get("OMP_NUM_THREADS") != "1":
         parser.exit(2, f"{parser.prog}: expected OMP_NUM_THREADS=1, for one thread is measured; set it\n")
     with clear_errors(parser), tempfile.TemporaryDirectory() as scratch:
-        bundle, dataset = Bundle.open(arguments.bundle), load_dataset(arguments.data)
-        large, source = large_bundle(bundle, arguments.items, Path(scratch) / "large")
+        bundles, dataset = [Bundle.open(path) for path in arguments.bundles], load_dataset(arguments.data)
+        made = [large_bundle(each, arguments.items, Path(scratch) / f"{n}") for n, each in enumerate(bundles)]
+        larges, source = [large for large, _ in made], made[0][1]
         if arguments.crossing:
-            print(markdown(["allowed", "copied out, ms", "all scored, ms"], crossing(large.item_table())))
+            print(markdown(["allowed", "copied out, ms", "all scored, ms"], crossing(larges[0].item_table())))
             return
-        measured = user_vectors(large, histories(dataset, source, MEASURED_USERS))
-        facts = write_index(large.item_table(), measured, large.path, np.zeros(0, np.int64))
-        seal(large.path, {**large.manifest.document, "index": facts})
-        events = histories(dataset, source, ASKING, seed=1)
-        rows = measure(large.path, events, arguments.events)
-        memory = sizes(Bundle.open(large.path, check=False))
-    lines = [[row.way, f"{row.median_ms:.3f}", f"{row.p99_ms:.3f}", f"{row.recall:.4f}"] for row in rows]
-    print(markdown(["way", "median ms", "p99 ms", "recall@10"], lines))
-    print(
-        f"{facts['kind']}, {facts['probes']} lists a request: recall {facts['recall']:.4f} of {facts['users']:,} users"
-    )
-    print(", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in memory.items()))
-    print(f"table and index: {(memory['table'] + memory['index']) / memory['table']:.2f} of the float32 table")
-    results = {"machine": machine("cpu"), "items": arguments.items, "index": facts, "bytes": memory}
+        memory = {}
+        for large in larges:
+            measured = user_vectors(large, histories(dataset, source, MEASURED_USERS))
+            facts = write_index(large.item_table(), measured, large.path, np.zeros(0, np.int64))
+            seal(large.path, {**large.manifest.document, "index": facts})
+            memory[large.manifest.table.dtype] = sizes(Bundle.open(large.path, check=False))
+        read = histories(dataset, source, ASKING, seed=1)
+        rows = measure([large.path for large in larges], read, arguments.events)
+    times = ("median_ms", "fastest_tenth_ms", "p99_ms")
+    lines = [[r.table, r.way, *(f"{getattr(r, name):.3f}" for name in times), f"{r.recall:.4f}"] for r in rows]
+    print(markdown(["table", "way", "median ms", "fastest tenth ms", "p99 ms", "recall@10"], lines))
+    whole = 4 * (arguments.items + 1) * bundles[0].manifest.dim
+    for dtype, found in memory.items():
+        parts = ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in found["bytes"].items())
+        share = sum(found["bytes"].values()) / whole
+        print(f"{dtype}: {parts}, together {share:.2f} of the float32 table; {found['index']}")
+    results = {"machine": machine("cpu"), "items": arguments.items, "memory": memory}
     write_results("catalogue", {**results, "rows": [asdict(row) for row in rows]}, arguments.out or UNTRACKED)
 
 
-def measure(path: Path, read: list[np.ndarray], events: int) -> list[Row]:
+def measure(paths: list[Path], read: list[np.ndarray], events: int) -> list[Row]:
     """A row a way."""
-    near, exact = Recommender.load(path), Recommender.load(path, exact=True)
+    ways: dict[tuple[str, str], tuple[Recommender, dict[str, Any]]] = {}
+    exact = Recommender.load(paths[0], exact=True)
     ids = exact.catalogue.item_ids
-    ways: dict[str, tuple[Recommender, dict[str, Any]]] = {
-        "exact": (exact, {}),
-        "index": (near, {}),
-        "1 % allowed": (near, {"where": ONE_PERCENT}),
-        "50 % allowed": (near, {"where": HALF}),
-        "50 % allowed, exact": (exact, {"where": HALF}),
-        "100 allowed by id": (near, {"only": ids[1:101]}),
-        "20 excluded by id": (near, {"exclude": ids[1:21]}),
-    }
+    for path in paths:
+        near, all_scored = Recommender.load(path), Recommender.load(path, exact=True)
+        table = near.manifest.table.dtype
+        ways |= {
+            (table, "exact"): (all_scored, {}),
+            (table, "index"): (near, {}),
+            (table, "1 % allowed"): (near, {"where": ONE_PERCENT}),
+            (table, "50 % allowed"): (near, {"where": HALF}),
+            (table, "50 % allowed, exact"): (all_scored, {"where": HALF}),
+            (table, "100 allowed by id"): (near, {"only": ids[1:101]}),
+            (table, "20 excluded by id"): (near, {"exclude": ids[1:21]}),
+        }
     rng = np.random.default_rng(0)
     named_histories = [[ids[row] for row in rows] for rows in read]
-    for recommender in (near, exact):
+    for recommender in {id(each): each for each, _ in ways.values()}.values():
         for user, history in enumerate(named_histories):
             recommender.encode_history(f"u{user}", history)
         for where in (ONE_PERCENT, HALF):  # a filter's rows are kept once they are known
             recommender.recommend("u0", where=where)
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(events):
-        asking, item = f"u{rng.integers(len(read))}", ids[rng.integers(1, len(ids))]
+    times: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
+    for _ in range(0, events, TURN):
+        drawn = [(f"u{rng.integers(len(read))}", ids[rng.integers(1, len(ids))]) for _ in range(TURN)]
         for way, (recommender, named) in ways.items():
-            start = time.perf_counter()
-            recommender.observe_and_recommend(asking, item, k=10, **named)
-            times[way].append(time.perf_counter() - start)
-    recalls = {way: recall(recommender, exact, named_histories, named) for way, (recommender, named) in ways.items()}
-    return [
-        Row(way, float(np.median(each) * 1e3), float(np.quantile(each, 0.99) * 1e3), recalls[way])
-        for way, each in times.items()
-    ]
+            for asking, item in drawn:
+                start = time.perf_counter()
+                recommender.observe_and_recommend(asking, item, k=10, **named)
+                times[way].append(time.perf_counter() - start)
+    found = []
+    for way, (recommender, named) in ways.items():
+        median, tenth, p99 = (float(np.quantile(times[way], q) * 1e3) for q in (0.5, 0.1, 0.99))
+        found.append(Row(*way, median, tenth, p99, recall(recommender, exact, named_histories, named)))
+    return found
 
 
 def recall(recommender: Recommender, exact: Recommender, read: list[list[str]], named: dict[str, Any]) -> float:
@@ -126,9 +142,14 @@ def recall(recommender: Recommender, exact: Recommender, read: list[list[str]], 
     return float(np.mean(shares))
 
 
-def sizes(bundle: Bundle) -> dict[str, int]:
-    """Bytes in memory: a backend holds the table once, and the index is as large as its file."""
-    return {"table": bundle.manifest.files[ITEM_TABLE].bytes, "index": bundle.manifest.files[INDEX].bytes}
+def sizes(bundle: Bundle) -> dict[str, Any]:
+    """Bytes in memory (a backend holds the table once, the index is as large as its file), and the index's facts."""
+    files = bundle.manifest.files
+    table = sum(files[name].bytes for name in (ITEM_TABLE, SCALES) if name in files)
+    about = bundle.manifest.index
+    assert about is not None
+    told = f"{about.kind}, {about.probes} lists a request, recall {about.recall:.4f} of {about.users:,} users"
+    return {"bytes": {"table": table, "index": files[INDEX].bytes}, "index": told}
 
 
 def crossing(table: np.ndarray) -> list[list[str]]:

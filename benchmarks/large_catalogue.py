@@ -9,8 +9,10 @@ import polars as pl
 
 from deployrec.benchmark.bundles import resized_bundle
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import ITEM_TABLE, ITEMS
+from deployrec.bundle.manifest import ITEMS
+from deployrec.bundle.table import Table
 from deployrec.data import Dataset, write_items
+from deployrec.export.narrow import write_table
 from deployrec.runtime.backends.base import load_backend
 from deployrec.runtime.reader import Reader
 
@@ -34,7 +36,7 @@ def large_bundle(bundle: Bundle, num_items: int, folder: Path, seed: int = 0) ->
     large = table[source] + spread * rng.standard_normal((num_items + 1, table.shape[1]), np.float32)
     large[: len(table)] = table
     made = resized_bundle(bundle, num_items, folder)
-    large.astype(np.float32).tofile(folder / ITEM_TABLE)
+    write_table(Table.rounded(large.astype(np.float32), made.manifest.table.dtype), folder)
     rows = np.arange(1, num_items + 1)
     columns = {"item_id": [f"i{row}" for row in rows], "title": [f"Item {row}" for row in rows]}
     buckets = rng.permutation(rows) % BUCKETS

@@ -19,12 +19,14 @@ from safetensors.torch import load_file, save_file
 
 import deployrec
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import ITEM_TABLE, ITEMS, WEIGHTS
+from deployrec.bundle.manifest import ITEMS, WEIGHTS
+from deployrec.bundle.table import Table
 from deployrec.data import write_items
 from deployrec.errors import BundleError
 from deployrec.export.again import padding_mask, resize_graph
 from deployrec.export.bundle import describe
 from deployrec.export.graphs import write_graphs
+from deployrec.export.narrow import write_table
 from deployrec.models import ModelClass, build_model, class_spec, model_class
 
 SPREAD = 0.02
@@ -48,7 +50,7 @@ def resized_bundle(bundle: Bundle, num_items: int, folder: Path, seed: int = 0) 
     """The same graphs over `num_items` random item vectors, in the new `folder`: no export, so a matter of seconds."""
     manifest = bundle.manifest
     folder.mkdir(parents=True)
-    _random_table(num_items, manifest.dim, seed).tofile(folder / ITEM_TABLE)
+    write_table(Table.rounded(_random_table(num_items, manifest.dim, seed), manifest.table.dtype), folder)
     for graph in manifest.graphs.values():
         model = onnx.load(str(bundle.file(graph.file)), load_external_data=False)
         resize_graph(model, manifest.num_items, manifest.dim, padding_mask(num_items))

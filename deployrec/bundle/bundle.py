@@ -22,6 +22,7 @@ from deployrec.bundle.manifest import (
     MANIFEST,
     PARITY_CASES,
     RETIRED,
+    SCALES,
     SCHEMA_VERSION,
     SIGNATURE,
     GraphTensor,
@@ -32,6 +33,7 @@ from deployrec.bundle.manifest import (
 )
 from deployrec.bundle.parity import CERTIFIED_K, ParityCases
 from deployrec.bundle.signature import check_signature
+from deployrec.bundle.table import Table
 from deployrec.errors import BundleError, ConfigError
 from deployrec.files import atomic_write, canonical_json, first_line, open_regular, sha256_file
 
@@ -92,24 +94,35 @@ class Bundle:
         return self._content(name).tobytes()
 
     def item_table(self) -> np.ndarray:
-        """The item vectors that all graphs share, float32 [N + 1, D] with zeros in row 0; not to be written to."""
-        content = self._content(ITEM_TABLE)
-        shape = (self.manifest.num_items + 1, self.manifest.dim)
-        if content.nbytes != 4 * shape[0] * shape[1]:
-            raise BundleError(
-                f"expected {self.file(ITEM_TABLE)} with {shape[0]:,} x {shape[1]:,} numbers; got {content.nbytes:,} "
-                "bytes; export the bundle again"
-            )
+        """The item vectors, float32 [N + 1, D] with zeros in row 0; not to be written to."""
+        table = self.stored_table().floats()
+        table.flags.writeable = False
+        return table
+
+    def stored_table(self) -> Table:
+        """The item vectors as they lie in items.bin, which all graphs share; not to be written to."""
+        dtype, shape = np.dtype(self.manifest.table.dtype), (self.manifest.num_items + 1, self.manifest.dim)
+        content = self._numbers(ITEM_TABLE, dtype, shape)
         if base := self.manifest.base:
-            first = content[: 4 * (base.num_items + 1) * shape[1]]
-            if hashlib.sha256(first.tobytes()).hexdigest() != base.files[ITEM_TABLE]:
+            first = content[: base.num_items + 1].tobytes()
+            if hashlib.sha256(first).hexdigest() != base.files[ITEM_TABLE]:
                 raise BundleError(
                     f"expected {self.file(ITEM_TABLE)} to begin with the {base.num_items:,} items that others were "
                     "added to; got other vectors; add them again"
                 )
-        table = content.view(np.float32).reshape(shape)
-        table.flags.writeable = False
-        return table
+        scales = self._numbers(SCALES, np.dtype(np.float32), (shape[0], 1)) if dtype == np.int8 else None
+        return Table(content, scales)
+
+    def _numbers(self, name: str, dtype: np.dtype, shape: tuple[int, int]) -> np.ndarray:
+        content = self._content(name)
+        if content.nbytes != dtype.itemsize * shape[0] * shape[1]:
+            raise BundleError(
+                f"expected {self.file(name)} with {shape[0]:,} x {shape[1]:,} numbers; got {content.nbytes:,} "
+                "bytes; export the bundle again"
+            )
+        numbers = content.view(dtype).reshape(shape)
+        numbers.flags.writeable = False
+        return numbers
 
     def catalogue(self) -> Catalogue:
         """The items by row, read from items.csv."""
@@ -168,8 +181,8 @@ class Bundle:
             )
         return cases
 
-    def graph(self, name: str) -> tuple[bytes, tuple[str, ...]]:
-        """The ONNX file of a graph, and the names of the initializers that are the item table.
+    def graph(self, name: str) -> tuple[bytes, dict[str, str]]:
+        """The ONNX file of a graph, and by the names of the initializers that are the item table the files they lie in.
 
         Raises BundleError where it has other inputs or outputs than the manifest says, needs another file than
         items.bin, or has operators that export never writes (see `GraphFile.read`).
@@ -188,15 +201,18 @@ class Bundle:
                 raise BundleError(
                     f"expected the {side} {_and(expected - got)} in {path}; got {_and(got - expected)}; export it again"
                 )
-        shape = (self.manifest.num_items + 1, self.manifest.dim)
-        table = External("", ITEM_TABLE, 0, 4 * shape[0] * shape[1], "float32", shape)
+        shape, dtype = (self.manifest.num_items + 1, self.manifest.dim), self.manifest.table.dtype
+        size = np.dtype(dtype).itemsize * shape[0] * shape[1]
+        known = {External("", ITEM_TABLE, 0, size, dtype, shape)}
+        if dtype == "int8":
+            known.add(External("", SCALES, 0, 4 * shape[0], "float32", (shape[0], 1)))
         for tensor in found.external:
-            if tensor._replace(name="") != table:
+            if tensor._replace(name="") not in known:
                 raise BundleError(
-                    f"expected no numbers outside {path} but those of {ITEM_TABLE}, float32 {list(shape)}; got "
+                    f"expected no numbers outside {path} but those of {ITEM_TABLE}, {dtype} {list(shape)}; got "
                     f"{tensor.dtype} {list(tensor.shape)} of '{tensor.name}' in '{tensor.location}'; export it again"
                 )
-        return content, tuple(tensor.name for tensor in found.external)
+        return content, {tensor.name: tensor.location for tensor in found.external}
 
     def check_files(self) -> None:
         """Raises BundleError at the first file that is not what the manifest says."""

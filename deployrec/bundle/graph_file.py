@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-DTYPES = {1: "float32", 7: "int64"}
+DTYPES = {1: "float32", 3: "int8", 7: "int64", 10: "float16"}
 STANDARD = ("", "ai.onnx")
 MOST_DEPTH = 8
 """Graphs inside a graph's nodes: a recurrence's body has two, an If and a Scan."""
 
 
 class External(NamedTuple):
-    """An initializer whose numbers lie in another file: float32 [*shape] from `offset` on, for `length` bytes."""
+    """An initializer whose numbers lie in another file: [*shape] from `offset` on, for `length` bytes."""
 
     name: str
     location: str

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from deployrec.bundle.table import DTYPES
 from deployrec.errors import BundleError
 from deployrec.files import canonical_json, sha256_json
 from deployrec.state import StateSpec, StateTensor
@@ -23,6 +24,8 @@ SIGNATURE = "model.sig"
 WEIGHTS = "weights.safetensors"
 ITEMS = "items.csv"
 ITEM_TABLE = "items.bin"
+SCALES = "items.scales.bin"
+"""Of an int8 item table: float32, one an item."""
 PARITY = "parity.json"
 PARITY_CASES = "parity_cases.npz"
 INDEX = "index.faiss"
@@ -62,6 +65,16 @@ class Graph:
 class FileDigest:
     sha256: str
     bytes: int
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What the item table was rounded to, and what that costs."""
+
+    dtype: str = "float32"
+    recall: float = 1.0
+    """which share of the ten best items of the model as it was trained come, on average over users"""
+    users: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,7 @@ class Manifest:
     endless: dict[str, int]
     """up to how many events each kind of endless history, such as one item over and over, was found within the gates"""
     versions: dict[str, Any]
+    table: TableFacts
     index: IndexFacts | None
     base: Base | None
     item_rows: str
@@ -185,6 +199,7 @@ class Manifest:
             certificate=_lengths(_field(document, "certificate", dict)),
             endless=_endless(document["certificate"]),
             versions=_field(document, "versions", dict),
+            table=_table(document.get("table")),
             index=_index(document.get("index"), files),
             base=_base(document.get("base")),
             item_rows=_field(document, "item_rows", str),
@@ -231,8 +246,8 @@ def state_id(document: dict[str, Any]) -> str:
 
 def _deciding(document: dict[str, Any]) -> list[str]:
     """The files that decide an answer."""
-    retired = [RETIRED] if RETIRED in document["files"] else []
-    return sorted({*(graph["file"] for graph in document["graphs"].values()), ITEM_TABLE, WEIGHTS, ITEMS, *retired})
+    own = {name for name in (RETIRED, SCALES) if name in document["files"]}
+    return sorted({*(graph["file"] for graph in document["graphs"].values()), ITEM_TABLE, WEIGHTS, ITEMS, *own})
 
 
 def manifest_digest(document: dict[str, Any]) -> str:
@@ -277,6 +292,17 @@ def _check_data(data: dict[str, Any]) -> None:
         _field(data, name, str, "data.")
     for name in ("num_users", "num_items", "num_events"):
         _whole(data, name, 2**63 - 1, "data.", least=0)
+
+
+def _table(document: Any) -> TableFacts:
+    if document is None:
+        return TableFacts()
+    if not isinstance(document, dict) or document.get("dtype") not in DTYPES:
+        raise BundleError(
+            f"expected a table of {', '.join(DTYPES)} in {MANIFEST}; got {_short(document)}; export again"
+        )
+    users = _whole(document, "users", MOST_ITEMS, "table.", least=0)
+    return TableFacts(document["dtype"], _field(document, "recall", float, "table."), users)
 
 
 def _index(document: Any, files: dict[str, FileDigest]) -> IndexFacts | None:

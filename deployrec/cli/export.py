@@ -34,6 +34,9 @@ def export(
         Path | None, typer.Option(help="A file of items, if the run's has moved or there was none.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    table: Annotated[
+        str, typer.Option(help="What the item table is rounded to: float32, float16 or int8.")
+    ] = "float32",
     index: Annotated[
         bool, typer.Option("--index", help="Build an approximate index over the items too, for large catalogues.")
     ] = False,
@@ -53,7 +56,9 @@ def export(
     usage.refuse_beside(ctx, "run", "runs", why="a named run is looked for nowhere else")
     if model is None and run is None:
         raise ConfigError("expected --model or --run; got neither; name the model whose newest run is exported")
-    write(model, run=run, out=out, data=data, items=items, runs=runs, index=index, tower=tower, force=force)
+    write(
+        model, run=run, out=out, data=data, items=items, runs=runs, table=table, index=index, tower=tower, force=force
+    )
 
 
 def write(
@@ -64,6 +69,7 @@ def write(
     data: str | None = None,
     items: Path | None = None,
     runs: Path = Path("runs"),
+    table: str = "float32",
     index: bool = False,
     tower: bool = False,
     force: bool = False,
@@ -119,6 +125,7 @@ def write(
                     "data_options": source.events().options,
                     "metrics": chosen.metrics,
                 },
+                table=table,
                 index=index,
                 tower=tower,
                 force=force,
@@ -153,6 +160,11 @@ def print_report(report: ExportReport) -> None:
     for name, file in bundle.manifest.files.items():
         table.add_row(name, f"{file.bytes / 1024:,.1f}")
     console.print(table)
+    if (rounded := bundle.manifest.table).users:
+        console.print(
+            f"Item table {rounded.dtype}: recall@10 {rounded.recall:.4f} of {rounded.users:,} users' float32 lists.",
+            soft_wrap=True,
+        )
     if found := bundle.manifest.index:
         console.print(
             f"Index {found.kind}, {found.probes} lists a request: recall@10 {found.recall:.4f} of the exact lists of "

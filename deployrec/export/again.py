@@ -45,12 +45,12 @@ def resize_graph(graph: onnx.ModelProto, num_items: int, dim: int, mask: np.ndar
     """Gives a graph over `num_items` items the external item table and the padding mask of `mask` [M + 1]."""
     tables = 0
     for tensor in graph.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL and list(tensor.dims) == [num_items + 1, dim]:
-            tensor.dims[0] = len(mask)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and tensor.dims[0] == num_items + 1:
             for entry in tensor.external_data:
                 if entry.key == "length":
-                    entry.value = str(4 * len(mask) * dim)
-            tables += 1
+                    entry.value = str(int(entry.value) // tensor.dims[0] * len(mask))
+            tables += list(tensor.dims) == [num_items + 1, dim]
+            tensor.dims[0] = len(mask)
         elif list(tensor.dims) == [num_items + 1]:
             tensor.CopyFrom(numpy_helper.from_array(mask, tensor.name))
     if tables != 1:

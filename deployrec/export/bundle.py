@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -17,14 +18,24 @@ from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.catalogue import Catalogue
 from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, TOWER, WEIGHTS, Graph
 from deployrec.bundle.parity import CERTIFIED_K, LONG, Comparison, ParityCases
+from deployrec.bundle.table import DTYPES
 from deployrec.bundle.writing import check_target, writing
 from deployrec.data import Dataset, write_items
 from deployrec.errors import ConfigError, ParityError
 from deployrec.export import parity
 from deployrec.export.graphs import write_graphs
 from deployrec.export.index import write_index
+from deployrec.export.narrow import narrow_files, round_table
 from deployrec.export.onnx_ops import OPSET
-from deployrec.export.parity import ENCODE_CHUNK, History, choose_histories, compare_torch, reference_cases, split_held
+from deployrec.export.parity import (
+    ENCODE_CHUNK,
+    History,
+    choose_histories,
+    compare_torch,
+    reference_cases,
+    served,
+    split_held,
+)
 from deployrec.export.tower import fit_tower
 from deployrec.files import atomic_write, canonical_json, sha256_file
 from deployrec.models import SequentialRecommender, identity
@@ -60,6 +71,7 @@ def export_bundle(
     window: int = 200,
     longest: int | None = None,
     training: dict[str, Any] | None = None,
+    table: str = "float32",
     index: bool = False,
     tower: bool = False,
     force: bool = False,
@@ -69,9 +81,9 @@ def export_bundle(
 
     window: events of a training window, an edge that the certificate covers; longest: events of the certificate's
     longest histories, by default 100,000 (at 2,000 it takes half a minute less); training: what the manifest says about
-    the training run; index: build an approximate index over the items too (extra `index`), which the runtime then
-    searches; tower: fit what makes vectors of new items' columns (extra `items`); progress hears of every graph and
-    every history.
+    the training run; table: what the item table is rounded to, "float32", "float16" or "int8"; index: build an
+    approximate index over the items too (extra `index`), which the runtime then searches; tower: fit what makes vectors
+    of new items' columns (extra `items`); progress hears of every graph and every history.
     Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `window` or `longest` out of
     range, a model of another catalogue than the data set's or with weights that are not finite; ParityError if a gate
     fails (the report is then OUT.parity-failed.json); BundleError if the disk refuses. Nothing else is left.
@@ -81,12 +93,21 @@ def export_bundle(
     longest = parity.LONGEST if longest is None else check_longest(longest)
     check_target(out, force)
     check_weights(model)
-    model = model.cpu().float().eval()
+    model, facts = model.cpu().float().eval(), None
+    if table not in DTYPES:
+        raise ConfigError(f"expected a table of {', '.join(DTYPES)}; got {table!r}; name one of them")
+    if table != "float32":
+        model = copy.deepcopy(model)
+        stored, facts = round_table(model, table, [served(model, rows) for rows in _measured(dataset)])
     with writing(out, force) as folder, torch.no_grad():
         atomic_write(folder / WEIGHTS, save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
         write_items(dataset.items, folder / ITEMS)
         graphs = write_graphs(model, folder, progress)
+        if facts:
+            narrow_files(folder, graphs.values(), stored)
         document = describe(model, graphs, data=dataset.summary(), training=training or {})
+        if facts:
+            document["table"] = asdict(facts)
         if tower:
             progress(0, 0, "fitting the tower")
             catalogue = Catalogue.parse((folder / ITEMS).read_bytes(), folder / ITEMS, model.num_items)
@@ -177,14 +198,20 @@ def manifest_of(
 
 
 def _index(bundle: Bundle, dataset: Dataset, folder: Path) -> dict[str, Any]:
-    """Builds the index and measures it on users of the data set, evenly from the shortest history to the longest."""
-    order = np.argsort(np.diff(dataset.offsets), kind="stable")
-    order = order[np.diff(dataset.offsets)[order] > 0]
-    places = np.unique(np.linspace(0, len(order) - 1, MEASURED_USERS).astype(int))
+    """Builds the index and measures it on users of the data set."""
     reader = Reader(bundle.manifest, load_backend("onnxruntime", bundle))
-    read = [bundle.manifest.newest(dataset.history(int(user))) for user in order[places]]
+    read = [bundle.manifest.newest(history) for history in _measured(dataset)]
     users = [reader.encode(read[start : start + READ]).user.copy() for start in range(0, len(read), READ)]
     return write_index(bundle.item_table(), np.concatenate(users), folder, np.zeros(0, np.int64))
+
+
+def _measured(dataset: Dataset) -> list[np.ndarray]:
+    """Histories on which lists are compared, evenly from the shortest to the longest."""
+    lengths = np.diff(dataset.offsets)
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] > 0]
+    places = np.unique(np.linspace(0, len(order) - 1, MEASURED_USERS).astype(int))
+    return [dataset.history(int(user)) for user in order[places]]
 
 
 def _check_fit(model: object, dataset: object, window: object) -> None:

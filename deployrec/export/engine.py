@@ -88,6 +88,11 @@ def build_engines(
     if precision not in PRECISIONS:
         raise ConfigError(f"expected a precision of {' or '.join(PRECISIONS)}; got '{precision}'; name one of them")
     bundle = Bundle.open(path)
+    if bundle.manifest.table.dtype != "float32":
+        raise ConfigError(
+            f"expected a bundle with a float32 item table; got {bundle.manifest.table.dtype}, which plans do not read; "
+            "export one with --table float32"
+        )
     sizes = profile(bundle.manifest, max_batch, max_history, max_k)
     strays = bundle.stray_files()
     trt = import_tensorrt()

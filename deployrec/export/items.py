@@ -24,6 +24,7 @@ from deployrec.bundle.manifest import (
     WEIGHTS,
 )
 from deployrec.bundle.parity import ParityCases
+from deployrec.bundle.table import Table
 from deployrec.bundle.writing import writing
 from deployrec.data import write_items
 from deployrec.data.items import read_facts
@@ -32,6 +33,7 @@ from deployrec.errors import ConfigError, DataError
 from deployrec.export.again import padding_mask, resize_graph, torch_model
 from deployrec.export.bundle import ExportReport, certify_model
 from deployrec.export.index import write_index
+from deployrec.export.narrow import write_table
 from deployrec.export.parity import History
 from deployrec.export.tower import Fit, Tower, fit_tower
 from deployrec.files import atomic_write
@@ -77,7 +79,9 @@ def add_items(path: str | Path, items: Any, out: str | Path | None = None, progr
     )
     after = pl.concat([before, added], how="vertical_relaxed")
     retired = bundle.retired(catalogue)
-    report = _write(bundle, np.concatenate([table, vectors]), after, retired, Path(out or path), progress)
+    stored = bundle.stored_table()
+    longer = stored.joined(Table.rounded(vectors, stored.dtype))
+    report = _write(bundle, longer, after, retired, Path(out or path), progress)
     return Added(report, *counts, fit)
 
 
@@ -96,20 +100,20 @@ def retire_items(
     rows = np.union1d(bundle.retired(catalogue), [catalogue.rows[item_id] for item_id in item_ids]).astype(np.int32)
     if len(rows) == catalogue.num_items:
         raise DataError("expected an item that is left to recommend; got all retired; leave one")
-    return _write(bundle, bundle.item_table(), None, rows, Path(out or path), progress)
+    return _write(bundle, bundle.stored_table(), None, rows, Path(out or path), progress)
 
 
 def _write(
-    bundle: Bundle, table: np.ndarray, items: pl.DataFrame | None, retired: np.ndarray, out: Path, progress: Progress
+    bundle: Bundle, stored: Table, items: pl.DataFrame | None, retired: np.ndarray, out: Path, progress: Progress
 ) -> ExportReport:
     """The bundle over another table, whose rows begin with its own, and another catalogue, certified anew."""
-    manifest, mask = bundle.manifest, padding_mask(len(table) - 1, retired.tolist())
+    manifest, table, mask = bundle.manifest, stored.floats(), padding_mask(len(stored) - 1, retired.tolist())
     model = torch_model(bundle, table, mask)
     document = {name: manifest.document[name] for name in manifest.document if name not in ("index", "base")}
     document["model"] = {**manifest.model, "num_items": model.num_items}
     with writing(out, force=True) as folder, torch.no_grad():
         atomic_write(folder / WEIGHTS, save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
-        table.tofile(folder / ITEM_TABLE)
+        write_table(stored, folder)
         if items is None:
             atomic_write(folder / ITEMS, bundle.read(ITEMS))
         else:

@@ -45,7 +45,9 @@ class Worker:
         catalogue = bundle.catalogue()
         store = DurableStore(open_database(job.address, create=True), Layout.of(bundle.manifest))
         backend = load_backend(job.backend, bundle)
-        self.updates = Updates(bundle.manifest, backend, store, catalogue.rows, Ranking(bundle, backend))
+        self.updates = Updates(
+            bundle.manifest, backend, store, catalogue.rows, Ranking(bundle, backend, bundle.retired(catalogue))
+        )
         self.ids = catalogue.item_ids
         self.wanted = Wanted(min(job.k, bundle.manifest.num_items), exclude_seen=True) if job.k else None
 

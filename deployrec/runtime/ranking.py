@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.table import Table
 from deployrec.runtime.backends.base import NOTHING, Backend, TopK, check_k
 from deployrec.runtime.choice import Choice
 from deployrec.runtime.index import FETCHED, Index
@@ -22,8 +23,11 @@ EXACT = 20
 class Ranking:
     """Scores are products of user and item vectors in float32, and lists exact unless an index finds the candidates."""
 
-    def __init__(self, bundle: Bundle, backend: Backend, index: Index | None = None) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, retired: np.ndarray, index: Index | None = None) -> None:
+        """retired: rows int32 [m] that never come."""
         self._bundle = bundle
+        self._narrow = bundle.manifest.table.dtype != "float32"
+        self._retired = retired
         self._backend = backend
         self._num_items = bundle.manifest.num_items
         self.index = index
@@ -31,18 +35,23 @@ class Ranking:
 
     def in_graph(self, choice: Choice | None) -> bool:
         """Whether the graphs themselves answer."""
-        return self.index is None and (choice is None or choice.rows is None)
+        return self.index is None and not self._narrow and (choice is None or choice.rows is None)
 
     @cached_property
-    def table(self) -> np.ndarray:
-        """Item vectors float32 [N + 1, D], zeros in row 0; the backend's own array where it has one."""
-        held: np.ndarray | None = getattr(self._backend, "item_table", None)
-        return self._bundle.item_table() if held is None else held
+    def table(self) -> Table:
+        """The item vectors; the backend's own where it has them."""
+        held: Table | None = getattr(self._backend, "item_table", None)
+        return self._bundle.stored_table() if held is None else held
+
+    @cached_property
+    def _all(self) -> np.ndarray:
+        """int32: the rows that may come."""
+        return np.setdiff1d(np.arange(1, self._num_items + 1, dtype=np.int32), self._retired)
 
     @cached_property
     def lengths(self) -> np.ndarray:
         """float32 [N + 1], of the item vectors; 1 for zeros."""
-        found = np.sqrt(np.einsum("nd,nd->n", self.table, self.table))
+        found = np.linalg.norm(self.table.floats(), axis=1)
         return np.where(found > 0, found, 1).astype(np.float32)
 
     def best(self, user: np.ndarray, exclude: np.ndarray | None, k: int, rows: np.ndarray | None = None) -> TopK:
@@ -58,8 +67,9 @@ class Ranking:
         return self._exact(user, exclude, k, rows)
 
     def _exact(self, user: np.ndarray, exclude: np.ndarray, k: int, rows: np.ndarray | None) -> TopK:
-        if rows is None:
+        if rows is None and not self._narrow:
             return self._backend.score(user, exclude, k)
+        rows = self._all if rows is None else rows
         scores = self.scores(user, rows)
         _leave_out(scores, rows, exclude)
         return _top(scores, np.broadcast_to(rows, scores.shape), k)
@@ -74,7 +84,7 @@ class Ranking:
             offered, share = np.zeros(self._num_items + 1, bool), len(rows) / self._num_items
             offered[rows] = True
         found = np.sort(index.candidates(user, number, share, offered), axis=1)
-        scores = np.matmul(self.table.take(found, axis=0), user[:, :, None])[:, :, 0]
+        scores = np.matmul(self.table.take(found), user[:, :, None])[:, :, 0]
         scores[found == 0] = -np.inf
         for line in range(len(user)):
             left_out = exclude[line % len(exclude)]
@@ -90,17 +100,15 @@ class Ranking:
 
     def similar(self, row: int, exclude: np.ndarray, k: int, rows: np.ndarray) -> TopK:
         """The k items among `rows` of the highest cosine with an item, but for exclude [1, E]."""
-        scores = self.scores(self.table[row : row + 1], rows) / (self.lengths[rows] * self.lengths[row])
+        scores = self.scores(self.table.take(np.array([row])), rows) / (self.lengths[rows] * self.lengths[row])
         _leave_out(scores, rows, exclude)
         return _top(scores, rows[None], k)
 
     def scores(self, user: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """float32 [B, n]: scores of the item rows [n] for user vectors [B, D]."""
         if len(rows) * GATHERED <= len(self.table):
-            found = user @ self.table.take(rows, axis=0).T
-        else:
-            found = (user @ self.table.T).take(rows, axis=1)
-        return found.astype(np.float32, copy=False)
+            return (user @ self.table.take(rows).T).astype(np.float32, copy=False)
+        return self.table.products(user).take(rows, axis=1)
 
 
 def _leave_out(scores: np.ndarray, rows: np.ndarray, exclude: np.ndarray) -> None:

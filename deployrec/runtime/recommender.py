@@ -115,8 +115,9 @@ class Recommender:
         self._lock = threading.RLock()
         self._busy = threading.Lock()
         forks.watch(self)
-        self._ranking = Ranking(bundle, backend, None if exact else Index.load(bundle))
-        self._choices = Choices(self.catalogue, bundle.retired(self.catalogue), strict=on_unknown_item == "error")
+        retired = bundle.retired(self.catalogue)
+        self._ranking = Ranking(bundle, backend, retired, None if exact else Index.load(bundle))
+        self._choices = Choices(self.catalogue, retired, strict=on_unknown_item == "error")
         self._answers = Lists(self.catalogue, self._choices)
         self._updates = Updates(self.manifest, backend, self.store, self.catalogue.rows, self._ranking)
 
@@ -385,7 +386,7 @@ class Recommender:
     def item_vectors(self) -> np.ndarray:
         """The item vectors float32 [N + 1, D], not to be written to: row r is that of `catalogue.item_ids[r]`, row 0
         padding."""
-        return self._ranking.table
+        return self._ranking.table.floats()
 
     @_alone
     def user(self, user: Id) -> UserRecord | None:

@@ -441,7 +441,7 @@ def test_what_recurrences_are_made_of_is_read(folder: Path) -> None:
     model.functions.append(function("Twice", SCAN))
     (folder / "step.onnx").write_bytes(model.SerializeToString())
     seal(folder, DOCUMENT)
-    assert Bundle.open(folder).graph("step")[1] == ("table",)
+    assert Bundle.open(folder).graph("step")[1] == {"table": "items.bin"}
 
 
 def test_other_inputs_than_the_manifest_names_are_refused(folder: Path) -> None:

@@ -44,7 +44,7 @@ class Backend(Protocol):
     0; None: nothing is left out. A row outside 0..num_items raises UnknownItemError and a k outside 1..num_items
     ConfigError before anything runs. Not safe for calls from two threads at once. `forkable`, where a backend has it,
     is true if it runs on in a forked child: it has no threads of its own and no GPU. `item_table`, where a backend has
-    it, is its copy of the item vectors in the host's memory, float32 [N + 1, D].
+    it, is its copy of the item vectors in the host's memory (`deployrec.bundle.table.Table`).
     """
 
     def advance(self, rows: np.ndarray, state: State) -> Moved:

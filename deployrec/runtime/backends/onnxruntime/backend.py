@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import Manifest
+from deployrec.bundle.manifest import ITEM_TABLE, SCALES, Manifest
 from deployrec.errors import BundleError, ConfigError
 from deployrec.files import first_line
 from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows
@@ -40,36 +41,59 @@ class OnnxRuntimeBackend:
         self.num_items = bundle.manifest.num_items
         self.forkable = threads == 1 and device == "cpu"
         providers = onnxruntime_providers(device)
-        graphs = {name: bundle.graph(name) for name in self.manifest.graphs}
-        # One array that all sessions read in place; they keep no reference to it.
-        self.item_table = bundle.item_table()
-        self.table = onnxruntime.OrtValue.ortvalue_from_numpy(self.item_table)
-        self.sessions = {}
-        for name, (content, shared) in graphs.items():
-            options = _options(bundle.manifest, threads)
-            if shared:
-                # By the first, the numbers are there for whatever reads the graph; by the second, no session on the
-                # CPU keeps a copy of them.
-                options.add_external_initializers(list(shared), [self.table] * len(shared))
-                for initializer in shared if device == "cpu" else ():
-                    options.add_initializer(initializer, self.table)
-            path = bundle.file(bundle.manifest.graphs[name].file)
-            self.sessions[name] = _session(content, path, options, providers)
-        self.bound = {name: BoundGraph(session) for name, session in self.sessions.items() if name != "encode"}
-        self._encode = self.sessions["encode"]
+        # Arrays that all sessions read in place; they keep no reference to them.
+        self.item_table = bundle.stored_table()
+        arrays = {ITEM_TABLE: self.item_table.values, SCALES: self.item_table.scales}
+        self._shared = {
+            file: onnxruntime.OrtValue.ortvalue_from_numpy(array) for file, array in arrays.items() if array is not None
+        }
+        self._graphs = {name: bundle.graph(name) for name in self.manifest.graphs}
+        self._open = partial(self._opened, bundle, threads, device, providers)
+        self.sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._bound: dict[str, BoundGraph] = {}
+        for name in self.manifest.graphs:
+            # Where the table is narrow, a graph that scores would keep it in float32: it is opened when it is asked.
+            if self.item_table.dtype == "float32" or name in ("advance", "encode"):
+                self.session(name)
+        self._encode = self.session("encode")
         self._past = [(tensor.past, tensor.name) for tensor in self.manifest.state.tensors]
         self._present = [tensor.name for tensor in self.manifest.state.tensors]
         self._encoded = ["user", *(tensor.present for tensor in self.manifest.state.tensors)]
 
+    def session(self, name: str) -> onnxruntime.InferenceSession:
+        """Of a graph; opened at the first call."""
+        if name not in self.sessions:
+            self.sessions[name] = self._open(name)
+        return self.sessions[name]
+
+    def bound(self, name: str) -> BoundGraph:
+        """A graph on buffers of the backend's own."""
+        if name not in self._bound:
+            self._bound[name] = BoundGraph(self.session(name))
+        return self._bound[name]
+
+    def _opened(
+        self, bundle: Bundle, threads: int, device: str, providers: list[Provider], name: str
+    ) -> onnxruntime.InferenceSession:
+        content, files = self._graphs[name]
+        options, values = _options(bundle.manifest, threads), [self._shared[file] for file in files.values()]
+        if files:
+            # By the first, the numbers are there for whatever reads the graph; by the second, no session on the CPU
+            # keeps a copy of them.
+            options.add_external_initializers(list(files), values)
+            for initializer, value in zip(files, values, strict=True) if device == "cpu" else ():
+                options.add_initializer(initializer, value)
+        return _session(content, bundle.file(bundle.manifest.graphs[name].file), options, providers)
+
     def advance(self, rows: np.ndarray, state: State) -> Moved:
         check_rows(self.num_items, rows)
-        return self.bound["advance"].binding(len(rows)).advance(rows, state)
+        return self.bound("advance").binding(len(rows)).advance(rows, state)
 
     def step(self, rows: np.ndarray, exclude: np.ndarray | None, k: int, state: State) -> tuple[Moved, TopK]:
         exclude = NOTHING if exclude is None else exclude
         check_rows(self.num_items, rows, exclude)
         check_k(self.num_items, k)
-        return self.bound["step"].binding(len(rows), exclude.shape[1], k).step(rows, exclude, state)
+        return self.bound("step").binding(len(rows), exclude.shape[1], k).step(rows, exclude, state)
 
     def in_place(self, rows: np.ndarray, past: State, moved: Moved) -> BoundInPlace:
         """See `deployrec.runtime.backends.base.in_place`: the graphs read and write these arrays themselves."""
@@ -86,7 +110,7 @@ class OnnxRuntimeBackend:
         exclude = NOTHING if exclude is None else exclude
         check_rows(self.num_items, exclude)
         check_k(self.num_items, k)
-        return self.bound["score"].binding(len(user), exclude.shape[1], k).score(user, exclude)
+        return self.bound("score").binding(len(user), exclude.shape[1], k).score(user, exclude)
 
 
 class BoundInPlace:
@@ -97,8 +121,12 @@ class BoundInPlace:
         for tensor in backend.manifest.state.tensors:
             buffers |= {tensor.past: past[tensor.name], tensor.present: moved.state[tensor.name]}
         self._num_items, self._rows = backend.num_items, rows
-        self._step = BoundGraph(backend.sessions["step"], buffers, len(rows))
-        self._advance = BoundGraph(backend.sessions["advance"], buffers, len(rows)).binding(len(rows))
+        self._backend, self._buffers = backend, buffers
+        self._advance = BoundGraph(backend.session("advance"), buffers, len(rows)).binding(len(rows))
+
+    @cached_property
+    def _step(self) -> BoundGraph:
+        return BoundGraph(self._backend.session("step"), self._buffers, len(self._rows))
 
     def advance(self) -> None:
         check_rows(self._num_items, self._rows)
