@@ -14,7 +14,7 @@ try:
     resources.engine()
     pages = [
         st.Page(live.page, title="Live", default=True),
-        st.Page(lab.page, title="Latency lab", url_path="lab"),
+        st.Page(lab.page, title="Lab", url_path="lab"),
         st.Page(fleet.page, title="Fleet", url_path="fleet"),
         st.Page(bundle_page.page, title="Bundle", url_path="bundle"),
     ]

@@ -12,7 +12,7 @@ from deployrec_demo.curve import Curve
 from deployrec_demo.engine import Engine
 from deployrec_demo.timing import UNRELIABLE
 
-START = 200
+START = 500
 """Events of the history at which the slider stands at first."""
 BASELINES = ("5-lag Markov", "popularity")
 
@@ -63,7 +63,7 @@ def _data(curve: Curve) -> dict[str, object]:
             "name": line.name,
             "short": line.short,
             "window": line.window,
-            "points": [[length, spread.p50] for length, spread in sorted(line.points.items())],
+            "points": [[length, spread.p50, spread.p95] for length, spread in sorted(line.points.items())],
         }
         for line in curve.lines
     ]

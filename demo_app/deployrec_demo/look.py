@@ -62,6 +62,7 @@ p.pitch {font-size: 1rem; line-height: 1.45; margin: 0; opacity: .85}
 .strip .more {border: none; opacity: .7; padding-left: 0}
 .strip .skipped {border-style: dashed; opacity: .7}
 .st-key-moves button {min-height: 1.9rem; padding: .1rem .7rem} .st-key-moves button p {font-size: .84rem}
+.st-key-measured {flex-wrap: nowrap} .st-key-measured button {white-space: nowrap}
 .st-key-view-body {min-height: 16rem}
 .brand {font-size: 1.3rem; font-weight: 650; letter-spacing: -.02em; margin-right: .5rem}
 .table {width: 100%; border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums}
@@ -72,7 +73,9 @@ p.pitch {font-size: 1rem; line-height: 1.45; margin: 0; opacity: .85}
 .table td {overflow-wrap: break-word}
 .table td.n, .table th.n {text-align: right; white-space: nowrap}
 .table tr.off {opacity: .5}
-@media (max-width: 640px) {.table th, .table td {padding-right: .6rem} .table td {overflow-wrap: anywhere}
+@media (max-width: 640px) {.st-key-masthead {gap: 0} .brand {margin-right: .1rem; font-size: 1.15rem}
+  h1.pitch {font-size: 1.5rem} p.pitch {font-size: .95rem}
+  .table th, .table td {padding-right: .6rem} .table td {overflow-wrap: anywhere}
   .figures b {font-size: 1.6rem}}
 .good {color: #0d9488; font-weight: 600}
 .bad {color: #dc2626; font-weight: 600}

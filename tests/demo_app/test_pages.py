@@ -14,6 +14,8 @@ from deployrec.progress import Progress
 from deployrec_demo import bench_run
 from tests.demo_app.conftest import text
 
+Watch = Callable[[Callable[[], BenchmarkReport]], None]
+
 
 def test_the_bundle_page_shows_the_certificate_and_reruns_it(
     opened: Callable[..., AppTest], bundle_of: Callable[[str], Path]
@@ -59,7 +61,7 @@ def test_the_lab_labels_recorded_and_live_numbers(
     assert not app.exception
     shown = text(app)
     assert shown.count("Recorded: processor of 2026-01-02T03:04:05+00:00, 2 cores, 2026-01-02 03:04 UTC") == 2
-    assert "recorded: re-reading 200 events" in shown
+    assert "recorded, onnxruntime: re-reading 200 events" in shown
     assert "Live" not in shown
     assert "torch-cuda: no GPU that torch can use" in shown
     assert "1 ms" in shown
@@ -67,8 +69,9 @@ def test_the_lab_labels_recorded_and_live_numbers(
     assert "8,000" in text(app)
 
     def measured(
-        bundles: list[Path], config: BenchmarkConfig, progress: Progress, cancelled: Callable[[], bool]
+        bundles: list[Path], config: BenchmarkConfig, progress: Progress, cancelled: Callable[[], bool], watch: Watch
     ) -> BenchmarkReport:
+        assert (config.rivals, config.backends) == (("sasrec",), ("onnxruntime",))
         progress(1, 2, "a cell")
         return report("2026-05-06T07:08:09+00:00", 0.002)
 
@@ -81,7 +84,7 @@ def test_the_lab_labels_recorded_and_live_numbers(
     assert not app.exception
     shown = text(app)
     assert "Live: processor of 2026-05-06" in shown
-    assert "live: re-reading 200 events" in shown
+    assert "live, onnxruntime: re-reading 200 events" in shown
     assert "Recorded" not in shown
     app.segmented_control(key="kind").set_value("recorded").run()
     assert "Recorded: processor of 2026-01-02" in text(app)
@@ -102,7 +105,7 @@ def test_a_running_measurement_can_be_cancelled_from_the_page(
     monkeypatch.setattr(bench_run, "RECORDED", ())
 
     def endless(
-        bundles: list[Path], config: BenchmarkConfig, progress: Progress, cancelled: Callable[[], bool]
+        bundles: list[Path], config: BenchmarkConfig, progress: Progress, cancelled: Callable[[], bool], watch: Watch
     ) -> BenchmarkReport:
         while not cancelled():
             progress(3, 10, "a cell of many")
@@ -118,3 +121,31 @@ def test_a_running_measurement_can_be_cancelled_from_the_page(
     lab._run().wait()
     app.run()
     assert "stopped early" in text(app)
+
+
+def test_figures_of_the_lab_are_of_one_backend(opened: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch,
+                                               tmp_path: Path) -> None:  # fmt: skip
+    both = report("2026-01-02T03:04:05+00:00", 0.001)
+    slow = Latency(0.5, 0.6, 0.7, 0.5, 9)
+    torch = [Cell("recblr", "step", "torch", 1, history, 30, 1, slow) for history in (10, 200)]
+    torch += [
+        Cell("recblr", "encode", "torch", 1, history, 30, 1, Latency(1e-6, 2e-6, 3e-6, 1e-6, 9))
+        for history in (10, 200)
+    ]
+    both.cells.extend(torch)
+    both.save(tmp_path / "latency.json")
+    monkeypatch.setattr(bench_run, "RECORDED", (tmp_path / "latency.json",))
+    shown = text(opened(page="lab"))
+    assert "recorded, onnxruntime: recblr, one step after 200 events" in shown
+    assert "20x</b><span>recorded, onnxruntime: faster at 200 events" in shown
+
+
+def test_a_recording_of_another_model_is_said_to_be_one(
+    opened: Callable[..., AppTest], bundle_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    report("2026-01-02T03:04:05+00:00", 0.001).save(tmp_path / "latency.json")
+    monkeypatch.setattr(bench_run, "RECORDED", (tmp_path / "latency.json",))
+    app = opened(bundle_of("glintru"), page="lab")
+    assert not app.exception
+    assert "recording is of recblr, not of the bundle that is open" in app.info[0].value
+    assert not opened(page="lab").info

@@ -26,14 +26,16 @@ function build(parent) {
   root.className = "dr-picture";
   root.innerHTML =
     '<p class="dr-said" role="status"></p><svg role="img"></svg>' +
-    '<label class="dr-slide"><span></span><input type="range" min="0" max="1000" step="1"></label>';
+    '<label class="dr-slide"><span></span><input type="range" min="0" max="1000" step="1"></label>' +
+    '<p class="dr-spread"></p>';
   parent.append(root);
   return root;
 }
 
 export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".dr-picture") ?? build(parentElement);
-  const [said, svg, label, input] = ["p", "svg", ".dr-slide span", "input"].map((name) => root.querySelector(name));
+  const [said, svg, label, input, spread] =
+    [".dr-said", "svg", ".dr-slide span", "input", ".dr-spread"].map((name) => root.querySelector(name));
   const most = data.most, lines = data.lines;
   const toLength = (value) => Math.round(most ** (value / 1000));
   const toValue = (n) => Math.round((1000 * Math.log(n)) / Math.log(most));
@@ -44,7 +46,7 @@ export default function ({ data, parentElement, setStateValue }) {
 
   function draw() {
     const width = root.clientWidth || 600, narrow = width < 480;
-    const height = narrow ? 200 : 250, left = 46, right = narrow ? 12 : 16, top = 14, bottom = 24;
+    const height = narrow ? 205 : 250, left = 46, right = narrow ? 12 : 16, top = 14, bottom = 24;
     const x = (n) => left + ((width - left - right) * Math.log(n)) / Math.log(most);
     const y = (s) => top + ((height - top - bottom) * Math.log(high / s)) / Math.log(high / low);
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -63,12 +65,13 @@ export default function ({ data, parentElement, setStateValue }) {
       make("polyline", { points: path, class: `dr-line dr-${kind}` }, svg);
       const name = narrow ? line.short : line.name;
       const n = place === 0 ? 1.15 : line.window && line.window < most ? Math.min(line.window * 0.9, most) : most / 1.05;
-      const spot = { x: place === 0 ? x(1.15) : x(n), y: y(at(line.points, n)) - 8 };
-      if (place === 0) spot.y += 22;
-      while (taken.some((other) => Math.abs(other - spot.y) < 14)) spot.y += place === 0 ? 3 : -3;
-      if (spot.y < 11) { spot.y = y(at(line.points, n)) + 18; while (taken.some((o) => Math.abs(o - spot.y) < 14)) spot.y += 3; }
-      taken.push(spot.y);
-      make("text", { x: spot.x, y: spot.y, class: `dr-name dr-${kind} ${place === 0 ? "" : "dr-end"}` }, svg, name);
+      // The step's name stands at the left, the others' at the right: above their lines, or below one lower than the step.
+      const lower = place > 1 && at(line.points, n) < at(lines[0].points, n);
+      const end = place === 0 ? "" : "dr-end", move = lower ? 3 : -3;
+      let height0 = y(at(line.points, n)) + (lower ? 16 : -8);
+      while (taken.some(([side, other]) => side === end && Math.abs(other - height0) < 14)) height0 += move;
+      taken.push([end, height0]);
+      make("text", { x: x(n), y: height0, class: `dr-name dr-${kind} ${end}` }, svg, name);
     });
     const n = toLength(input.value);
     make("line", { x1: x(n), x2: x(n), y1: top, y2: height - bottom, class: "dr-here" }, svg);
@@ -82,6 +85,8 @@ export default function ({ data, parentElement, setStateValue }) {
       "After ", count(n), ": ", bold("step", `one step ${time(step)}`), ", ",
       bold("again", `reading it all again ${time(again)}`), data.steps ? `: ${verdict}.` : ".");
     label.textContent = `History: ${count(n)}`;
+    const [late, later] = lines.map((line) => at(line.points.map(([length, , p95]) => [length, p95]), n));
+    spread.textContent = `In 95 of 100 calls: within ${time(late)} and ${time(later)}.`;
     svg.setAttribute("aria-label", said.textContent);
   }
 
