@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from deployrec_demo.look import THEME
-from deployrec_demo.resources import BUNDLE
+from deployrec_demo.resources import BESIDE, BUNDLE
 
 OPTIONS = {
     "browser.gatherUsageStats": "false",
@@ -24,6 +24,8 @@ def main() -> None:
     from streamlit.web.cli import main as streamlit
 
     os.environ[BUNDLE] = str(arguments.bundle)
+    if arguments.beside:
+        os.environ[BESIDE] = str(arguments.beside)
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *flags(arguments)]
     streamlit()
 
@@ -39,6 +41,7 @@ def flags(arguments: argparse.Namespace) -> list[str]:
 def _parse(given: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m deployrec_demo")
     parser.add_argument("bundle", type=Path)
+    parser.add_argument("--beside", type=Path)
     parser.add_argument("--port", type=int)
     parser.add_argument("--address", default="localhost")
     parser.add_argument("--headless", action="store_true")

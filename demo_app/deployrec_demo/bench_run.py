@@ -1,9 +1,11 @@
-"""A benchmark in the background: one at a time on a machine, with progress, an end on request, and its report."""
+"""A benchmark in the background: one at a time on a machine, with the time left, an end on request, and its report."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +19,8 @@ RECORDED = (
 """Where a recorded report may lie: packaged with the demo, or in a checkout."""
 BACKENDS = ("onnxruntime", "torch", "onnxruntime-cuda", "torch-cuda")
 HISTORY = (1, 10, 50, 200, 500, 1000, 2000)
+GRACE = 1.0
+"""Seconds that a cancelled run has for the call it is at; after that it goes on unheard until it notices."""
 
 
 class BenchmarkRun:
@@ -26,55 +30,90 @@ class BenchmarkRun:
         self.done, self.total, self.what = 0, 0, ""
         self.report: BenchmarkReport | None = None
         self.error = ""
+        self._begun: tuple[float, int] = (0.0, 0)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._so_far: Callable[[], BenchmarkReport] | None = None
         self._lock = threading.Lock()
 
     @property
     def running(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread is not None and self._thread.is_alive() and not self._stop.is_set()
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left at the pace so far; None before that can be told."""
+        begun, before = self._begun
+        if not self.total or self.done <= before:
+            return None
+        return (time.monotonic() - begun) / (self.done - before) * (self.total - self.done)
 
     def start(self, bundles: Sequence[Path], config: BenchmarkConfig) -> bool:
-        """Begins to measure; False while an earlier run is still on."""
+        """Begins to measure; False while an earlier run is still on. A cancelled one's last call is waited for."""
         with self._lock:
             if self.running:
                 return False
-            self._stop.clear()
+            earlier, self._stop, self._so_far = self._thread, threading.Event(), None
             self.done, self.total, self.what, self.error = 0, 0, "opening the bundle", ""
-            self._thread = threading.Thread(target=self._run, args=(list(bundles), config), daemon=True)
+            arguments = (list(bundles), config, self._stop, earlier)
+            self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
             self._thread.start()
             return True
 
     def cancel(self) -> None:
-        """Ends the run after the cell it is at; what was measured until then becomes the report."""
-        self._stop.set()
+        """Ends the run within GRACE; what was measured until then becomes the report."""
+        with self._lock:
+            stop, thread = self._stop, self._thread
+            stop.set()
+        if thread:
+            thread.join(GRACE)
+        with self._lock:
+            if thread and thread.is_alive() and self._so_far:
+                self._keep(replace(self._so_far(), cancelled=True))
 
     def wait(self) -> None:
         """Until the run has ended."""
         if self._thread:
             self._thread.join()
 
-    def _run(self, bundles: list[Path], config: BenchmarkConfig) -> None:
+    def _run(
+        self, bundles: list[Path], config: BenchmarkConfig, stop: threading.Event, earlier: threading.Thread | None
+    ) -> None:
+        if earlier:
+            earlier.join()
+
+        def progress(done: int, total: int, what: str) -> None:
+            if not stop.is_set():
+                if total != self.total:
+                    self._begun = time.monotonic(), done
+                self.done, self.total, self.what = done, total, what
+
+        def watch(so_far: Callable[[], BenchmarkReport]) -> None:
+            self._so_far = so_far
+
         try:
-            self.report = run_benchmark(bundles, config, progress=self._progress, cancelled=self._stop.is_set)
+            report = run_benchmark(bundles, config, progress=progress, cancelled=stop.is_set, watch=watch)
+            if self._stop is stop:
+                self._keep(report)
         except Exception as error:  # the page shows whatever ended the run
-            self.error = str(error).partition("\n")[0] or type(error).__name__
+            if self._stop is stop:
+                self.error = str(error).partition("\n")[0] or type(error).__name__
 
-    def _progress(self, done: int, total: int, what: str) -> None:
-        self.done, self.total, self.what = done, total, what
+    def _keep(self, report: BenchmarkReport) -> None:
+        if report.cells:
+            self.report = report
+        else:
+            self.error = "stopped before anything was measured"
 
 
-def config_of(thorough: bool, rivals: Sequence[str] = ()) -> BenchmarkConfig:
-    """The history axis alone, in seconds; or all axes, in about a minute."""
+def config_of(thorough: bool, rivals: Sequence[str] = (), backends: Sequence[str] = BACKENDS[:1]) -> BenchmarkConfig:
+    """The history axis alone, in seconds; or all axes, in about a minute; each rival and backend takes as long."""
+    axes: dict[str, tuple[int, ...]] = {"batch": (), "catalogue": (), "threads": ()}
     if thorough:
-        return BenchmarkConfig(
-            history=HISTORY, batch=(1, 4, 16, 64, 256), catalogue=(3_000, 10_000, 100_000), threads=(1, 2),
-            backends=BACKENDS, rivals=tuple(rivals), seconds=0.2, rounds=3, stages=False,
-        )  # fmt: skip
+        axes = {"batch": (1, 4, 16, 64, 256), "catalogue": (3_000, 10_000, 100_000), "threads": (1, 2)}
     return BenchmarkConfig(
-        history=HISTORY, batch=(), catalogue=(), threads=(), backends=BACKENDS, rivals=tuple(rivals), seconds=0.2,
-        rounds=3, stages=False,
-    )  # fmt: skip
+        history=HISTORY, **axes, backends=tuple(backends), rivals=tuple(rivals), seconds=0.2, rounds=3, stages=False
+    )
 
 
 def recorded() -> BenchmarkReport | None:

@@ -40,7 +40,8 @@ def _summary(engine: Engine, certificate: list[Comparison]) -> None:
         (look.size(manifest.state.bytes) if manifest.state.tensors else "none", "state per user"),
         (look.size(sum(file.bytes for file in manifest.files.values())), f"in {len(manifest.files)} files"),
     )
-    training = " · ".join(f"{name} {value}" for name, value in manifest.training.items() if name != "metrics")
+    recipe = {name: value for name, value in manifest.training.items() if name != "metrics" and value != {}}
+    training = " · ".join(f"{name} {value}" for name, value in recipe.items())
     rows = [
         ["bundle", f"<code>{manifest.bundle_id[:16]}</code> of {escape(manifest.created[:10])}"],
         ["model", f"{escape(manifest.model['key'])}, {escape(_pairs(manifest.model['config']))}"],

@@ -112,8 +112,8 @@ def latency_lines(lines: Mapping[tuple[str, str, str], Sequence[Cell]], percenti
             marker={"size": 6},
             hovertemplate="%{x:,} events: %{y:.3g} ms<extra>%{fullData.name}</extra>",
         )
-    figure.update_xaxes(type="log", dtick=1, tickformat=",d")
+    figure.update_xaxes(type="log", title="events in the history", dtick=1, tickformat=",d")
     figure.update_yaxes(type="log", title=f"{percentile}, ms", dtick=1, tickformat="~g")
-    figure.update_layout(height=380, margin={"l": 0, "r": 8, "t": 8, "b": 0}, hovermode="closest",
-                         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0})  # fmt: skip
+    figure.update_layout(height=400, margin={"l": 0, "r": 8, "t": 8, "b": 0}, hovermode="closest",
+                         legend={"orientation": "h", "y": -0.28, "yanchor": "top", "x": 0})  # fmt: skip
     return figure

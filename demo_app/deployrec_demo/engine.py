@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
+from deployrec.bundle.catalogue import Catalogue
+from deployrec.bundle.parity import ParityCases
 from deployrec.runtime.backends.base import Moved, TopK, load_backend
 from deployrec.runtime.reader import Reader
 from deployrec_demo.shelf import Shelf
@@ -39,15 +42,28 @@ class Engine:
         self.reader = Reader(self.manifest, self.backend)
         self.window = self.manifest.window
         self.k = min(SHOWN, self.manifest.num_items)
-        self.catalogue = bundle.catalogue()
-        self.shelf = Shelf.of(self.catalogue)
-        self.cases = bundle.cases()
         self.lock = threading.RLock()
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        return self.bundle.catalogue()
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        return Shelf.of(self.catalogue)
+
+    @cached_property
+    def cases(self) -> ParityCases:
+        """Histories of the certificate; a bundle made only to be timed has none."""
+        return self.bundle.cases()
 
     @classmethod
     def load(cls, path: str | Path) -> Engine:
         """Opens a bundle after checking every digest; raises BundleError for one that is not as export wrote it."""
-        return cls(Bundle.open(path))
+        engine = cls(Bundle.open(path))
+        # All of it is read now: the folder may be moved away while the page is open.
+        _ = engine.shelf, engine.cases
+        return engine
 
     def empty_state(self) -> State:
         """Zeros: a user without events."""
@@ -74,6 +90,16 @@ class Engine:
         with self.lock:
             items, scores = self.backend.score(user, exclude, self.k)
             return items[0].copy(), scores[0].copy()
+
+    def after(self, row: int, rows: Sequence[int], state: State, exclude: np.ndarray) -> Output:
+        """One more event, `row` being the last of `rows`: a step from the state before it, or the window read again."""
+        return self.step(row, exclude, state) if self.can_step(len(rows)) else self.encode(rows, exclude)
+
+    def rank(self, user: np.ndarray, row: int, exclude: np.ndarray) -> int:
+        """The place of an item among all that are not excluded, from 1, for a user vector [1, D]."""
+        with self.lock:
+            items, _ = self.backend.score(user, exclude, self.manifest.num_items)
+            return 1 + int(np.flatnonzero(items[0] == row)[0])
 
     def real_histories(self) -> list[np.ndarray]:
         """Item rows of real users of the training data, the shortest history first."""

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from deployrec.progress import clock
 from deployrec_demo import look, resources
+from deployrec_demo.ways import events
 
 if TYPE_CHECKING:
-    from deployrec.benchmark import BenchmarkReport, Cell
+    from deployrec.benchmark import BenchmarkReport, Cell, Subject
     from deployrec_demo.bench_run import BenchmarkRun
 
+RIVAL = "sasrec"
+"""Beside the served model unless others are asked for."""
 DEPTHS = ("History only, in seconds", "All axes, about a minute")
 NAMES = {"step": "step", "encode": "re-encode"}
 
@@ -45,7 +49,11 @@ def page() -> None:
     report = reports[kind]
     assert report is not None
     label = f"{kind.capitalize()}: {_origin(report)}"
-    _figures(report, kind)
+    subject = _subject(report)
+    if subject is None:
+        measured = " and ".join(dict.fromkeys(subject.model for subject in report.subjects))
+        st.info(f"This recording is of {measured}, not of the bundle that is open: measure here to see it.")
+    _figures(report, (subject or report.subjects[0]).label, kind)
     _history(report, label)
     _axes(
         report,
@@ -53,6 +61,14 @@ def page() -> None:
         {**dict.fromkeys(absent, "not in this recording"), **_skipped(report)} if kind == "recorded" else absent,
     )
     _download(report, kind)
+
+
+def _subject(report: BenchmarkReport) -> Subject | None:
+    """The open bundle's model in a report, itself where it was measured; None where another model was."""
+    manifest = resources.engine().manifest
+    same = [subject for subject in report.subjects if subject.model == manifest.model["key"]]
+    itself = [subject for subject in same if subject.bundle_id == manifest.bundle_id]
+    return next(iter(itself or same), None)
 
 
 @st.cache_resource(show_spinner=False)
@@ -64,48 +80,58 @@ def _run() -> BenchmarkRun:
 
 def _controls(run: BenchmarkRun) -> None:
     from deployrec.models import available_models
-    from deployrec_demo.bench_run import config_of
+    from deployrec_demo.bench_run import BACKENDS, absent_backends, config_of
 
-    st.markdown("#### Latency lab")
+    st.html(
+        '<h1 class="pitch">Latency lab</h1><p class="pitch">The served model by steps and by reading the history '
+        "again, beside another model, on this machine, in turns.</p>"
+    )
     if run.running:
         st.fragment(_progress, run_every=0.5)(run)
         return
     engine = resources.engine()
     rivals = [key for key in available_models() if key != engine.manifest.model["key"]]
-    left, right = st.columns(2, gap="medium")
-    with left:
-        depth = st.radio("What to measure", DEPTHS, key="depth", horizontal=True, label_visibility="collapsed")
-    with right:
-        chosen = st.multiselect("Beside it", rivals, key="rivals", placeholder="Beside it: other models, untrained",
-                                label_visibility="collapsed")  # fmt: skip
-    if st.button("Measure on this machine", type="primary", key="measure"):
-        run.start([engine.bundle.path], config_of(depth == DEPTHS[1], chosen))
+    backends = [name for name in BACKENDS if name not in absent_backends()]
+    with st.expander("What to measure"):
+        depth = st.radio("Axes", DEPTHS, key="depth", horizontal=True)
+        chosen = st.multiselect("Beside it, with random weights", rivals, [RIVAL] if RIVAL in rivals else rivals[:1],
+                                key="rivals")  # fmt: skip
+        ways = st.multiselect("Backends", backends, backends[:1], key="backends")
+    if st.button("Measure on this machine", type="primary", key="measure", disabled=not ways):
+        run.start([engine.bundle.path], config_of(depth == DEPTHS[1], chosen, ways))
         st.rerun()
 
 
 def _progress(run: BenchmarkRun) -> None:
     if not run.running:
         st.rerun()
-    st.progress(min(1.0, run.done / run.total) if run.total else 0.0, text=look.markdown(run.what))
-    st.button("Cancel", on_click=run.cancel, key="cancel")
+    left = "" if run.left is None else f", about {clock(run.left)} left"
+    share = min(1.0, run.done / run.total) if run.total else 0.0
+    st.progress(share, text=look.markdown(f"{run.what}{left}"))
+    if st.button("Cancel", key="cancel", help="What has been measured until now is kept."):
+        run.cancel()
+        st.rerun()
 
 
-def _figures(report: BenchmarkReport, kind: str) -> None:
+def _figures(report: BenchmarkReport, label: str, kind: str) -> None:
+    """A step and a re-read on one backend: the one that is fastest for the step."""
     from deployrec.benchmark import ENCODE, STEP, break_even
 
-    label = report.subjects[0].label
-    step, encode = (report.fastest("history", label, mode) for mode in (STEP, ENCODE))
-    if not step or not encode:
-        return
     base = report.config.base_history
-    at = {cell.history: cell.latency.p50 for cell in step}
-    again = {cell.history: cell.latency.p50 for cell in encode}
-    shared = [length for length in again if length in at]
-    shown = [(look.duration(at[base]), f"{kind}: {label}, one step after {base:,} events")] if base in at else []
-    shown += [(look.duration(again[n]), f"{kind}: re-reading {n:,} events") for n in {base, max(again)} if n in again]
-    if shared:
-        longest = max(shared)
-        shown.append((f"{again[longest] / at[longest]:.0f}x", f"{kind}: faster at {longest:,} events"))
+    fastest = {cell.history: cell.backend for cell in report.fastest("history", label, STEP)}
+    backend = fastest.get(base) or next(iter(fastest.values()), None)
+    if backend is None:
+        return
+    step, encode = (report.curve("history", label, mode, backend) for mode in (STEP, ENCODE))
+    at, again = ({cell.history: cell.latency.p50 for cell in cells} for cells in (step, encode))
+    shared = sorted(length for length in again if length in at)
+    if not shared:
+        return
+    place, longest = base if base in shared else shared[-1], shared[-1]
+    by = f"{kind}, {backend}"
+    shown = [(look.duration(at[place]), f"{by}: {label}, one step after {events(place)}")]
+    shown += [(look.duration(again[n]), f"{by}: re-reading {events(n)}") for n in sorted({place, longest})]
+    shown.append((f"{again[longest] / at[longest]:.0f}x", f"{by}: faster at {events(longest)}"))
     look.figures(*shown)
     even = break_even(step, encode)
     if even is not None:
@@ -129,7 +155,7 @@ def _history(report: BenchmarkReport, label: str) -> None:
     st.markdown("**One user's latency against the events in the history**")
     st.plotly_chart(latency_lines(lines, chosen), config={"displayModeBar": False}, key="lines")
     st.caption(
-        f"{label}. Both axes logarithmic; {report.config.base_batch} user, {_threads(report.config.base_threads)}. "
+        f"{label}. Both axes are logarithmic; {report.config.base_batch} user, {_threads(report.config.base_threads)}. "
         "A click on a name shows or hides its line."
     )
 

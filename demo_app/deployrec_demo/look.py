@@ -8,6 +8,9 @@ from html import escape
 import streamlit as st
 from streamlit.navigation.page import Page
 
+from deployrec_demo.timing import UNRELIABLE, Spread
+from deployrec_demo.ways import Cost, events
+
 ACCENT = "#0d9488"
 THEME = {
     "light": {
@@ -34,19 +37,33 @@ STYLES = """<style>
   font-variant-numeric: tabular-nums}
 .figures span {font-size: .84rem; opacity: .72}
 .figures .first b {color: #0d9488}
-.strip {display: flex; flex-wrap: wrap; gap: .35rem; align-items: center; font-size: .84rem; min-height: 1.9rem}
+.pitch {max-width: 46rem}
+h1.pitch {font-size: 1.85rem; font-weight: 680; letter-spacing: -.025em; line-height: 1.15; padding: 0;
+  margin: .1rem 0 .35rem}
+p.pitch {font-size: 1rem; line-height: 1.45; margin: 0; opacity: .85}
+.answer {font-size: 1rem; margin: .2rem 0}
+.bars, .shares {display: grid; gap: .3rem; margin: .5rem 0 0}
+.bars div, .shares div {display: grid; grid-template-columns: 6.2rem 1fr 2.4rem; align-items: center; gap: .6rem;
+  font-size: .86rem}
+.bars div {grid-template-columns: 8.6rem 1fr 4.6rem}
+.bars i, .shares i {height: .85rem; border-radius: .2rem; background: #ea580c; min-width: 3px}
+.bars u {grid-column: 2 / -1; text-decoration: none; opacity: .7}
+.bars em {grid-column: 1 / -1; font-style: normal}
+.bars .first i, .shares .first i {background: #0d9488} .shares i {background: rgba(128, 140, 140, .45)}
+.bars b, .shares b {font-variant-numeric: tabular-nums; font-weight: 600; white-space: nowrap}
+.shares .first b, .bars .first b {color: #0d9488}
+.strip {display: flex; gap: .35rem; align-items: center; font-size: .84rem; height: 2rem; overflow: hidden}
+.strip span {flex: none}
+.strip > b {font-size: 1.05rem; font-variant-numeric: tabular-nums; flex: none; min-width: 1.6rem}
+.strip.wrap {flex-wrap: wrap; height: auto}
 .strip span {padding: .12rem .6rem; border-radius: 1rem; border: 1px solid rgba(128, 140, 140, .35); max-width: 100%;
   overflow: hidden; text-overflow: ellipsis; white-space: nowrap}
 .strip .new {border-color: #0d9488; color: #0d9488; font-weight: 600}
 .strip .more {border: none; opacity: .7; padding-left: 0}
 .strip .skipped {border-style: dashed; opacity: .7}
-[class*="st-key-row"] button {justify-content: flex-start; padding: .2rem .3rem; min-height: 2.2rem; border-radius: 0;
-  border-bottom: 1px solid rgba(128, 140, 140, .18)}
-[class*="st-key-row"] button > div {justify-content: flex-start; width: 100%; min-width: 0}
-[class*="st-key-row"] button p {text-align: left; overflow-wrap: anywhere; font-variant-numeric: tabular-nums}
-[class*="st-key-row-place"] button p > span:nth-of-type(1) {display: inline-block; width: 1.6rem}
-[class*="st-key-row-place"] button p > span:nth-of-type(2) {display: inline-block; width: 2.5rem; font-size: .8rem}
-.st-key-places, .st-key-results {gap: 0}
+.st-key-moves button {min-height: 1.9rem; padding: .1rem .7rem} .st-key-moves button p {font-size: .84rem}
+.st-key-measured {flex-wrap: nowrap} .st-key-measured button {white-space: nowrap}
+.st-key-view-body {min-height: 16rem}
 .brand {font-size: 1.3rem; font-weight: 650; letter-spacing: -.02em; margin-right: .5rem}
 .table {width: 100%; border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums}
 .table th {text-align: left; font-weight: 500; opacity: .7; font-size: .8rem}
@@ -56,7 +73,9 @@ STYLES = """<style>
 .table td {overflow-wrap: break-word}
 .table td.n, .table th.n {text-align: right; white-space: nowrap}
 .table tr.off {opacity: .5}
-@media (max-width: 640px) {.table th, .table td {padding-right: .6rem} .table td {overflow-wrap: anywhere}
+@media (max-width: 640px) {.st-key-masthead {gap: 0} .brand {margin-right: .1rem; font-size: 1.15rem}
+  h1.pitch {font-size: 1.5rem} p.pitch {font-size: .95rem}
+  .table th, .table td {padding-right: .6rem} .table td {overflow-wrap: anywhere}
   .figures b {font-size: 1.6rem}}
 .good {color: #0d9488; font-weight: 600}
 .bad {color: #dc2626; font-weight: 600}
@@ -95,6 +114,25 @@ def table(header: list[str], rows: list[list[str]], numbers: tuple[int, ...] = (
     head = f"<tr>{line(header, 'th')}</tr>" if any(header) else ""
     body = "".join(f'<tr class="{"off" if at in off else ""}">{line(row, "td")}</tr>' for at, row in enumerate(rows))
     st.html(f'<table class="table">{head}{body}</table>')
+
+
+def bars(found: Cost) -> None:
+    """The newest event's cost both ways, as bars of one scale."""
+    longest = max(spread.p50 for spread in (found.again, found.step) if spread)
+    lines = [("first", "one step", found.step), ("", f"re-read {events(found.events)}", found.again)]
+    cells = "".join(
+        f'<div class="{kind}"><span>{name}</span><i style="width:{100 * spread.p50 / longest:.2f}%"></i>'
+        f"<b>{duration(spread.p50)}</b>{_trust(spread)}</div>"
+        if spread
+        else f"<div><span>{name}</span><u>{escape(found.reason)}</u></div>"
+        for kind, name, spread in lines
+    )
+    st.html(f'<div class="bars">{cells}</div>')
+
+
+def _trust(spread: Spread) -> str:
+    """The spread where it is wide; a median alone would promise too much."""
+    return "" if spread.reliable else f'<em class="bad">{UNRELIABLE}: p95 {duration(spread.p95)}</em>'
 
 
 def markdown(text: str) -> str:

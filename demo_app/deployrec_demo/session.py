@@ -49,13 +49,20 @@ def start(engine: Engine, rows: Iterable[int] = ()) -> Visit:
     return Visit(found.state, rows, found.user)
 
 
+def of_items(engine: Engine, items: Iterable[str]) -> Visit:
+    """A user who has read these item ids; those that the catalogue does not know are counted and skipped."""
+    rows = [engine.catalogue.rows.get(item) for item in items]
+    known = [row for row in rows if row is not None]
+    return replace(start(engine, known), unknown=len(rows) - len(known))
+
+
 def click(engine: Engine, visit: Visit, item_id: str) -> Visit:
     """The user interacts with an item, by its own id: one step, or the window read again where a step is not exact."""
     row = engine.catalogue.rows.get(item_id)
     if row is None:
         return replace(visit, unknown=visit.unknown + 1, previous=visit)
     rows = (*visit.rows, row)
-    found = engine.step(row, NOTHING, visit.state) if engine.can_step(len(rows)) else engine.encode(rows, NOTHING)
+    found = engine.after(row, rows, visit.state, NOTHING)
     return Visit(found.state, rows, found.user, visit.unknown, previous=visit)
 
 
@@ -88,6 +95,31 @@ def top(engine: Engine, visit: Visit, exclude_seen: bool = True, k: int = 10) ->
         Place(rank, row, score, ranks[row] - rank if row in ranks else None)
         for rank, (row, score) in enumerate(ranked(engine, visit, exclude_seen)[:k], 1)
     ]
+
+
+@dataclass(frozen=True)
+class Without:
+    """An event of the history, and the rank of an item for a user who did all but that."""
+
+    row: int
+    back: int
+    """How many events ago it was; 1 is the newest."""
+    rank: int
+
+
+def why(engine: Engine, visit: Visit, row: int, exclude_seen: bool = True, newest: int = 8) -> list[Without]:
+    """Leaves out each of the newest events in turn and reads the rest again: the rank of item `row` then, exactly.
+
+    What is excluded stays as it is, so that only the model's answer differs.
+    """
+    exclude = excluded(engine, visit.rows, exclude_seen)
+    found = []
+    for back in range(1, min(newest, len(visit.rows)) + 1):
+        place = len(visit.rows) - back
+        rest = visit.rows[:place] + visit.rows[place + 1 :]
+        if rest:
+            found.append(Without(visit.rows[place], back, engine.rank(engine.encode(rest, NOTHING).user, row, exclude)))
+    return found
 
 
 def change(visit: Visit) -> State:

@@ -11,6 +11,7 @@ from deployrec.bundle.catalogue import Catalogue
 
 MOST_KINDS = 60
 """More distinct values than this are no list to choose from."""
+FILED = re.compile(r"^(.+), (The|A|An|Le|La|Les|Il|Der|Die|Das|El)( \([^()]*\))?$")
 LONGEST_DETAIL = 60
 """Letters of one column's value that are shown; a description may have thousands."""
 
@@ -31,11 +32,13 @@ class Shelf:
         return sorted(frozenset().union(*self.kinds))
 
     def search(self, query: str, kinds: Collection[str] = (), most: int = 8) -> list[int]:
-        """Rows that hold every word of `query` and all `kinds`: titles that begin with it first, then popular ones."""
+        """Rows with every word of `query` and any of `kinds`: titles that begin with it first, then popular ones."""
         text, wanted = query.lower().strip(), frozenset(kinds)
         words = text.split()
         found = [
-            row for row in self.popular if wanted <= self.kinds[row] and all(word in self.texts[row] for word in words)
+            row
+            for row in self.popular
+            if (not wanted or wanted & self.kinds[row]) and all(word in self.texts[row] for word in words)
         ]
         if text:
             found.sort(key=lambda row: not self.titles[row].lower().startswith(text))
@@ -61,12 +64,20 @@ class Shelf:
             for kind, *values in zip(kinds, *columns.values(), strict=True)
         ]
         return cls(
-            titles=catalogue.titles,
+            titles=[spoken(title) for title in catalogue.titles],
             details=details,
             kinds=kinds,
-            texts=[f"{title} {detail}".lower() for title, detail in zip(catalogue.titles, details, strict=True)],
+            texts=[
+                f"{title} {spoken(title)} {detail}".lower()
+                for title, detail in zip(catalogue.titles, details, strict=True)
+            ],
             popular=sorted(range(1, len(details)), key=lambda row: -int(catalogue.popularity[row])),
         )
+
+
+def spoken(title: str) -> str:
+    """The title as one says it: "Empire Strikes Back, The (1980)" is filed that way, not called so."""
+    return FILED.sub(r"\2 \1\3", title)
 
 
 def _shortened(value: str) -> str:

@@ -10,29 +10,57 @@ import numpy as np
 from deployrec.bundle.parity import TIE_FACTOR, Answer, topk_figure
 from deployrec_demo.engine import Engine, Output
 from deployrec_demo.session import Visit, excluded
-from deployrec_demo.timing import median_seconds
+from deployrec_demo.timing import Spread, interleaved
 from deployrec_demo.torch_twin import TorchTwin
 
-BUDGET, SLOW = 0.012, 0.04
-"""Seconds for the timing of one way, and beyond which its first call has to do: a click is to be answered at once."""
-MOST_CALLS = 40
+BUDGET, LEAST = 0.03, 20
+"""Seconds for the timing of all ways, and the calls that each gets however long they take."""
 SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way of reading the click: median latency in seconds, then the comparison with the first way of the list.
+    """One way of reading the click: its spread in seconds, then the comparison with the first way of the list.
 
     `difference` is the largest one in the user vector; `agrees` says whether the top-10 is the same up to ties. A way
     that cannot be taken has a `reason` instead.
     """
 
     name: str
-    seconds: float | None = None
-    calls: int = 0
+    spread: Spread | None = None
     difference: float | None = None
     agrees: bool | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the newest click costs by a step (None: this model cannot) and by reading `events` events again."""
+
+    step: Spread | None
+    again: Spread
+    events: int
+    reason: str = ""
+
+
+def cost(engine: Engine, visit: Visit) -> Cost | None:
+    """Times the newest event of a visit both ways in turns; None for a user without events.
+
+    The step carries on the state before that event where the visit knows it, and else the state after it: a step
+    takes the same time from any state.
+    """
+    if not visit.rows:
+        return None
+    row, rows = visit.rows[-1], visit.rows
+    state = visit.previous.state if visit.clicked and visit.previous else visit.state
+    exclude = excluded(engine, rows, True)
+    calls: dict[str, Callable[[], object]] = {"again": lambda: engine.encode(rows, exclude)}
+    steps = engine.can_step(len(rows))
+    if steps:
+        calls["step"] = lambda: engine.step(row, exclude, state)
+    with engine.lock:
+        found = interleaved(calls, BUDGET, LEAST)
+    return Cost(found.get("step"), found["again"], _read(engine, len(rows)), "" if steps else _no_step(engine))
 
 
 def compare(engine: Engine, visit: Visit, torch: TorchTwin | str, exclude_seen: bool = True) -> list[Way]:
@@ -45,40 +73,31 @@ def compare(engine: Engine, visit: Visit, torch: TorchTwin | str, exclude_seen: 
         return []
     exclude = excluded(engine, visit.rows, exclude_seen)
     row, rows, state, length = visit.rows[-1], visit.rows, before.state, _events(engine, len(visit.rows))
-    no_step = "" if engine.can_step(len(rows)) else _no_step(engine)
-    no_torch = torch if isinstance(torch, str) else ""
-    tried: list[tuple[str, str, Callable[[], Output] | None]] = [
-        ("step, ONNX Runtime", no_step, lambda: engine.step(row, exclude, state)),
-        (f"{length} again, ONNX Runtime", "", lambda: engine.encode(rows, exclude)),
-    ]
-    if isinstance(torch, TorchTwin):
-        tried += [
-            ("step, torch", no_step, lambda: torch.step(row, exclude, state)),
-            (f"{length} again, torch", "", lambda: torch.encode(rows, exclude)),
-        ]
+    calls: dict[str, Callable[[], Output]] = {}
+    reasons: dict[str, str] = {}
+    if engine.can_step(len(rows)):
+        calls["step, ONNX Runtime"] = lambda: engine.step(row, exclude, state)
     else:
-        tried += [("torch", no_torch, None)]
-    ways: list[Way] = []
-    first: Output | None = None
-    for name, reason, call in tried:
-        if reason or call is None:
-            ways.append(Way(name, reason=reason))
-            continue
-        found, seconds, calls = _time(call)
-        first = first or found
-        difference = float(np.abs(found.user - first.user).max())
-        ways.append(Way(name, seconds, calls, difference, _same(engine, found, first, exclude)))
-    return ways
-
-
-def _time(call: Callable[[], Output]) -> tuple[Output, float, int]:
-    """The answer, the median seconds of a call and how many were timed."""
-    answers: list[Output] = []
-    once = median_seconds(lambda: answers.append(call()), 1)
-    if once > SLOW:
-        return answers[0], once, 1
-    calls = int(np.clip(BUDGET / once, 3, MOST_CALLS))
-    return answers[0], median_seconds(call, calls), calls
+        reasons["step, ONNX Runtime"] = _no_step(engine)
+    calls[f"{length} again, ONNX Runtime"] = lambda: engine.encode(rows, exclude)
+    if isinstance(torch, str):
+        reasons["torch"] = torch
+    else:
+        if "step, ONNX Runtime" in calls:
+            calls["step, torch"] = lambda: torch.step(row, exclude, state)
+        else:
+            reasons["step, torch"] = _no_step(engine)
+        calls[f"{length} again, torch"] = lambda: torch.encode(rows, exclude)
+    answers = {name: call() for name, call in calls.items()}
+    with engine.lock:
+        spreads = interleaved(calls, BUDGET, LEAST)
+    first = next(iter(answers.values()))
+    ways = [
+        Way(name, spreads[name], float(np.abs(found.user - first.user).max()), _same(engine, found, first, exclude))
+        for name, found in answers.items()
+    ]
+    off = [Way(name, reason=reason) for name, reason in reasons.items()]
+    return sorted([*ways, *off], key=lambda way: ("torch" in way.name, "step" not in way.name))
 
 
 def _same(engine: Engine, found: Output, first: Output, exclude: np.ndarray) -> bool:
@@ -90,9 +109,20 @@ def _same(engine: Engine, found: Output, first: Output, exclude: np.ndarray) -> 
     return topk_figure(answers[0], answers[1], exclude[0]) <= TIE_FACTOR * engine.cases.item_l1_max
 
 
+def events(count: int) -> str:
+    """A number of events in words."""
+    return "1 event" if count == 1 else f"{count:,} events"
+
+
+def _read(engine: Engine, count: int) -> int:
+    return min(count, engine.window) if engine.window else count
+
+
 def _events(engine: Engine, count: int) -> str:
-    read = min(count, engine.window) if engine.window else count
-    return f"all {read:,} events" if read == count else f"newest {read:,} events"
+    read = _read(engine, count)
+    if read < count:
+        return f"newest {events(read)}"
+    return "the one event" if count == 1 else f"all {events(count)}"
 
 
 def _no_step(engine: Engine) -> str:

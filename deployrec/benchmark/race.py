@@ -20,12 +20,13 @@ def race(
     seed: int,
     before: Callable[[int], bool] = lambda index: True,
     failed: Callable[[int, Exception], None],
+    took: Callable[[int, np.ndarray], None] = lambda index, times: None,
 ) -> list[np.ndarray]:
     """Seconds of every timed call of each timer, over `rounds` rounds in random order; each warms up first.
 
     A timer gets about `seconds` in all, but MIN_CALLS calls at least. `before(index)` is asked before each warm-up and
     each turn; once it says False the race ends with what there is. A timer that raises leaves the race with what it
-    has, after `failed(index, error)`.
+    has, after `failed(index, error)`. `took(index, times)` hears of every turn as it ends.
     """
     found: list[list[np.ndarray]] = [[] for _ in timers]
     turns: dict[int, int] = {}
@@ -45,6 +46,7 @@ def race(
             if index in turns and (sum(map(len, times)) < MIN_CALLS or sum(map(np.sum, times)) < seconds):
                 try:
                     times.append(timers[index](turns[index]))
+                    took(index, times[-1])
                 except Exception as error:
                     failed(index, error)
                     del turns[index]

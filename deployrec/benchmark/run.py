@@ -41,12 +41,14 @@ def run_benchmark(
     peers: Sequence[Contender] = (),
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
+    watch: Callable[[Callable[[], BenchmarkReport]], None] | None = None,
 ) -> BenchmarkReport:
     """Measures bundles (folders or opened ones), the rivals of `config` and `peers` on this machine.
 
     dataset: whose sessions are replayed (default: the built-in sample). `progress` hears what comes next before every
     turn. `cancelled` is asked there too; once it is true, the report comes back with `cancelled` set and what was
-    measured until then.
+    measured until then. `watch` is handed, before anything is measured, a function that reports what is known so
+    far, which any thread may call: the export of a rival or a slow call can keep `cancelled` unasked for long.
     Raises ConfigError without a bundle and for an unknown backend or rival, BundleError for a broken bundle.
     """
     if not bundles:
@@ -55,6 +57,8 @@ def run_benchmark(
     dataset = dataset or load_dataset("sample")
     with tempfile.TemporaryDirectory(prefix="deployrec-bench-") as scratch:
         run = _Run(config or BenchmarkConfig(), dataset, Path(scratch), progress, cancelled)
+        if watch:
+            watch(run.report)
         with suppress(_StoppedError):
             run.everything(opened, peers)
         return run.report()
@@ -156,16 +160,19 @@ class _Run:
                 self.before(describe(*ready[index]))
             return not self.stopped
 
-        found = race(
+        def took(index: int, times: np.ndarray) -> None:
+            contender, point = ready[index]
+            self.times.setdefault((contender.label, contender.mode, contender.backend, point), []).append(times)
+
+        race(
             timers,
             seconds=self.config.seconds,
             rounds=self.config.rounds,
             seed=self.config.seed,
             before=before,
             failed=lambda index, error: self.fail(ready[index], error),
+            took=took,
         )
-        for (contender, point), times in zip(ready, found, strict=True):
-            self.times.setdefault((contender.label, contender.mode, contender.backend, point), []).append(times)
         if self.stopped:
             raise _StoppedError
 
@@ -190,7 +197,7 @@ class _Run:
     def report(self) -> BenchmarkReport:
         cells = [
             Cell(label, mode, backend, p.batch, p.history, p.catalogue, p.threads, Latency.of(times))
-            for (label, mode, backend, p), parts in self.times.items()
+            for (label, mode, backend, p), parts in list(self.times.items())
             if len(times := np.concatenate(parts))
         ]
         return BenchmarkReport(

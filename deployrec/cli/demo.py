@@ -12,18 +12,24 @@ from typing import Annotated
 
 import typer
 
+from deployrec import discovery
 from deployrec.cli.console import doing, leaving, say
 from deployrec.cli.export import write
 from deployrec.errors import ConfigError
 from deployrec.extras import missing_package
 
 NEEDED = ("streamlit", "plotly", "deployrec_demo")
-QUICK_MODEL = "recblr"
 
 
 def demo(
     bundle: Annotated[
-        Path | None, typer.Argument(help=f"Bundle folder; default: bundles/{QUICK_MODEL}, exported first if need be.")
+        Path | None, typer.Argument(help="Bundle folder; default: the one of the sample that comes with the demo.")
+    ] = None,
+    beside: Annotated[
+        Path | None, typer.Option(help="Another bundle of the same items, whose list is shown beside.")
+    ] = None,
+    train: Annotated[
+        str | None, typer.Option(help="Train this model on the sample first, and show its bundle in bundles/MODEL.")
     ] = None,
     port: Annotated[
         int | None, typer.Option(help="Port of the page; default: the first free one from 8501 on.")
@@ -39,7 +45,9 @@ def demo(
 
       deployrec demo
 
-      deployrec demo bundles/glintru --port 8600 --headless
+      deployrec demo --train recblr
+
+      deployrec demo bundles/glintru --beside bundles/recblr --port 8600 --headless
     """
     from deployrec.bundle.bundle import Bundle
 
@@ -47,17 +55,36 @@ def demo(
         if find_spec(name) is None:
             raise missing_package(name)
     _check_place(address, port)
-    if bundle is None:
-        bundle = Path("bundles") / QUICK_MODEL
-        if not bundle.exists():
-            write(QUICK_MODEL, out=bundle)
-    with doing(f"checking {bundle}"):
-        Bundle.open(bundle)
+    bundle = _trained(bundle, train) if train is not None else bundle or _shipped()
+    for folder in filter(None, (bundle, beside)):
+        with doing(f"checking {folder}"):
+            Bundle.open(folder)
     say(f"Opening {bundle} in the browser; Ctrl-C ends it.")
-    options = [*(["--port", str(port)] if port else []), *(["--headless"] if headless else [])]
+    options = [
+        *(["--beside", str(beside.resolve())] if beside else []),
+        *(["--port", str(port)] if port else []),
+        *(["--headless"] if headless else []),
+    ]
     command = [sys.executable, "-m", "deployrec_demo", str(bundle.resolve()), "--address", address, *options]
     with leaving(f"the demo has ended, {bundle} is as it was"):
         raise typer.Exit(subprocess.call(command))
+
+
+def _shipped() -> Path:
+    from deployrec_demo.resources import SAMPLE
+
+    return SAMPLE
+
+
+def _trained(bundle: Path | None, model: str) -> Path:
+    """The bundle of a model in bundles/, exported first, and trained before that, if need be."""
+    if bundle is not None:
+        raise ConfigError(f"expected a bundle or --train; got {bundle} and --train {model}; leave one of them out")
+    discovery.check("models", model)
+    folder = Path("bundles") / model
+    if not folder.exists():
+        write(model, out=folder)
+    return folder
 
 
 def _check_place(address: str, port: int | None) -> None:

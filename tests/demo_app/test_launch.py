@@ -14,9 +14,11 @@ from streamlit import config
 from typer.testing import CliRunner, Result
 
 import deployrec.cli.demo as verb
+from deployrec.bundle.bundle import Bundle
 from deployrec.cli.main import app
 from deployrec.errors import BundleError, ConfigError
 from deployrec_demo.__main__ import OPTIONS, _parse, flags
+from deployrec_demo.resources import SAMPLE
 
 
 @pytest.fixture
@@ -57,7 +59,18 @@ def test_a_bundle_is_opened_as_asked(started: list[list[str]], bundle_of: Callab
     assert command[-1] == "--headless"
 
 
-def test_without_a_bundle_the_quick_one_is_exported_once(
+def test_without_a_bundle_the_one_that_ships_is_shown(started: list[list[str]]) -> None:
+    run()
+    ((*_, bundle, _, _),) = [command[:6] for command in started]
+    assert Path(bundle) == SAMPLE
+    assert sum(file.stat().st_size for file in SAMPLE.iterdir()) < 3 * 2**20
+    shipped = Bundle.open(SAMPLE)
+    assert len(shipped.cases().names) > 2
+    rows = shipped.manifest.training["metrics"]["test"]["rows"]
+    assert rows["streamed"]["masked"]["hr@10"] > rows["5-lag Markov"]["masked"]["hr@10"]
+
+
+def test_a_model_is_trained_only_when_asked_and_once(
     started: list[list[str]], bundle_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made = []
@@ -69,10 +82,24 @@ def test_without_a_bundle_the_quick_one_is_exported_once(
 
     monkeypatch.setattr(verb, "write", export)
     monkeypatch.chdir(tmp_path)
-    run()
-    run()
+    run("--train", "recblr")
+    run("--train", "recblr")
     assert made == ["recblr"]
     assert len(started) == 2
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        run("bundles/recblr", "--train", "recblr")
+    with pytest.raises(ConfigError, match="expected one of the models"):
+        run("--train", "recbrl")
+
+
+def test_a_second_bundle_is_checked_and_handed_on(
+    started: list[list[str]], bundle_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    run("--beside", str(bundle_of("recblr")))
+    (command,) = started
+    assert command[command.index("--beside") + 1] == str(bundle_of("recblr"))
+    with pytest.raises(BundleError, match="no such folder"):
+        run("--beside", str(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize("missing", verb.NEEDED)

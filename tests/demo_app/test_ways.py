@@ -11,7 +11,7 @@ import pytest
 from deployrec_demo import session
 from deployrec_demo.engine import Engine
 from deployrec_demo.torch_twin import TorchTwin
-from deployrec_demo.ways import compare
+from deployrec_demo.ways import LEAST, compare, cost
 from tests.runtime.conftest import WINDOW, Twin
 
 
@@ -22,18 +22,32 @@ def test_ways_agree_or_say_why_not(twin_engine: Callable[[str], tuple[Twin, Engi
     visit = session.click(engine, session.start(engine, range(1, before + 1)), "i30")
     step, again, torch = compare(engine, visit, "torch is not installed")
     assert torch.reason == "torch is not installed"
-    assert torch.seconds is None
+    assert torch.spread is None
+    assert again.spread is not None
     if kind == "gru" or (kind == "window" and before < WINDOW):
         assert step.reason == ""
-        assert step.seconds is not None
-        assert step.seconds > 0
-        assert step.calls > 0
+        assert step.spread is not None
+        assert 0 < step.spread.p50 <= step.spread.p95
+        assert step.spread.calls == again.spread.calls >= LEAST
     else:
-        assert step.seconds is None
+        assert step.spread is None
         assert step.reason.startswith("this model" if kind == "encode-only" else f"beyond {WINDOW} events")
     assert again.agrees
     assert again.difference is not None
     assert again.difference < 1e-5
+
+
+def test_the_cost_of_a_real_user_needs_no_click(twin_engine: Callable[[str], tuple[Twin, Engine]]) -> None:
+    engine = {kind: twin_engine(kind)[1] for kind in ("gru", "window")}
+    assert cost(engine["gru"], session.start(engine["gru"])) is None
+    found = cost(engine["gru"], session.start(engine["gru"], range(1, 21)))
+    assert found is not None
+    assert found.step is not None
+    assert found.events == 20
+    windowed = cost(engine["window"], session.start(engine["window"], range(1, 21)))
+    assert windowed is not None
+    assert (windowed.step, windowed.events) == (None, WINDOW)
+    assert windowed.reason.startswith(f"beyond {WINDOW} events")
 
 
 def test_a_skipped_event_has_no_ways(twin_engine: Callable[[str], tuple[Twin, Engine]]) -> None:
