@@ -45,6 +45,7 @@ TRAINING = {
 MODELS: dict[str, dict[str, Any]] = {
     "GRU4Rec": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2},
     "SASRec": {"hidden_size": 16, "n_heads": 2, "inner_size": 24, "hidden_act": "swish", "layer_norm_eps": 1e-6},
+    "BERT4Rec": {"hidden_size": 12, "n_heads": 3, "n_layers": 2, "inner_size": 20, "hidden_act": "relu"},
     "NARM": {"embedding_size": 12, "hidden_size": 16, "dropout_probs": [0.25, 0.5]},
     "RecBLR": {"hidden_size": 12, "num_layers": 2, "dropout_prob": 0.2, "expand": 2, "d_conv": 4, "loss_type": "CE"},
 }  # fmt: skip
