@@ -27,7 +27,7 @@ def recbole(
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder that receives the run.")] = Path("runs"),
 ) -> None:
-    """Make a finished run of a RecBole 1.2 checkpoint: GRU4Rec, SASRec, NARM, or the published RecBLR.
+    """Make a finished run of a RecBole 1.2 checkpoint: GRU4Rec, SASRec, BERT4Rec, NARM, or the published RecBLR.
 
     examples:
 

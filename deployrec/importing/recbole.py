@@ -13,7 +13,7 @@ from deployrec.errors import DataError
 from deployrec.files import atomic_file, check_writable, first_line, sha256_file
 from deployrec.importing.checkpoint import Checkpoint
 from deployrec.importing.recbole_log import RecBoleLog, read_recbole_log
-from deployrec.importing.recbole_models import ITEMS, Recipe, recipe_of
+from deployrec.importing.recbole_models import Recipe, recipe_of
 from deployrec.models import SequentialRecommender, build_model
 from deployrec.progress import Progress, silent
 from deployrec.training.config import TrainingConfig
@@ -52,7 +52,7 @@ def import_recbole(
     if whole_histories:
         recipe = _unbounded(read, recipe)
     log = read_recbole_log(data, read.settings, progress)
-    _check_items(read, log)
+    _check_items(recipe, log)
     dataset = load_dataset(log.events, time=None, items=items or log.items)
     dataset = replace(dataset, name=log.name, notes=(*log.notes, *dataset.notes, *_left_out(log, dataset)))
     model = _model(read, recipe, log, dataset)
@@ -74,8 +74,8 @@ def _unbounded(checkpoint: Checkpoint, recipe: Recipe) -> Recipe:
     return recipe._replace(options={**recipe.options, "context_length": 0})
 
 
-def _check_items(checkpoint: Checkpoint, log: RecBoleLog) -> None:
-    rows = len(checkpoint.weights[ITEMS]) - 1
+def _check_items(recipe: Recipe, log: RecBoleLog) -> None:
+    rows = len(recipe.table) - 1
     if len(log.item_ids) != rows:
         raise DataError(
             f"expected the log of the training, which left {rows:,} items under the checkpoint's filters; got "
@@ -90,11 +90,11 @@ def _left_out(log: RecBoleLog, dataset: Dataset) -> list[str]:
 
 def _model(checkpoint: Checkpoint, recipe: Recipe, log: RecBoleLog, dataset: Dataset) -> SequentialRecommender:
     """Our model with RecBole's weights, its item table in the order of the data set's rows."""
-    model = build_model(recipe.key, dataset.num_items, recipe.options)
+    model = build_model(recipe.model, dataset.num_items, recipe.options)
     number = {item: place + 1 for place, item in enumerate(log.item_ids)}
     order = [number[item] for item in dataset.items["item_id"]]
     table = torch.zeros_like(model.embedding.weight)
-    table[1:] = checkpoint.weights[ITEMS][order]
+    table[1:] = recipe.table[order]
     try:
         model.load_state_dict({**recipe.weights, "embedding.weight": table})
     except RuntimeError as error:

@@ -7,7 +7,7 @@ RecBole's order: values, items and users that are known, then the k-core (recbol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def _filtered(
             assert interval is not None
             events = events.filter(interval.holds(events[column].fill_null(np.nan).to_numpy()))
         else:
-            events = events.filter(events[column].is_in([str(value) for value in allowed]))
+            events = events.filter(events[column].is_in(_texts(allowed)))
     if settings.get("filter_inter_by_user_or_item") is True:
         for kind, column in (("user", USER), ("item", ITEM)):
             known = beside[kind]
@@ -178,13 +178,19 @@ def _read_beside(path: Path, kind: str, settings: Mapping[str, Any], bad: BadRow
     name = _fields(settings)[f"{kind}_id"]
     form = TextFormat((_types(file, settings)[1],), typed=True)
     table = DelimitedFile(file, form, [name]).read({name: name}, bad)
-    return clean_ids(table, name, name, f"a {kind} id", bad).frame[name].unique(maintain_order=True)
+    ids = clean_ids(table, name, name, f"a {kind} id", bad).frame[name].unique(maintain_order=True)
+    allowed = (settings.get("val_interval") or {}).get(name)
+    return ids if allowed is None else ids.filter(ids.is_in(_texts(allowed)))
 
 
 def _beside(path: Path, kind: str) -> Path | None:
     """X.item or X.user beside X.inter, packed or not."""
     places = (path.with_name(f"{stem(path)}.{kind}{suffix}") for suffix in ("", *COMPRESSED))
     return next((place for place in places if place.is_file()), None)
+
+
+def _texts(values: Iterable[object]) -> list[str]:
+    return [str(value) for value in values]
 
 
 def _types(path: Path, settings: Mapping[str, Any]) -> tuple[dict[str, str], str]:

@@ -19,10 +19,12 @@ ITEMS = "item_embedding.weight"
 
 
 class Recipe(NamedTuple):
-    """Our model, its options and its weights but for the item table."""
+    """Our model, as `model_class` takes it, its options, the item table [N + 1, D] in RecBole's order, and the other
+    weights."""
 
-    key: str
+    model: str
     options: dict[str, Any]
+    table: Tensor
     weights: dict[str, Tensor]
 
 
@@ -61,12 +63,27 @@ def gru4rec(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recip
         r"gru_layers\.weight_hh_l(\d+)": r"recurrent.\1.weight",
         r"dense\.(\w+)": r"out.\1",
     }
-    return Recipe("gru4rec", options, _renamed(weights, names))
+    return Recipe("gru4rec", options, weights[ITEMS], _renamed(weights, names))
 
 
 def sasrec(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe:
-    options = {
-        "dim": weights[ITEMS].shape[1],
+    options = {"dim": weights[ITEMS].shape[1], **_transformer(weights, settings)}
+    return Recipe("sasrec", options, weights[ITEMS], _renamed(weights, TRANSFORMER))
+
+
+def bert4rec(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe:
+    """Of its item table the last row is the mask's; the items' biases become a column."""
+    items, mask = weights[ITEMS][:-1], weights[ITEMS][-1]
+    table = torch.cat([items, weights["output_bias"].unsqueeze(1)], 1)
+    options = {"dim": table.shape[1], **_transformer(weights, settings)}
+    names = {**TRANSFORMER, r"output_ffn\.(\w+)": r"out.\1", r"output_ln\.(\w+)": r"out_norm.\1"}
+    others = {name: tensor for name, tensor in weights.items() if name != "output_bias"}
+    spec = "deployrec.importing.recbole_bert4rec:RecBoleBERT4Rec"
+    return Recipe(spec, options, table, {**_renamed(others, names), "mask": mask})
+
+
+def _transformer(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "window": weights["position_embedding.weight"].shape[0],
         "layers": sum(name.endswith("feed_forward.dense_1.weight") for name in weights),
         "heads": int(settings["n_heads"]),
@@ -75,19 +92,6 @@ def sasrec(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe
         "norm_eps": float(settings["layer_norm_eps"]),
         "dropout": float(settings["hidden_dropout_prob"]),
     }
-    layer = r"trm_encoder\.layer\.(\d+)"
-    attention, feed_forward = rf"{layer}\.multi_head_attention", rf"{layer}\.feed_forward"
-    names = {
-        r"position_embedding\.weight": "positions.weight",
-        r"LayerNorm\.(\w+)": r"norm.\1",
-        rf"{attention}\.(query|key|value)\.(\w+)": r"blocks.\1.\2.\3",
-        rf"{attention}\.dense\.(\w+)": r"blocks.\1.out.\2",
-        rf"{attention}\.LayerNorm\.(\w+)": r"blocks.\1.attention_norm.\2",
-        rf"{feed_forward}\.dense_1\.(\w+)": r"blocks.\1.ffn_in.\2",
-        rf"{feed_forward}\.dense_2\.(\w+)": r"blocks.\1.ffn_out.\2",
-        rf"{feed_forward}\.LayerNorm\.(\w+)": r"blocks.\1.ffn_norm.\2",
-    }
-    return Recipe("sasrec", options, _renamed(weights, names))
 
 
 def narm(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe:
@@ -109,7 +113,7 @@ def narm(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe:
     ours = _renamed(weights, names)
     # RecBole reads the sum of the states first, then the last one.
     ours["out.weight"] = ours["out.weight"].roll(hidden, 1)
-    return Recipe("narm", options, ours)
+    return Recipe("narm", options, weights[ITEMS], ours)
 
 
 def recblr(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe:
@@ -142,12 +146,27 @@ def recblr(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Recipe
     ours = _renamed(weights, names)
     for number in range(layers):
         ours[f"layers.{number}.start"] = _start(ours, f"layers.{number}", padding=_padding(window))
-    return Recipe("recblr", options, ours)
+    return Recipe("recblr", options, weights[ITEMS], ours)
 
+
+LAYER = r"trm_encoder\.layer\.(\d+)"
+ATTENTION, FEED_FORWARD = rf"{LAYER}\.multi_head_attention", rf"{LAYER}\.feed_forward"
+TRANSFORMER = {
+    r"position_embedding\.weight": "positions.weight",
+    r"LayerNorm\.(\w+)": r"norm.\1",
+    rf"{ATTENTION}\.(query|key|value)\.(\w+)": r"blocks.\1.\2.\3",
+    rf"{ATTENTION}\.dense\.(\w+)": r"blocks.\1.out.\2",
+    rf"{ATTENTION}\.LayerNorm\.(\w+)": r"blocks.\1.attention_norm.\2",
+    rf"{FEED_FORWARD}\.dense_1\.(\w+)": r"blocks.\1.ffn_in.\2",
+    rf"{FEED_FORWARD}\.dense_2\.(\w+)": r"blocks.\1.ffn_out.\2",
+    rf"{FEED_FORWARD}\.LayerNorm\.(\w+)": r"blocks.\1.ffn_norm.\2",
+}
+"""What RecBole calls the weights of its transformers' blocks, and what they are called here."""
 
 MODELS: dict[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], Recipe]] = {
     "GRU4Rec": gru4rec,
     "SASRec": sasrec,
+    "BERT4Rec": bert4rec,
     "NARM": narm,
     "RecBLR": recblr,
 }
@@ -156,7 +175,6 @@ OF_USERS = "it has a vector of every user of its training, so that no state give
 REFUSED = {
     "Caser": OF_USERS,
     "FPMC": OF_USERS,
-    "BERT4Rec": "it drops a history's first item, counts positions from its window's front and has biases of items",
 }
 """Models of ours that RecBole has otherwise, and how."""
 

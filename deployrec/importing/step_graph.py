@@ -195,6 +195,8 @@ def _states(path: Path, pairs: Sequence[str], inputs: Sequence[Port], outputs: S
 def _state(path: Path, name: str, past: Port, present: Port) -> StatePort:
     if past.dtype not in (FLOAT, *INTEGERS):
         raise _unfit(path, "a state of float32 or whole numbers", _shown(past), "convert the graph to float32")
+    if any(size == 0 for size in past.shape):
+        raise _unfit(path, "a state with numbers in it", _shown(past), "leave an empty state out of the graph")
     if present.dtype != past.dtype:
         raise _unfit(path, f"a next value of the type of {_shown(past)}", _shown(present), "cast it in the graph")
     open_axes = [axis for axis, size in enumerate(past.shape) if isinstance(size, str)]

@@ -21,6 +21,8 @@ from deployrec.importing.step_session import StepSession
 
 MOST_DIRECT = 4096
 """Scores that may be kept of every user where they are no product."""
+SAME_NUMBERS = ("Identity", "Squeeze", "Reshape", "Flatten")
+"""Operators that a product's scores may still pass through."""
 MOST_ENTRY = 8.0
 """Of a user vector, about as far as a LayerNorm's output goes."""
 UNSCALED = "user_unscaled"
@@ -159,7 +161,7 @@ def _first_row(step: StepGraph, num_scores: int, num_items: int) -> int:
 def _product(values: _Values, scores: str) -> tuple[str, np.ndarray, np.ndarray | None] | None:
     """(the user vector's name, the table [N, D], a bias [N] or none) that scores are made of, or None."""
     node = values.maker.get(scores)
-    while node is not None and node.op_type in ("Identity", "Squeeze"):
+    while node is not None and node.op_type in SAME_NUMBERS:
         node = values.maker.get(node.input[0])
     bias = None
     if node is not None and node.op_type == "Add":

@@ -21,12 +21,14 @@ class Dress:
     padding: bool = True
     """whether item 0 is padding, as in most graphs of recommenders"""
     head: str = "matmul"
-    """matmul, gemm, bias, transposed, normed (no product)"""
+    """matmul, gemm, bias, transposed, reshaped, normed (no product)"""
     item_dtype: int = TensorProto.INT64
     item_rank: int = 1
     batch_axis: int = 0
     counts: bool = False
     """whether the state has a number of events, int64, that the scores depend on"""
+    branches: bool = False
+    """whether an If, whose branches read values from outside, makes the new state"""
     stretch: float = 1.0
     """of the user vector, taken back in the table"""
     weights: dict[str, np.ndarray] = field(default_factory=dict)
@@ -68,7 +70,7 @@ class Dress:
             helper.make_node("Reshape", ["past.h", "flat"], ["h"]),
             helper.make_node("MatMul", ["h", "W"], ["hW"]),
             helper.make_node("Add", ["x", "hW"], ["sum"]),
-            helper.make_node("Tanh", ["sum"], ["new"]),
+            *self._tanh(),
             helper.make_node("Reshape", ["new", "state_shape"], ["present.h"]),
         ]
         sizes = [1, DIM]
@@ -108,6 +110,24 @@ class Dress:
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
         return path
 
+    def _tanh(self) -> list[onnx.NodeProto]:
+        if not self.branches:
+            return [helper.make_node("Tanh", ["sum"], ["new"])]
+        branches = {
+            name: helper.make_graph(
+                [helper.make_node("Tanh", ["sum"], [f"new_{name}"])],
+                name,
+                [],
+                [helper.make_tensor_value_info(f"new_{name}", TensorProto.FLOAT, None)],
+            )
+            for name in ("then_branch", "else_branch")
+        }
+        return [
+            helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+            helper.make_node("Less", ["largest", "stretch"], ["is_less"]),
+            helper.make_node("If", ["is_less"], ["new"], **branches),
+        ]
+
     def _head(self) -> list[onnx.NodeProto]:
         if self.head == "gemm":
             return [helper.make_node("Gemm", ["user", "T", "b"], ["scores"], transB=1)]
@@ -116,6 +136,12 @@ class Dress:
                 helper.make_node("Transpose", ["T"], ["T_t"], perm=[1, 0]),
                 helper.make_node("MatMul", ["user", "T_t"], ["product"]),
                 helper.make_node("Identity", ["product"], ["scores"]),
+            ]
+        if self.head == "reshaped":
+            return [
+                helper.make_node("Unsqueeze", ["user", "one_axis"], ["user_t"]),
+                helper.make_node("MatMul", ["user_t", "T"], ["product"]),
+                helper.make_node("Flatten", ["product"], ["scores"], axis=1),
             ]
         if self.head == "bias":
             return [

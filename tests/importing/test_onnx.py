@@ -26,6 +26,8 @@ DRESSES = {
     "gemm with a bias": Dress(head="gemm"),
     "bias, without padding": Dress(head="bias", padding=False),
     "transposed table": Dress(head="transposed"),
+    "a product with another shape": Dress(head="reshaped"),
+    "branches": Dress(branches=True),
     "scores that are no product": Dress(head="normed", stretch=50.0),
     "no product, without padding": Dress(head="normed", padding=False),
     "int32 items [B, 1]": Dress(item_dtype=TensorProto.INT32, item_rank=2),
@@ -108,6 +110,10 @@ def growing_state(model: onnx.ModelProto) -> None:
     model.graph.input[1].type.tensor_type.shape.dim[1].dim_param = "length"
 
 
+def empty_state(model: onnx.ModelProto) -> None:
+    model.graph.input[1].type.tensor_type.shape.dim[1].dim_value = 0
+
+
 def half_state(model: onnx.ModelProto) -> None:
     for value in (model.graph.input[1], model.graph.output[0]):
         value.type.tensor_type.elem_type = TensorProto.DOUBLE
@@ -160,6 +166,7 @@ def nan_weight(model: onnx.ModelProto) -> None:
     [
         (fixed_batch, "expected one open axis of every state.*got past.h float"),
         (growing_state, "a state that grows with the history is none"),
+        (empty_state, "expected a state with numbers in it"),
         (half_state, "expected a state of float32 or whole numbers .* got past.h double"),
         (second_input, "expected one input of item numbers .* got item int64 .*, time float"),
         (second_output, "expected one output of scores beside the state .* got scores, user; name it with --scores"),

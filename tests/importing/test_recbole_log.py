@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from deployrec.errors import DataError
 from deployrec.importing.intervals import Intervals
 from deployrec.importing.recbole_log import RecBoleLog, read_recbole_log
+from tests.importing.conftest import FOLDER
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\tplace:token\n"
 ROWS = [
@@ -63,6 +67,20 @@ def test_files_beside_the_log_that_recbole_loaded(tmp_path: Path) -> None:
     assert read(tmp_path, load_col=loaded, **filtering).item_ids == ["b", "a", "c", "z"]
     assert read(tmp_path, load_col=None, **filtering).item_ids == ["b", "a", "c", "z"]
     assert read(tmp_path, load_col=loaded, item_inter_num_interval="[1,inf)").item_ids == ["b", "a", "c", "d"]
+
+
+def test_recboles_own_datasets(tmp_path: Path) -> None:
+    """Items are numbered, and histories sorted, as RecBole did under six settings."""
+    for name in ("log.inter.gz", "log.item"):
+        shutil.copy(FOLDER / name, tmp_path)
+    with gzip.open(FOLDER / "datasets.json.gz", "rt", encoding="utf-8") as file:
+        made = json.load(file)
+    assert len(made) == 6
+    for dataset in made:
+        log = read_recbole_log(tmp_path / "log.inter.gz", dataset["settings"])
+        assert log.item_ids == dataset["item_ids"]
+        histories = dict(log.events.group_by("user_id").agg("item_id").iter_rows())
+        assert {user: histories[user] for user in dataset["histories"]} == dataset["histories"]
 
 
 def test_settings_that_are_refused(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@
     PYTHONPATH=RecBLR python tests/importing/recbole/make.py tests/importing/recbole
 
 runs in an environment of RecBole's own (recbole 1.2.1, numpy 1.26, pandas 2.2, scipy 1.13, setuptools below 81). It
-writes a small log with its items, and of each model a checkpoint that RecBole's trainer saved and MODEL.json.gz: what
-RecBole itself answers to every test user, the 20 best items with their scores. Nothing here is run by a test.
+writes a small log with its items; of each model a checkpoint that RecBole's trainer saved and MODEL.json.gz: what
+RecBole itself answers to every test user, the 20 best items with their scores; and datasets.json.gz: what RecBole makes
+of the log under other settings. Nothing here is run by a test.
 """
 
 from __future__ import annotations
@@ -44,9 +45,20 @@ TRAINING = {
 MODELS: dict[str, dict[str, Any]] = {
     "GRU4Rec": {"embedding_size": 12, "hidden_size": 20, "num_layers": 2},
     "SASRec": {"hidden_size": 16, "n_heads": 2, "inner_size": 24, "hidden_act": "swish", "layer_norm_eps": 1e-6},
+    "BERT4Rec": {"hidden_size": 12, "n_heads": 3, "n_layers": 2, "inner_size": 20, "hidden_act": "relu"},
     "NARM": {"embedding_size": 12, "hidden_size": 16, "dropout_probs": [0.25, 0.5]},
     "RecBLR": {"hidden_size": 12, "num_layers": 2, "dropout_prob": 0.2, "expand": 2, "d_conv": 4, "loss_type": "CE"},
 }  # fmt: skip
+
+INTER = {"inter": ["user_id", "item_id", "rating", "timestamp"]}
+OTHER_SETTINGS: list[dict[str, Any]] = [
+    {"load_col": INTER},
+    {"load_col": INTER, "normalize_all": True, "item_inter_num_interval": "(3,40]"},
+    {"load_col": INTER, "val_interval": {"rating": "[1,2);[4,5]"}, "user_inter_num_interval": "[6,inf)"},
+    {"load_col": None, "val_interval": {"item_id": [f"i{item}" for item in range(40)]}},
+    {"load_col": {**INTER, "item": ["item_id", "title"]}},
+    {"load_col": {**INTER, "item": "*"}, "item_inter_num_interval": "[2,inf)", "user_inter_num_interval": "[9,30]"},
+]
 
 
 def write_log(folder: Path) -> None:
@@ -142,6 +154,38 @@ def answer(model: Any, dataset: Any, test_data: Any, k: int) -> list[dict[str, A
     return answers
 
 
+def datasets(data_path: Path, dataset_name: str) -> list[dict[str, Any]]:
+    """[{settings, item_ids, histories}]: items in RecBole's order, and each user's events in its order."""
+    from recbole.config import Config
+    from recbole.data import create_dataset
+
+    made = []
+    for settings in OTHER_SETTINGS:
+        unfiltered = {"user_inter_num_interval": "[0,inf)", "item_inter_num_interval": "[0,inf)", "val_interval": None}
+        options = {**DATA, **TRAINING, **unfiltered, **settings, "data_path": str(data_path)}
+        config = Config(model="GRU4Rec", dataset=dataset_name, config_dict={**options, "MAX_ITEM_LIST_LENGTH": 100})
+        dataset = create_dataset(config)
+        dataset._change_feat_format()
+        events, histories = dataset.inter_feat, {}
+        for row in range(len(events)):  # the last row of a user is the longest
+            before = events["item_id_list"][row][: int(events["item_length"][row])].numpy()
+            items = dataset.id2token("item_id", [*before, int(events["item_id"][row])])
+            user = dataset.id2token("user_id", int(events["user_id"][row]))
+            histories[str(user)] = [str(item) for item in items]
+        kept = {key: value for key, value in config.final_config_dict.items() if _is_plain(value)}
+        ids = [str(item) for item in dataset.field2id_token["item_id"][1:]]
+        made.append({"settings": kept, "item_ids": ids, "histories": histories})
+    return made
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
 def main(out: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "log"
@@ -149,6 +193,8 @@ def main(out: Path) -> None:
         write_log(folder)
         for name, options in MODELS.items():
             train(name, options, Path(scratch), "log", out)
+        with gzip.GzipFile(out / "datasets.json.gz", "wb", mtime=0) as file:
+            file.write(json.dumps(datasets(Path(scratch), "log")).encode())
         with gzip.GzipFile(out / "log.inter.gz", "wb", mtime=0) as file:
             file.write((folder / "log.inter").read_bytes())
         shutil.copy(folder / "log.item", out / "log.item")
