@@ -14,6 +14,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,12 @@ def faiss(library: Any, table: np.ndarray, threads: int) -> Iterator[tuple[int, 
         size = library.serialize_index(index).nbytes
         for probes in (4, 8, 16, 32):
             index.nprobe = probes
-            yield size, f"{kind}, {probes} lists", lambda query, index=index: index.search(query, CANDIDATES)[1]
+            yield size, f"{kind}, {probes} lists", partial(_by_faiss, index)
+
+
+def _by_faiss(index: Any, query: np.ndarray) -> np.ndarray:
+    rows: np.ndarray = index.search(query, CANDIDATES)[1]
+    return rows[rows >= 0]
 
 
 def usearch(library: Any, table: np.ndarray, threads: int) -> Iterator[tuple[int, str, Search]]:
@@ -119,8 +125,13 @@ def voyager(library: Any, table: np.ndarray, threads: int) -> Iterator[tuple[int
         yield (
             len(index.as_bytes()),
             f"E4M3, effort {effort}",
-            lambda query, effort=effort: index.query(query[0], CANDIDATES, query_ef=effort)[0],
+            partial(_by_voyager, index, effort),
         )
+
+
+def _by_voyager(index: Any, effort: int, query: np.ndarray) -> np.ndarray:
+    rows: np.ndarray = index.query(query[0], CANDIDATES, query_ef=effort)[0]
+    return rows
 
 
 def hnswlib(library: Any, table: np.ndarray, threads: int) -> Iterator[tuple[int, str, Search]]:
