@@ -2,11 +2,11 @@
 
     python -m benchmarks.serving bundles/recblr --store lmdb --rounds 3
 
-Server and load generator (wrk, of Debian) share this machine. Each round drives every kind of request at every number of
-connections for --seconds, one after another, so that a busy machine slows all alike: the empty route (a probe), single
-events, batches of 256 events, and lists of 10. In the same round `observe_many` applies batches of 256 with the same kind of
-store in this process, without a server. Prints medians over the rounds and writes serving.json. --http granian serves the
-same app by that server instead of uvicorn.
+Server and load generator (wrk, of Debian) share this machine. Each round drives every kind of request at every number
+of connections for --seconds, one after another, so that a busy machine slows all alike: the empty route (a probe),
+single events, batches of 256 events, and lists of 10. In the same round `observe_many` applies batches of 256 with the
+same kind of store in this process, without a server. Prints medians over the rounds and writes serving.json. --http
+granian serves the same app by that server instead of uvicorn.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def ready(port: int) -> bool:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Beside each figure its share: single events and lists of the empty route's requests, batches of `observe_many`'s."""
+    """Beside each figure its share: single events and lists of the empty route's requests, batches of observe_many's."""
     empty = {row["connections"]: row["requests_s"] for row in rows if row["kind"] == "empty"}
     alone = next(row["requests_s"] for row in rows if row["kind"] == "observe_many")
     lines = []
