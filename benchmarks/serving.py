@@ -152,7 +152,7 @@ def ready(port: int) -> bool:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Beside each figure its share: single events and lists of the empty route's requests, batches of observe_many's."""
+    """Beside each figure its share: of the empty route's requests, or of `observe_many` for batches."""
     empty = {row["connections"]: row["requests_s"] for row in rows if row["kind"] == "empty"}
     alone = next(row["requests_s"] for row in rows if row["kind"] == "observe_many")
     lines = []
