@@ -5,8 +5,8 @@
 Server and load generator (wrk, of Debian) share this machine. Each round drives every kind of request at every number
 of connections for --seconds, one after another, so that a busy machine slows all alike: the empty route (a probe),
 single events, batches of 256 events, and lists of 10. In the same round `observe_many` applies batches of 256 with the
-same kind of store in this process, without a server. Prints medians over the rounds and writes serving.json. --http
-granian serves the same app by that server instead of uvicorn.
+same kind of store in this process, without a server. Prints medians over the rounds and writes serving.json.
+--http granian serves the same app by that server instead of uvicorn.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ from benchmarks.measuring import UNTRACKED, add_out, clear_errors, machine, mark
 from deployrec.errors import ConfigError
 from deployrec.runtime import Recommender
 from deployrec.server.process import SETTINGS
-from deployrec.server.settings import Settings
+from deployrec.server.settings import Limits, Settings
 
 BATCH = 256
+QUEUE = 10**6
+"""Events that may wait: 512 callers with a batch each are not to be refused here."""
 KINDS = ("empty", "event", "batch", "list")
 CONNECTIONS = (1, 8, 64, 512)
 SCRIPT = Path(__file__).with_suffix(".lua")
@@ -94,6 +96,7 @@ def drive(port: int, connections: int, seconds: int, variables: dict[str, Any]) 
     environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     run = json.loads(done.stdout.splitlines()[-1])
+    ready(port, "/v1/users/u0/recommendations")  # behind all that wrk has left waiting
     return {
         "requests_s": 1e6 * run["requests"] / run["microseconds"],
         **{name: run[name] / 1e3 for name in ("p50", "p95", "p99")},
@@ -123,10 +126,11 @@ def server(arguments: argparse.Namespace, store: str) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     workers = str(arguments.workers)
-    environment = {**os.environ, SETTINGS: Settings(bundle=str(arguments.bundle), store=store).to_json()}
+    settings = Settings(bundle=str(arguments.bundle), store=store, limits=Limits(max_queue=QUEUE))
+    environment = {**os.environ, SETTINGS: settings.to_json()}
     if arguments.http == "uvicorn":
         command = [sys.executable, "-m", "deployrec", "serve", str(arguments.bundle), "--store", store]
-        command += ["--port", str(port), "--workers", workers]
+        command += ["--port", str(port), "--workers", workers, "--limit", f"max_queue={QUEUE}"]
     else:
         command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--no-ws", "--loop", "uvloop"]
         command += ["--port", str(port), "--workers", workers, "deployrec.server.process:app"]
@@ -143,16 +147,16 @@ def server(arguments: argparse.Namespace, store: str) -> Iterator[int]:
         process.wait()
 
 
-def ready(port: int) -> bool:
+def ready(port: int, path: str = "/v2/health/ready") -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60):
             return True
     except OSError:
         return False
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Beside each figure its share: of the empty route's requests, or of `observe_many` for batches."""
+    """Beside each figure its share of the empty route's requests, of batches that of `observe_many`'s."""
     empty = {row["connections"]: row["requests_s"] for row in rows if row["kind"] == "empty"}
     alone = next(row["requests_s"] for row in rows if row["kind"] == "observe_many")
     lines = []
