@@ -32,7 +32,7 @@ class Server:
 
     def start(self) -> None:
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        self.log = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would hold the server up
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe that nobody reads would hold the server up
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deployrec", "serve", *self.arguments],
             env={**os.environ, "PYTHONPATH": path},
