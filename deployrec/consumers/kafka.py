@@ -58,15 +58,15 @@ def topic(
             messages: list[Message] = []
             last: dict[int, Any] = {}
             for found in consumer.consume(most, SECONDS):
-                error = found.error()
-                if error is None:
-                    messages.append(Message(found.value() or b"", f"{name}/{found.partition()}", found.offset()))
-                    last[found.partition()] = found
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    ended.add(found.partition())
-                elif error.fatal() or not error.retriable():
+                failure, partition = found.error(), found.partition() or 0
+                if failure is None:
+                    messages.append(Message(found.value() or b"", f"{name}/{partition}", found.offset()))
+                    last[partition] = found
+                elif failure.code() == KafkaError._PARTITION_EOF:
+                    ended.add(partition)
+                elif failure.fatal() or not failure.retriable():
                     raise StoreError(
-                        f"expected messages of {name} at {brokers}; got '{error.str()}'; check the cluster"
+                        f"expected messages of {name} at {brokers}; got '{failure.str()}'; check the cluster"
                     )
             yield Batch(messages, partial(_commit, consumer, list(last.values())))
     finally:
@@ -76,7 +76,7 @@ def topic(
 def _commit(consumer: Consumer, last: list[Any]) -> None:
     for message in last:
         try:
-            consumer.commit(message, asynchronous=False)
+            consumer.commit(message=message, asynchronous=False)
         except KafkaException as error:
             # Its partition has gone to another reader of the group, which then finds these events in the store.
             if error.args[0].code() not in LOST:

@@ -73,11 +73,11 @@ def _graph_model(bundle: Bundle, folder: Path, graph: str, k: int, max_batch: in
         config.sequence_batching.oldest.max_candidate_sequences = 4 * max_batch
         config.sequence_batching.oldest.max_queue_delay_microseconds = MICROSECONDS
         config.sequence_batching.max_sequence_idle_microseconds = 600 * 10**6
-        for tensor in bundle.manifest.state.tensors:
+        for kept in bundle.manifest.state.tensors:
             state = config.sequence_batching.state.add(
-                input_name=tensor.past, output_name=tensor.present, data_type=pb.TYPE_FP32, dims=tensor.shape
+                input_name=kept.past, output_name=kept.present, data_type=pb.TYPE_FP32, dims=kept.shape
             )
-            state.initial_state.add(name="start", data_type=pb.TYPE_FP32, dims=tensor.shape, zero_data=True)
+            state.initial_state.add(name="start", data_type=pb.TYPE_FP32, dims=kept.shape, zero_data=True)
     else:
         config.dynamic_batching.max_queue_delay_microseconds = MICROSECONDS
     _write(folder, config)
