@@ -58,15 +58,15 @@ def topic(
             messages: list[Message] = []
             last: dict[int, Any] = {}
             for found in consumer.consume(most, SECONDS):
-                failed, partition = found.error(), found.partition() or 0
-                if failed is None:
+                failure, partition = found.error(), found.partition() or 0
+                if failure is None:
                     messages.append(Message(found.value() or b"", f"{name}/{partition}", found.offset()))
                     last[partition] = found
-                elif failed.code() == KafkaError._PARTITION_EOF:
+                elif failure.code() == KafkaError._PARTITION_EOF:
                     ended.add(partition)
-                elif failed.fatal() or not failed.retriable():
+                elif failure.fatal() or not failure.retriable():
                     raise StoreError(
-                        f"expected messages of {name} at {brokers}; got '{failed.str()}'; check the cluster"
+                        f"expected messages of {name} at {brokers}; got '{failure.str()}'; check the cluster"
                     )
             yield Batch(messages, partial(_commit, consumer, list(last.values())))
     finally:

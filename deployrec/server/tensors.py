@@ -15,7 +15,7 @@ from deployrec.runtime.events import shown
 from deployrec.server import reading
 from deployrec.server.problems import RequestError
 
-KINDS: dict[str, np.dtype] = {"INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")}
+KINDS: dict[str, np.dtype[Any]] = {"INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")}
 DATATYPES = {"int64": "INT64", "float32": "FP32"}
 Arrays = dict[str, np.ndarray]
 HEADER_LENGTH = "inference-header-content-length"

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -31,16 +32,16 @@ class Server:
 
     def start(self) -> None:
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe that nobody reads would hold the server up
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deployrec", "serve", *self.arguments],
             env={**os.environ, "PYTHONPATH": path},
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=self.log,
         )
         until = time.monotonic() + 60
         while not self.ready():
-            assert self.process.poll() is None, self.process.stderr.read() if self.process.stderr else ""
+            assert self.process.poll() is None, self._logged()
             assert time.monotonic() < until
             time.sleep(0.05)
 
@@ -57,8 +58,8 @@ class Server:
     def end(self, number: signal.Signals) -> str:
         """Sends a signal and waits; what the process had logged."""
         self.process.send_signal(number)
-        _, log = self.process.communicate(timeout=60)
-        return log
+        self.process.wait(60)
+        return self._logged()
 
     def __enter__(self) -> Server:
         return self
@@ -66,7 +67,12 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.communicate(timeout=60)
+            self.process.wait(60)
+        self.log.close()
+
+    def _logged(self) -> str:
+        self.log.seek(0)
+        return self.log.read()
 
 
 @contextmanager

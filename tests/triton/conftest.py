@@ -59,7 +59,7 @@ def tritonserver(tmp_path: Path) -> Iterator[Callable[[Path], tuple[int, int]]]:
             "PATH": os.pathsep.join([str(Path(home) / "bin"), os.environ["PATH"]]),
         }
         log = (tmp_path / "triton.log").open("wb")
-        command: list[str | Path] = [server / "bin" / "tritonserver", f"--model-repository={repository}"]
+        command = [str(server / "bin" / "tritonserver"), f"--model-repository={repository}"]
         command += [
             f"--backend-directory={backends}",
             "--strict-readiness=false",
