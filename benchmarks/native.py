@@ -102,11 +102,10 @@ def native_calls(bundle: Bundle, library: Path | None, batch: int, draw: random.
     """The C++ library, which keeps the users."""
     c = native._library(library)
     c.deployrec_load.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)]
-    for name, types in (("encode", [WHOLE, ctypes.POINTER(WHOLE), ctypes.c_size_t, ctypes.c_int]),):
-        getattr(c, f"deployrec_{name}").argtypes = [ctypes.c_void_p, *types]
-    pointers = [ctypes.POINTER(WHOLE), ctypes.POINTER(WHOLE)]
-    lists = [WHOLE, ctypes.POINTER(WHOLE), ctypes.POINTER(ctypes.c_float)]
-    c.deployrec_observe_and_recommend.argtypes = [ctypes.c_void_p, *pointers, ctypes.c_size_t, *lists]
+    many, size = ctypes.POINTER(WHOLE), ctypes.c_size_t
+    c.deployrec_encode.argtypes = [ctypes.c_void_p, WHOLE, many, size, ctypes.c_int]
+    lists = (WHOLE, many, ctypes.POINTER(ctypes.c_float))
+    c.deployrec_observe_and_recommend.argtypes = [ctypes.c_void_p, many, many, size, *lists]
     options = c.deployrec_options_new()
     for name, value in {"bundle": str(bundle.path), **native._onnxruntime(), "max_users": "10000"}.items():
         checked(c, c.deployrec_options_set(options, name.encode(), value.encode()))
@@ -158,7 +157,12 @@ def graph_calls(bundle: Bundle, library: Path | None, batch: int, draw: random.R
     backend.step(rows, np.pad(seen, ((0, 0), (0, 206))), K, moved.state)
     (address,) = (run.address for key, run in backend._bound.items() if key[0] == "step")
     c, graphs = backend._library, backend._graphs
-    return lambda: (checked(c, c.deployrec_graphs_run(graphs, address)), backend)
+
+    def call() -> object:
+        checked(c, c.deployrec_graphs_run(graphs, address))
+        return backend  # which owns what the graph reads and writes
+
+    return call
 
 
 def checked(library: ctypes.CDLL, code: int) -> None:
