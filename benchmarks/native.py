@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
@@ -70,6 +71,7 @@ def measured(path: Path, library: Path | None, seconds: float) -> dict[str, Any]
         turns = interleaved(calls, seconds, draw)
         cells.append(cell(batch, {name: np.array(times) for name, times in turns.items()}))
     about = {"model": bundle.manifest.model["key"], "num_items": bundle.manifest.num_items}
+    about["onnxruntime"] = onnxruntime.__version__
     return {**about, "dim": bundle.manifest.dim, "k": K, "history": HISTORY, "cells": cells, "machine": machine("cpu")}
 
 
