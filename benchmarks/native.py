@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
@@ -70,6 +71,7 @@ def measured(path: Path, library: Path | None, seconds: float) -> dict[str, Any]
         turns = interleaved(calls, seconds, draw)
         cells.append(cell(batch, {name: np.array(times) for name, times in turns.items()}))
     about = {"model": bundle.manifest.model["key"], "num_items": bundle.manifest.num_items}
+    about["onnxruntime"] = onnxruntime.__version__
     return {**about, "dim": bundle.manifest.dim, "k": K, "history": HISTORY, "cells": cells, "machine": machine("cpu")}
 
 
@@ -102,11 +104,10 @@ def native_calls(bundle: Bundle, library: Path | None, batch: int, draw: random.
     """The C++ library, which keeps the users."""
     c = native._library(library)
     c.deployrec_load.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)]
-    for name, types in (("encode", [WHOLE, ctypes.POINTER(WHOLE), ctypes.c_size_t, ctypes.c_int]),):
-        getattr(c, f"deployrec_{name}").argtypes = [ctypes.c_void_p, *types]
-    pointers: list[Any] = [ctypes.POINTER(WHOLE), ctypes.POINTER(WHOLE)]
-    lists: list[Any] = [WHOLE, ctypes.POINTER(WHOLE), ctypes.POINTER(ctypes.c_float)]
-    c.deployrec_observe_and_recommend.argtypes = [ctypes.c_void_p, *pointers, ctypes.c_size_t, *lists]
+    many, size = ctypes.POINTER(WHOLE), ctypes.c_size_t
+    c.deployrec_encode.argtypes = [ctypes.c_void_p, WHOLE, many, size, ctypes.c_int]
+    lists = (WHOLE, many, ctypes.POINTER(ctypes.c_float))
+    c.deployrec_observe_and_recommend.argtypes = [ctypes.c_void_p, many, many, size, *lists]
     options = c.deployrec_options_new()
     for name, value in {"bundle": str(bundle.path), **native._onnxruntime(), "max_users": "10000"}.items():
         checked(c, c.deployrec_options_set(options, name.encode(), value.encode()))
@@ -159,11 +160,11 @@ def graph_calls(bundle: Bundle, library: Path | None, batch: int, draw: random.R
     (address,) = (run.address for key, run in backend._bound.items() if key[0] == "step")
     c, graphs = backend._library, backend._graphs
 
-    def run() -> object:
+    def call() -> object:
         checked(c, c.deployrec_graphs_run(graphs, address))
-        return backend
+        return backend  # which owns what the graph reads and writes
 
-    return run
+    return call
 
 
 def checked(library: ctypes.CDLL, code: int) -> None:

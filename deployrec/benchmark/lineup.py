@@ -19,7 +19,7 @@ from deployrec.runtime.backends.base import backends, load_backend
 from deployrec.runtime.stores.base import Layout
 
 TORCH = ("torch", "torch.compile", "torch-cuda")
-RESIZABLE = ("onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda")
+RESIZABLE = ("native", "onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda")
 """Backends that compile nothing for their catalogue."""
 
 
@@ -100,6 +100,8 @@ def _open(entry: Entry, name: str, k: int, threads: int) -> list[Contender]:
     if name.startswith("onnxruntime"):
         device = "cuda" if name.endswith("-cuda") else "cpu"
         runner = load_backend("onnxruntime", bundle, threads=threads, device=device)
+    elif name == "native":
+        runner = load_backend(name, bundle, threads=threads)
     else:
         runner = load_backend(name, bundle)
     graphs = (STEP, ENCODE, ADVANCE, SCORE) if steps else (ENCODE, SCORE)

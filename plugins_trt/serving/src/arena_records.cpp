@@ -100,7 +100,7 @@ Status Arena::restore(const std::string& path) {
   std::vector<unsigned char> rows;
   std::string meta;
   const RecordLayout layout = record_layout();
-  Status status = read_states(path, bundle_.state_id, &meta, [&](const std::string& user, const std::string& bytes) -> Status {
+  const auto take = [&](const std::string& user, const std::string& bytes) -> Status {
     int64_t number = 0;
     if (!parse_user(user, &number)) {
       return {StatusCode::kFile, "expected whole numbers as users in " + path + "; got '" + user +
@@ -122,7 +122,8 @@ Status Arena::restore(const std::string& path) {
     to_row(record, rows.data() + static_cast<size_t>(slot) * row_bytes_);
     put_book(&slots, &recent, slot, record);
     return {};
-  });
+  };
+  Status status = read_states(path, bundle_.state_id, &meta, take);
   if (status.ok() && !rows.empty()) status = device_->upload(row(0), rows.data(), rows.size());
   if (status.ok()) status = device_->wait();
   if (status.ok()) {

@@ -165,7 +165,8 @@ Status BatchRunner::warm_up(int64_t batch, int64_t k, Recommendations* recommend
   const int64_t padding = 0;
   std::vector<BatchRow> rows;
   for (int64_t i = 0; i < batch; ++i) {
-    rows.push_back({scratch_slot_, &padding, moves_states(graph()) ? 1 : 0, {}, nullptr, 0, static_cast<size_t>(i), false});
+    const int64_t items = moves_states(graph()) ? 1 : 0;
+    rows.push_back({scratch_slot_, &padding, items, {}, nullptr, 0, static_cast<size_t>(i), false});
   }
   RunCounts ignored;
   return run(rows, k, recommendations, &ignored);

@@ -111,7 +111,8 @@ Status set_option(Options* options, const std::string& name, const std::string& 
   if (found == setters().end()) {
     std::string known;
     for (const auto& setter : setters()) known += (known.empty() ? "" : ", ") + setter.first;
-    return {StatusCode::kInvalidArgument, "expected one of the options " + known + "; got '" + name + "'; leave it out"};
+    return {StatusCode::kInvalidArgument,
+            "expected one of the options " + known + "; got '" + name + "'; leave it out"};
   }
   if (found->second(options, value)) return {};
   return {StatusCode::kInvalidArgument,

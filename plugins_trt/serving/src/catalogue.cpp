@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* kFile = "items.csv";
 
-// Takes one line of CSV off `csv` from `at` on: fields may be quoted, and then hold commas, line ends and doubled quotes.
+// Takes one line of CSV off `csv` from `at` on: quoted fields may hold commas, line ends and doubled quotes.
 std::vector<std::string> next_line(const std::string& csv, size_t* at) {
   std::vector<std::string> fields(1);
   bool is_quoted = false;

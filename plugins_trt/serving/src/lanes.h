@@ -27,7 +27,9 @@ class Lanes {
       if (lanes.sessions_.size() > 1) {
         for (size_t i = 0; i < count; ++i) users_.push_back(user_of(entries[i]));
       }
-      lanes.changed_.wait(lock, [&] { return !lanes.free_.empty() && lanes.waiting_alone_ == 0 && !lanes.any_busy(users_); });
+      lanes.changed_.wait(lock, [&] {
+        return !lanes.free_.empty() && lanes.waiting_alone_ == 0 && !lanes.any_busy(users_);
+      });
       session_ = lanes.free_.back();
       lanes.free_.pop_back();
       lanes.busy_.insert(users_.begin(), users_.end());

@@ -126,7 +126,8 @@ Status OnnxRuntimeRunner::run(const EngineMemory& memory, const RunSize& size) {
 
 Status OnnxRuntimeRunner::bind(const EngineMemory& memory, const RunSize& size, Binding* binding) const {
   const Graph graph = shape_.name.graph;
-  Status status = session_->runtime->check(api().CreateIoBinding(session_->session.get(), binding->bound.out()), "bind");
+  Status status =
+      session_->runtime->check(api().CreateIoBinding(session_->session.get(), binding->bound.out()), "bind");
   if (status.ok()) status = put(binding, "user", memory.user, {size.batch, shape_.user_dim}, !moves_states(graph));
   if (status.ok() && graph == Graph::kEncode) {
     status = put(binding, "item_ids", memory.items, {size.batch, size.time}, true);

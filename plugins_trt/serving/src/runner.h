@@ -1,5 +1,5 @@
-// The seam to the engine: what it takes, and a run on bound memory. TensorRT and ONNX Runtime have one each, and so have
-// the tests.
+// The seam to the engine: what it takes, and a run on bound memory. TensorRT and ONNX Runtime have one each, and so
+// have the tests.
 #pragma once
 
 #include <cstdint>

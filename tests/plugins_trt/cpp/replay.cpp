@@ -30,7 +30,8 @@ void stop_unless_ok(const Status& status) {
 
 class Script {
  public:
-  Script(Recommender& recommender, const std::string& path) : recommender_(recommender), in_(path), out_(path + ".out") {
+  Script(Recommender& recommender, const std::string& path)
+      : recommender_(recommender), in_(path), out_(path + ".out") {
     out_.precision(9);
   }
   void run() {
@@ -113,7 +114,8 @@ int main(int argc, char** argv) {
   std::atomic<bool> is_done{false};
   std::thread watcher([&] {  // what an embedder asks meanwhile
     while (threads.size() > 1 && !is_done) {
-      if (recommender->user_list().size() > 1000 || recommender->counters().new_users < recommender->users()) std::exit(1);
+      if (recommender->user_list().size() > 1000) std::exit(1);
+      if (recommender->counters().new_users < 0 || recommender->users() < 0) std::exit(1);
       stop_unless_ok(recommender->save(std::string(argv[4]) + ".states"));
       stop_unless_ok(recommender->warm_up({1, 2}, 5));
       stop_unless_ok(recommender->swap_bundle(options));
