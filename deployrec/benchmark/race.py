@@ -36,8 +36,8 @@ def race(
         if not before(index):
             return _joined(found)
         try:
-            turns[index], times = _warm_up(timer, seconds / rounds, -(-MIN_CALLS // rounds))
-            warmed(index, times)
+            turns[index], last = _warm_up(timer, seconds / rounds, -(-MIN_CALLS // rounds))
+            warmed(index, last)
         except Exception as error:
             failed(index, error)
     rng = np.random.default_rng(seed)
