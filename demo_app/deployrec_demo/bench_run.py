@@ -19,7 +19,7 @@ RECORDED = (
 """Where a recorded report may lie: packaged with the demo, or in a checkout."""
 BACKENDS = ("onnxruntime", "torch", "onnxruntime-cuda", "torch-cuda")
 HISTORY = (1, 10, 50, 200, 500, 1000, 2000)
-GRACE = 1.0
+GRACE = 0.25
 """Seconds that a cancelled run has for the call it is at; after that it goes on unheard until it notices."""
 
 
@@ -68,8 +68,8 @@ class BenchmarkRun:
         if thread:
             thread.join(GRACE)
         with self._lock:
-            if thread and thread.is_alive() and self._so_far:
-                self._keep(replace(self._so_far(), cancelled=True))
+            if thread and thread.is_alive():
+                self._keep(replace(self._so_far(), cancelled=True) if self._so_far else None)
 
     def wait(self) -> None:
         """Until the run has ended."""
@@ -99,21 +99,22 @@ class BenchmarkRun:
             if self._stop is stop:
                 self.error = str(error).partition("\n")[0] or type(error).__name__
 
-    def _keep(self, report: BenchmarkReport) -> None:
-        if report.cells:
+    def _keep(self, report: BenchmarkReport | None) -> None:
+        if report and report.cells:
             self.report = report
         else:
-            self.error = "stopped before anything was measured"
+            self.error = "Stopped before anything was measured"
 
 
 def config_of(thorough: bool, rivals: Sequence[str] = (), backends: Sequence[str] = BACKENDS[:1]) -> BenchmarkConfig:
     """The history axis alone, in seconds; or all axes, in about a minute; each rival and backend takes as long."""
-    axes: dict[str, tuple[int, ...]] = {"batch": (), "catalogue": (), "threads": ()}
+    config = BenchmarkConfig(
+        history=HISTORY, batch=(), catalogue=(), threads=(), backends=tuple(backends), rivals=tuple(rivals),
+        seconds=0.2, rounds=3, stages=False,
+    )  # fmt: skip
     if thorough:
-        axes = {"batch": (1, 4, 16, 64, 256), "catalogue": (3_000, 10_000, 100_000), "threads": (1, 2)}
-    return BenchmarkConfig(
-        history=HISTORY, **axes, backends=tuple(backends), rivals=tuple(rivals), seconds=0.2, rounds=3, stages=False
-    )
+        config = replace(config, batch=(1, 4, 16, 64, 256), catalogue=(3_000, 10_000, 100_000), threads=(1, 2))
+    return config
 
 
 def recorded() -> BenchmarkReport | None:

@@ -36,7 +36,8 @@ def current(engine: Engine) -> Visit:
         visit = session.click(engine, visit, item)
     for what in st.session_state.pop(ASKED, []):
         visit = what(engine, visit)
-    if visit is not before or not same:
+    left_out = bool(visit.rows) and LINK not in st.query_params  # another page has been looked at
+    if visit is not before or not same or left_out:
         _keep(engine, visit)
     return visit
 

@@ -140,6 +140,9 @@ def test_a_link_brings_the_history_back(opened: Open, hands: Hands) -> None:
     again = opened(link=link)
     assert visit_of(again).rows == rows
     assert hands.titles() == titles
+    del again.query_params[visitor.LINK]  # as a look at another page does
+    again.run()
+    assert again.query_params[visitor.LINK] in (link, [link])
     hands.page = "second load"
     hands.press(again, 0)
     assert visit_of(again).rows[:-1] == rows
