@@ -17,9 +17,9 @@ WARM = "#ea580c"
 def over_time(steps: Sequence[tuple[float, Between]]) -> go.Figure:
     """Requests/s above, p50 and p99 in milliseconds below; each step by its end, in seconds before now."""
     times = [at for at, _ in steps]
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.16)
     rates = [step.rate for _, step in steps]
-    figure.add_scatter(x=times, y=rates, name="requests/s", fill="tozeroy", line={"color": ACCENT, "width": 2},
+    figure.add_scatter(x=times, y=rates, name="requests/s", mode="lines", fill="tozeroy", line={"color": ACCENT, "width": 2},
                        hovertemplate="%{y:,.0f} a second", showlegend=False, row=1, col=1)  # fmt: skip
     for name, colour in (("p50", ACCENT), ("p99", WARM)):
         values = [getattr(step, name) for _, step in steps]
@@ -27,6 +27,7 @@ def over_time(steps: Sequence[tuple[float, Between]]) -> go.Figure:
             x=times,
             y=[None if value is None else 1e3 * value for value in values],
             name=name,
+            mode="lines",
             line={"color": colour, "width": 2},
             hovertemplate="%{y:.3g} ms",
             row=2,
@@ -37,7 +38,7 @@ def over_time(steps: Sequence[tuple[float, Between]]) -> go.Figure:
     figure.update_xaxes(range=[min([-30.0, *times]), 0])
     figure.update_xaxes(title="seconds before now", row=2, col=1)
     figure.update_layout(height=320, margin={"l": 0, "r": 8, "t": 8, "b": 0}, hovermode="x unified",
-                         legend={"orientation": "h", "y": 1.12, "x": 0})  # fmt: skip
+                         legend={"orientation": "h", "y": 0.53, "x": 0})  # fmt: skip
     return figure
 
 

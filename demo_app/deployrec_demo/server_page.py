@@ -43,7 +43,7 @@ class Watch:
 
 def page() -> None:
     st.html(
-        '<h1 class="pitch">One server, live.</h1><p class="pitch">What <code>deployrec serve</code> says of itself at '
+        '<h1 class="pitch">One server, live.</h1><p class="pitch">What <b>deployrec serve</b> says of itself at '
         "/metrics: events of many users arrive one by one, and the server runs those that wait as one batch.</p>"
     )
     st.fragment(resources.guarded(_live), run_every=EVERY)()
@@ -64,9 +64,9 @@ def _live() -> None:
     now = between(earlier, newest)
     _load(watch.address)
     look.figures(
-        (f"{now.rate:,.0f}", f"requests a second, the last {NOW:.0f} s"),
-        (look.duration(now.p99) if now.p99 is not None else "-", "p99 from head to answer, by its buckets"),
-        (f"{now.mean_size:.1f}" if now.mean_size else "-", "events or users a batch, mean"),
+        (f"{now.rate:,.0f}", f"requests a second, last {NOW:.0f} s"),
+        (look.duration(now.p99) if now.p99 is not None else "-", "p99, from head to answer"),
+        (f"{now.mean_size:.1f}" if now.mean_size else "-", "users a batch, mean"),
         (f"{newest.waiting:,.0f}", "waiting for a batch"),
     )
     _charts(samples)

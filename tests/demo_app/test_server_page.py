@@ -94,9 +94,7 @@ def server(bundle_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest
     options = ["--token-file", tmp_path / "token", "--store", f"file:{tmp_path / 'users'}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Server, "ready", _ready)
-        with Server(
-            bundle_of("recblr"), "--token-file", tmp_path / "token", "--store", f"file:{tmp_path / 'u'}"
-        ) as one:
+        with Server(bundle_of("recblr"), *options) as one:
             monkeypatch.setenv(server_address.SERVER, f"http://127.0.0.1:{one.port}")
             monkeypatch.setenv(server_address.TOKEN_FILE, str(tmp_path / "token"))
             yield one
