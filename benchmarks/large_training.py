@@ -76,7 +76,7 @@ def measure(model: str, num_items: int, windows: int, steps: int, device: str) -
         batch = WindowBatch(rows[:, :-1].contiguous(), rows[:, 1:].contiguous(), lengths, carried, [EARLIER] * windows)
         optimiser.zero_grad()
         loss = module.training_step(batch, step)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), config.clip)
         optimiser.step()
         losses.append(loss.detach())

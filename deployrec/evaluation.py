@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import MANIFEST, Manifest
@@ -88,7 +89,12 @@ def explain(
         )
     manifest = subject.manifest
     dataset = data if isinstance(data, Dataset) else _source(manifest, _text(data)).load(progress)
-    check_digest(dataset, manifest.data["digest"], subject.path)
+    if manifest.training.get("imported"):  # nobody knows what it was trained on; its graph numbers the items
+        if data is None:
+            raise ConfigError(f"expected a log of the items of {subject.path}; got none; pass one with --data")
+        dataset = dataset.renumbered(pl.DataFrame({"item_id": subject.catalogue().item_ids[1:]}))
+    else:
+        check_digest(dataset, manifest.data["digest"], subject.path)
     scorer = BundleScorer(subject, device=place.type)
     report = evaluate_scorers([scorer], dataset, window=manifest.encode_chunk, split=split, progress=progress)
     sample = data is None

@@ -16,7 +16,7 @@ EXTRAS = {
         ("starlette", "uvicorn", "uvloop", "httptools", "msgspec", "prometheus_client"), '"deployrec[serve]"'
     ),
     "confluent_kafka": '"deployrec[kafka]"',
-    "tritonclient": '"deployrec[triton]"',
+    "tritonclient": '"deployrec[triton-server]"',
     "matplotlib": '"deployrec[benchmarks]"',
     **{
         package: f'"deployrec[{extra}]"'

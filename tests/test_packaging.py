@@ -78,7 +78,8 @@ def test_every_missing_package_is_in_the_extra_that_is_named() -> None:
     for package, named in EXTRAS.items():
         for extra in re.findall(r"\[(\w+)\]", named):
             brought = " ".join([*extras[extra], *(extras["cli"] if "deployrec[cli]" in extras[extra] else [])])
-            known_as = package.lower().replace("_", "-")  # model_signing is model-signing, OpenSSL pyopenssl
+            # model_signing is model-signing, OpenSSL pyopenssl
+            known_as = {"sklearn": "scikit-learn"}.get(package, package.lower().replace("_", "-"))
             assert known_as in brought or package == "deployrec_demo", (package, extra)
 
 
@@ -112,4 +113,4 @@ def test_a_missing_extra_is_one_line(
 
 def test_a_slip_in_a_models_name_is_answered_before_torch_is_imported() -> None:
     (answer,) = without(("torch", "lightning"), "train --model glintrou")
-    assert answer.startswith("2 deployrec: expected one of the models glintru")
+    assert answer.startswith("2 deployrec: expected one of the models bert4rec")

@@ -98,5 +98,5 @@ def quality(engine: Engine) -> None:
     data = engine.manifest.data
     st.caption(
         f"HR@10, recorded in the bundle: how often the hidden next item is among the first 10 of all "
-        f"{engine.manifest.num_items:,}; {test['users']:,} users of {data['name']}."
+        f"{engine.manifest.num_items:,}; {test['users']:,} users, data: {data['name']}."
     )

@@ -54,10 +54,12 @@ def page() -> None:
         measured = " and ".join(dict.fromkeys(subject.model for subject in report.subjects))
         st.info(f"This recording is of {measured}, not of the bundle that is open: measure here to see it.")
     _figures(report, (subject or report.subjects[0]).label, kind)
-    _history(report, label)
+    shown = _shown(report, subject or report.subjects[0])
+    _history(report, label, shown)
     _axes(
         report,
         label,
+        shown,
         {**dict.fromkeys(absent, "not in this recording"), **_skipped(report)} if kind == "recorded" else absent,
     )
     _download(report, kind)
@@ -69,6 +71,12 @@ def _subject(report: BenchmarkReport) -> Subject | None:
     same = [subject for subject in report.subjects if subject.model == manifest.model["key"]]
     itself = [subject for subject in same if subject.bundle_id == manifest.bundle_id]
     return next(iter(itself or same), None)
+
+
+def _shown(report: BenchmarkReport, subject: Subject) -> list[str]:
+    """Labels that a page begins with: the subject's, and its rival's."""
+    rivals = [other.label for other in report.subjects if other.model != subject.model]
+    return [subject.label, *(label for label in rivals if label == RIVAL), *rivals][:2]
 
 
 @st.cache_resource(show_spinner=False)
@@ -141,7 +149,7 @@ def _figures(report: BenchmarkReport, label: str, kind: str) -> None:
         )
 
 
-def _history(report: BenchmarkReport, label: str) -> None:
+def _history(report: BenchmarkReport, label: str, shown: list[str]) -> None:
     from deployrec_demo.charts import latency_lines
 
     chosen = st.segmented_control("Percentile", ["p50", "p95", "p99"], default="p50", required=True, key="percentile",
@@ -153,14 +161,14 @@ def _history(report: BenchmarkReport, label: str) -> None:
         for backend in report.backends(subject.label, mode)
     }
     st.markdown("**One user's latency against the events in the history**")
-    st.plotly_chart(latency_lines(lines, chosen), config={"displayModeBar": False}, key="lines")
+    st.plotly_chart(latency_lines(lines, chosen, shown), config={"displayModeBar": False}, key="lines")
     st.caption(
         f"{label}. Both axes are logarithmic; {report.config.base_batch} user, {_threads(report.config.base_threads)}. "
         "A click on a name shows or hides its line."
     )
 
 
-def _axes(report: BenchmarkReport, label: str, absent: dict[str, str]) -> None:
+def _axes(report: BenchmarkReport, label: str, shown: list[str], absent: dict[str, str]) -> None:
     batches = sorted({cell.batch for cell in report.cells})
     sizes = sorted({cell.catalogue for cell in report.cells})
     st.markdown("**Percentiles**")
@@ -181,6 +189,9 @@ def _axes(report: BenchmarkReport, label: str, absent: dict[str, str]) -> None:
         if (cell.history, cell.threads) == (config.base_history, config.base_threads)
         and (cell.batch, cell.catalogue) == (batch, size)
     ]
+    backend = cells[0].backend if cells else ""
+    if not st.toggle("Every model, call and backend", key="every"):
+        cells = [cell for cell in cells if cell.mode in NAMES and cell.label in shown and cell.backend == backend]
     if not cells:
         st.caption("One axis varies at a time: set one of the two sliders back to its start.")
     rows = [_row(cell) for cell in sorted(cells, key=lambda cell: cell.latency.p50)]

@@ -8,7 +8,7 @@ from html import escape
 import streamlit as st
 from streamlit.navigation.page import Page
 
-from deployrec_demo.timing import UNRELIABLE, Spread
+from deployrec_demo.timing import UNRELIABLE
 from deployrec_demo.ways import Cost, events
 
 ACCENT = "#0d9488"
@@ -37,7 +37,7 @@ STYLES = """<style>
   font-variant-numeric: tabular-nums}
 .figures span {font-size: .84rem; opacity: .72}
 .figures .first b {color: #0d9488}
-.pitch {max-width: 46rem}
+.pitch {max-width: 54rem}
 h1.pitch {font-size: 1.85rem; font-weight: 680; letter-spacing: -.025em; line-height: 1.15; padding: 0;
   margin: .1rem 0 .35rem}
 p.pitch {font-size: 1rem; line-height: 1.45; margin: 0; opacity: .85}
@@ -48,7 +48,7 @@ p.pitch {font-size: 1rem; line-height: 1.45; margin: 0; opacity: .85}
 .bars div {grid-template-columns: 8.6rem 1fr 4.6rem}
 .bars i, .shares i {height: .85rem; border-radius: .2rem; background: #ea580c; min-width: 3px}
 .bars u {grid-column: 2 / -1; text-decoration: none; opacity: .7}
-.bars em {grid-column: 1 / -1; font-style: normal}
+.bars em {font-style: normal; font-size: .84rem; color: #d97706; font-weight: 600}
 .bars .first i, .shares .first i {background: #0d9488} .shares i {background: rgba(128, 140, 140, .45)}
 .bars b, .shares b {font-variant-numeric: tabular-nums; font-weight: 600; white-space: nowrap}
 .shares .first b, .bars .first b {color: #0d9488}
@@ -73,7 +73,8 @@ p.pitch {font-size: 1rem; line-height: 1.45; margin: 0; opacity: .85}
 .table td {overflow-wrap: break-word}
 .table td.n, .table th.n {text-align: right; white-space: nowrap}
 .table tr.off {opacity: .5}
-@media (max-width: 640px) {.st-key-masthead {gap: 0} .brand {margin-right: .1rem; font-size: 1.15rem}
+@media (max-width: 640px) {.table td:first-child {min-width: 4.6rem} .table td:last-child {overflow-wrap: normal}
+  .st-key-masthead {gap: 0} .brand {margin-right: .1rem; font-size: 1.15rem}
   h1.pitch {font-size: 1.5rem} p.pitch {font-size: .95rem}
   .table th, .table td {padding-right: .6rem} .table td {overflow-wrap: anywhere}
   .figures b {font-size: 1.6rem}}
@@ -120,19 +121,16 @@ def bars(found: Cost) -> None:
     """The newest event's cost both ways, as bars of one scale."""
     longest = max(spread.p50 for spread in (found.again, found.step) if spread)
     lines = [("first", "one step", found.step), ("", f"re-read {events(found.events)}", found.again)]
+    wild = [duration(spread.p95) for _, _, spread in lines if spread and not spread.reliable]
+    trust = f"<em>{UNRELIABLE}: p95 {' and '.join(wild)}</em>" if wild else ""
     cells = "".join(
         f'<div class="{kind}"><span>{name}</span><i style="width:{100 * spread.p50 / longest:.2f}%"></i>'
-        f"<b>{duration(spread.p50)}</b>{_trust(spread)}</div>"
+        f"<b>{duration(spread.p50)}</b></div>"
         if spread
         else f"<div><span>{name}</span><u>{escape(found.reason)}</u></div>"
         for kind, name, spread in lines
     )
-    st.html(f'<div class="bars">{cells}</div>')
-
-
-def _trust(spread: Spread) -> str:
-    """The spread where it is wide; a median alone would promise too much."""
-    return "" if spread.reliable else f'<em class="bad">{UNRELIABLE}: p95 {duration(spread.p95)}</em>'
+    st.html(f'<div class="bars">{cells}{trust}</div>')
 
 
 def markdown(text: str) -> str:

@@ -19,8 +19,18 @@ def over_time(steps: Sequence[tuple[float, Between]]) -> go.Figure:
     times = [at for at, _ in steps]
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.16)
     rates = [step.rate for _, step in steps]
-    figure.add_scatter(x=times, y=rates, name="requests/s", mode="lines", fill="tozeroy", showlegend=False,
-                       line={"color": ACCENT, "width": 2}, hovertemplate="%{y:,.0f} a second", row=1, col=1)  # fmt: skip
+    figure.add_scatter(
+        x=times,
+        y=rates,
+        name="requests/s",
+        mode="lines",
+        fill="tozeroy",
+        showlegend=False,
+        line={"color": ACCENT, "width": 2},
+        hovertemplate="%{y:,.0f} a second",
+        row=1,
+        col=1,
+    )
     for name, colour in (("p50", ACCENT), ("p99", WARM)):
         values = [getattr(step, name) for _, step in steps]
         figure.add_scatter(

@@ -53,7 +53,7 @@ def stages_of(entry: Entry, replay: Replay, config: BenchmarkConfig) -> list[Sta
 
     def move(user: int) -> None:
         rows = store.read([str(user)])
-        bound = backend.bound["step"].binding(1, sessions[user].exclude.shape[1], k)
+        bound = backend.bound("step").binding(1, sessions[user].exclude.shape[1], k)
         for name, buffer in bound.past:
             buffer[...] = rows.state[name]
         after = rows.take([0])
@@ -67,8 +67,8 @@ def stages_of(entry: Entry, replay: Replay, config: BenchmarkConfig) -> list[Sta
         item = ids[sessions[user].item[0]]
         times["warm"].append(_seconds(step(user)))
         excluded = sessions[user].exclude.shape[1]
-        times["graph"].append(_seconds(backend.bound["step"].binding(1, excluded, k).run))
-        times["score"].append(_seconds(backend.bound["score"].binding(1, excluded, k).run))
+        times["graph"].append(_seconds(backend.bound("step").binding(1, excluded, k).run))
+        times["score"].append(_seconds(backend.bound("score").binding(1, excluded, k).run))
         times["state"].append(_seconds(partial(move, user)))
         times["request"].append(_seconds(partial(recommender.observe_and_recommend, user, item)))
     median = {name: float(np.median(values[WARM_UP:])) for name, values in times.items()}

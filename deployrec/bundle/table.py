@@ -62,7 +62,7 @@ class Table:
 
     def joined(self, other: Table) -> Table:
         """This table with the rows of another of its dtype behind."""
-        scales = None if self.scales is None else np.concatenate([self.scales, other.scales])  # type: ignore[list-item]
+        scales = None if self.scales is None else np.concatenate([self.scales, other.scales])
         return Table(np.concatenate([self.values, other.values]), scales)
 
     def _widened(self, values: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""`deployrec build engine`: TensorRT plans of a bundle's graphs, and how to use them elsewhere."""
+"""`deployrec build engine`: TensorRT plans of a bundle's graphs; `build triton`: a repository for Triton's server."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from deployrec.cli.console import doing, leaving
+from deployrec.cli.console import doing, leaving, say
 from deployrec.cli.console import out as console
 
 if TYPE_CHECKING:
     from deployrec.export.engine import EngineReport
 
 app = typer.Typer(help="Build what a bundle needs on the machine that serves.", rich_markup_mode="rich")
-
-
-@app.callback()
-def group() -> None:
-    """Keeps `engine` a verb of its own."""
 
 
 @app.command()
@@ -60,6 +55,32 @@ def engine(
             carry_plugin=carry_plugin,
         )
     print_report(report, plugin)
+
+
+@app.command()
+def triton(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    out: Annotated[Path, typer.Option(help="New folder of the model repository.")],
+    k: Annotated[int, typer.Option(help="Items of every list.")] = 100,
+    max_batch: Annotated[int, typer.Option(help="Most users of one call.")] = 256,
+    store: Annotated[
+        str, typer.Option(help="Where the python model keeps users: memory, lmdb:PATH or redis://HOST.")
+    ] = "memory",
+) -> None:
+    """Write a model repository for NVIDIA's Triton Inference Server: the graphs, and a model with ids and titles.
+
+    examples:
+
+      deployrec build triton bundles/glintru --out repository --store lmdb:/var/lib/deployrec/users
+    """
+    from deployrec.bundle.bundle import Bundle
+    from deployrec.triton.repository import build_repository
+
+    with doing(f"writing {out}"):
+        opened = Bundle.open(bundle)
+        models = build_repository(opened, out, min(k, opened.manifest.num_items), max_batch, store)
+    say(f"{out}: {', '.join(models)}")
+    say(f"tritonserver --model-repository={out}")
 
 
 def print_report(report: EngineReport, plugin: Path | None) -> None:

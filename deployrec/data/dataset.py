@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from deployrec.errors import DataError
 
 Int64Array = NDArray[np.int64]
 
@@ -86,6 +88,21 @@ class Dataset:
     def history(self, user: int) -> Int64Array:
         """All item rows of user number `user`, oldest first: a read-only view."""
         return self.events[self.offsets[user] : self.offsets[user + 1]]
+
+    def renumbered(self, items: pl.DataFrame) -> Dataset:
+        """The same events under the rows of other `items`, in their order, whose popularity is counted anew.
+
+        Raises DataError for an event of an item that is none of them.
+        """
+        row_of = {item: row for row, item in enumerate(items["item_id"], start=1)}
+        rows = np.array([0, *(row_of.get(item, 0) for item in self.items["item_id"])])[self.events]
+        if not rows.all():
+            absent = self.items["item_id"][int(self.events[np.argmin(rows)]) - 1]
+            raise DataError(
+                f"expected a log of the model's items; got '{absent}' in {self.name}; leave out other events"
+            )
+        counts = np.bincount(rows, minlength=items.height + 1)[1:]
+        return replace(self, items=items.with_columns(popularity=counts), events=rows)
 
     @cached_property
     def row_of(self) -> dict[str, int]:

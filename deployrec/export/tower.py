@@ -112,8 +112,7 @@ def fit_tower(catalogue: Catalogue, table: np.ndarray, num_items: int) -> Tower:
     recall, strength = max((_recall(vectors, wanted, held), strength) for strength, vectors in made.items())
     # A ridge draws everything towards the mean: at its own spread a new item would lose against every trained one.
     mean = wanted.mean(0)
-    spread, own_spread = (float(np.linalg.norm(vectors - mean)) for vectors in (wanted[:held], made[strength]))
-    gain = spread / max(1e-12, own_spread)
+    gain = float(np.linalg.norm(wanted[:held] - mean)) / max(1e-12, float(np.linalg.norm(made[strength] - mean)))
     shuffled = np.random.default_rng(1).permutation(wanted)[:held]
     fit = Fit(recall, _recall(shuffled, wanted, held), strength, len(rows), held)
     final = _ridge(features, wanted, strength)

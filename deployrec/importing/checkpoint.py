@@ -89,12 +89,17 @@ class Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in CALLABLE:
-            return CALLABLE[module, name]
+            return _handed_out(CALLABLE[module, name])
         if module == "torch" and isinstance(value := getattr(torch, name, None), torch.dtype):
             return value
         if module.partition(".")[0] in STOOD_IN or (module, name) == ("torch", "device"):
             return type(name, (StandIn,), {})
         return Named(f"{module}.{name}")
+
+
+def _handed_out(function: Any) -> Any:
+    """A function of its own, since a pickle may set attributes of what it is handed; a type of C's takes none."""
+    return function if isinstance(function, type) else lambda *arguments: function(*arguments)
 
 
 def _check_archive(path: Path) -> None:

@@ -15,7 +15,6 @@ from deployrec.bundle.manifest import ITEMS, WEIGHTS
 from deployrec.bundle.parity import CERTIFIED_K, LONG
 from deployrec.bundle.writing import check_target, writing
 from deployrec.data import Dataset, load_dataset, write_items
-from deployrec.errors import DataError
 from deployrec.export import parity
 from deployrec.export.bundle import MAX_EXCLUDE, ExportReport, certify, check_longest, edges, manifest_of
 from deployrec.export.parity import choose_histories
@@ -129,11 +128,4 @@ def _dataset(graph: StepGraph, catalogue: pl.DataFrame, data: str | Path | None,
         events = draw.integers(1, catalogue.height + 1, lengths.sum())
         names = [f"random {number}" for number in range(len(lengths))]
         return Dataset(graph.path.stem, catalogue, names, np.cumsum([0, *lengths]), events)
-    log = load_dataset(str(data), progress=progress)
-    row_of = {item: row for row, item in enumerate(catalogue["item_id"], start=1)}
-    rows = np.array([0, *(row_of.get(item, 0) for item in log.items["item_id"])])[log.events]
-    if not rows.all():
-        absent = log.items["item_id"][int(log.events[np.argmin(rows)]) - 1]
-        raise DataError(f"expected a log of the items in --items; got '{absent}' in {data}; leave out other events")
-    counts = np.bincount(rows, minlength=catalogue.height + 1)[1:]
-    return Dataset(log.name, catalogue.with_columns(popularity=counts), log.user_ids, log.offsets, rows, log.notes)
+    return load_dataset(str(data), progress=progress).renumbered(catalogue)

@@ -12,7 +12,7 @@ from deployrec.errors import BundleError
 from deployrec.extras import missing_extra
 from deployrec.files import first_line
 
-FETCHED = 200
+FETCHED = 128
 """Candidates of a request whose ten best are wanted; their exact scores decide."""
 
 
@@ -26,7 +26,7 @@ class Index:
     def __init__(self, index: Any, probes: int, num_items: int) -> None:
         self._faiss, self._index = library(), index
         self._lists, self._num_items = index.nlist, num_items
-        self.probes = probes
+        self.probes = index.nprobe = probes
 
     @classmethod
     def load(cls, bundle: Bundle) -> Index | None:
@@ -53,10 +53,10 @@ class Index:
 
         offered: bool [N + 1], which may come, a `share` of all: so many more lists are searched.
         """
-        probes = min(self._lists, int(np.ceil(self.probes / share)))
-        parameters = self._faiss.SearchParametersIVF(nprobe=probes)
+        parameters = None
         if offered is not None:
-            bits = np.packbits(offered, bitorder="little")
+            probes = min(self._lists, int(np.ceil(self.probes / share)))
+            bits = np.packbits(offered, bitorder="little")  # which faiss reads in place
             selector = self._faiss.IDSelectorBitmap(bits)
             parameters = self._faiss.SearchParametersIVF(nprobe=probes, sel=selector)
         _, rows = self._index.search(np.ascontiguousarray(user, np.float32), number, params=parameters)

@@ -106,7 +106,11 @@ def test_tracked_results_are_written_only_when_asked() -> None:
     assert ignored.returncode == 0
 
 
-@pytest.mark.parametrize("script", ["kernels", "latency", "accuracy", "scan_padding", "seen_items", "streaming"])
+SCRIPTS = ["kernels", "latency", "accuracy", "scan_padding", "seen_items", "streaming"]
+CATALOGUES = ["catalogue", "index_libraries", "large_training", "new_items"]
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, *CATALOGUES])
 def test_every_script_asks_in_the_same_way(script: str) -> None:
     folder = measuring.RESULTS.parent
     environment = {**os.environ, "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}

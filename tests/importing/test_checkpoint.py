@@ -45,6 +45,20 @@ def test_calls_are_refused_by_name(function: Any, tmp_path: Path) -> None:
     assert not Path(trap).exists()
 
 
+def test_functions_that_a_pickle_may_call_stay_as_they_are(tmp_path: Path) -> None:
+    """BUILD sets attributes: of torch's own functions it must reach none."""
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n"
+    state = pickle.dumps((None, {"__defaults__": (1, 2, 3)}), protocol=2)[2:-1]
+    with zipfile.ZipFile(tmp_path / "odd.pth", "w") as archive:
+        archive.writestr("odd/data.pkl", b"\x80\x02" + rebuild + state + b"b.")
+        archive.writestr("odd/version", "3\n")
+        archive.writestr("odd/byteorder", "little")
+    before = torch._utils._rebuild_tensor_v2.__defaults__
+    with pytest.raises(DataError, match="expected a checkpoint"):
+        Checkpoint.read(tmp_path / "odd.pth")
+    assert torch._utils._rebuild_tensor_v2.__defaults__ == before
+
+
 def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     texts, pickled, plain, bare = (tmp_path / name for name in ("a.pth", "b.pth", "c.pth", "d.pth"))
     texts.write_text("weights")

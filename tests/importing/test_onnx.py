@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from deployrec.bundle import Bundle
 from deployrec.errors import ConfigError, DataError, ParityError
+from deployrec.evaluation import evaluate
 from deployrec.importing.float64 import Float64Graph, in_float64
 from deployrec.importing.onnx import import_onnx
 from deployrec.runtime import Recommender
@@ -80,8 +81,12 @@ def test_a_log_gives_histories_and_popularity(tmp_path: Path) -> None:
     assert bundle.catalogue().popularity[:6].tolist() == [0, 28, 28, 28, 29, 28]
     assert bundle.catalogue().columns["genre"][4] == "g1"
     assert Recommender.load(tmp_path / "bundle").recommend("new", k=1)[0].item_id == "f4"
+    with pytest.raises(ConfigError, match="expected a log of the items"):
+        evaluate(bundle)
+    report = evaluate(bundle, log)
+    assert (report.users, report.data) == (7, "log")
     log.write_text(log.read_text() + "u1,strange,1001\n")
-    with pytest.raises(DataError, match="expected a log of the items in --items; got 'strange'"):
+    with pytest.raises(DataError, match="expected a log of the model's items; got 'strange' in log"):
         import_onnx(step, items, tmp_path / "other", state=STATE, data=log)
 
 

@@ -37,12 +37,13 @@ export default function ({ data, parentElement, setStateValue }) {
   const [said, svg, label, input, spread] =
     [".dr-said", "svg", ".dr-slide span", "input", ".dr-spread"].map((name) => root.querySelector(name));
   const most = data.most, lines = data.lines;
-  const toLength = (value) => Math.round(most ** (value / 1000));
+  // Round lengths read better than the slider's exact ones.
+  const toLength = (value) => Number((most ** (value / 1000)).toPrecision(2));
   const toValue = (n) => Math.round((1000 * Math.log(n)) / Math.log(most));
   if (!root.dataset.moved) input.value = toValue(data.start);
   input.ariaLabel = "Events in the history";
   const all = lines.flatMap((line) => line.points.map(([, seconds]) => seconds));
-  const low = Math.min(...all) / 1.7, high = Math.max(...all) * 1.5;
+  const low = Math.min(...all) / 2.3, high = Math.max(...all) * 1.5;
 
   function draw() {
     const width = root.clientWidth || 600, narrow = width < 480;
@@ -83,7 +84,7 @@ export default function ({ data, parentElement, setStateValue }) {
     const verdict = ratio >= 1.95 ? `${ratio.toFixed(0)}x faster` : ratio >= 1.05 ? `${ratio.toFixed(1)}x faster` : "no gain yet";
     said.replaceChildren(
       "After ", count(n), ": ", bold("step", `one step ${time(step)}`), ", ",
-      bold("again", `reading it all again ${time(again)}`), data.steps ? `: ${verdict}.` : ".");
+      bold("again", `reading it all again ${time(again)}`), ": ", bold("ratio", data.steps ? verdict : "no step"), ".");
     label.textContent = `History: ${count(n)}`;
     const [late, later] = lines.map((line) => at(line.points.map(([length, , p95]) => [length, p95]), n));
     spread.textContent = `In 95 of 100 calls: within ${time(late)} and ${time(later)}.`;

@@ -1,0 +1,1 @@
+"""A bundle for NVIDIA's Triton Inference Server."""
