@@ -32,7 +32,8 @@ def _why(engine: Engine, visit: Visit) -> None:
         return
     again = st.session_state.get("seen_again", False)
     places = session.top(engine, visit, not again)
-    titles = {place.row: f"{place.rank}. {engine.shelf.titles[place.row]}" for place in places}
+    # Streamlit knows a choice by its text: one with the rank in it would be another after each click.
+    titles = {place.row: engine.shelf.named(place.row) for place in places}
     if st.session_state.get("why") not in titles:
         st.session_state.pop("why", None)
     row = st.selectbox("Item", list(titles), format_func=titles.__getitem__, key="why", label_visibility="collapsed")

@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 
 from deployrec.runtime.backends.base import NOTHING
+from deployrec_demo import look
 from deployrec_demo.engine import Engine
 from deployrec_demo.session import Visit, excluded
 
@@ -69,9 +70,9 @@ def show(engine: Engine, visit: Visit) -> None:
     )
     with st.container(horizontal=True, gap="small"):
         for place, row in enumerate(current.choices):
-            kind = "primary" if picked is not None and row == current.truth else "secondary"
-            st.button(engine.shelf.titles[row], key=f"pick-{place}", type=kind, disabled=picked is not None,
-                      on_click=_pick, args=(current, row))  # fmt: skip
+            mark = "" if picked is None else "✓ " if row == current.truth else "✗ " if row == picked else ""
+            st.button(look.markdown(mark + engine.shelf.titles[row]), key=f"pick-{place}",
+                      disabled=picked is not None, on_click=_pick, args=(current, row))  # fmt: skip
     if picked is None:
         st.caption("Pick one. The model picks too: the one it ranks highest.")
         return

@@ -31,6 +31,11 @@ class Shelf:
     def all_kinds(self) -> list[str]:
         return sorted(frozenset().union(*self.kinds))
 
+    def named(self, row: int) -> str:
+        """The title, with the details where they are needed to tell the item from others."""
+        same = self.titles.count(self.titles[row]) > 1
+        return f"{self.titles[row]} ({self.details[row]}, {row})" if same else self.titles[row]
+
     def search(self, query: str, kinds: Collection[str] = (), most: int = 8) -> list[int]:
         """Rows with every word of `query` and any of `kinds`: titles that begin with it first, then popular ones."""
         text, wanted = query.lower().strip(), frozenset(kinds)

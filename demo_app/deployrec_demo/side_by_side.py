@@ -28,10 +28,9 @@ def show(engine: Engine, visit: Visit) -> None:
         names = [f"{name} {one.manifest.bundle_id[:8]}" for name, one in zip(names, (engine, other), strict=True)]
     both = set(lists[0]) & set(lists[1])
     rows = [
-        [str(rank), *(_cell(title, title in both) for title in pair)]
-        for rank, pair in enumerate(zip(*lists, strict=False), 1)
+        [_cell(rank, title, title in both) for title in pair] for rank, pair in enumerate(zip(*lists, strict=False), 1)
     ]
-    look.table(["", *map(escape, names)], rows, numbers=(0,))
+    look.table(list(map(escape, names)), rows)
     costs = [cost(one, user) for one, user in ((engine, visit), (other, twin))]
     timed = "; ".join(
         f"{name}: {look.duration((found.step or found.again).p50)} an event, "
@@ -43,5 +42,5 @@ def show(engine: Engine, visit: Visit) -> None:
     st.caption(f"{len(both)} of {len(lists[0])} in both (bold). {timed}.{skipped}")
 
 
-def _cell(title: str, shared: bool) -> str:
-    return f"<b>{escape(title)}</b>" if shared else escape(title)
+def _cell(rank: int, title: str, shared: bool) -> str:
+    return f"{rank}. " + (f"<b>{escape(title)}</b>" if shared else escape(title))

@@ -20,13 +20,15 @@ def race(
     seed: int,
     before: Callable[[int], bool] = lambda index: True,
     failed: Callable[[int, Exception], None],
+    warmed: Callable[[int, np.ndarray], None] = lambda index, times: None,
     took: Callable[[int, np.ndarray], None] = lambda index, times: None,
 ) -> list[np.ndarray]:
     """Seconds of every timed call of each timer, over `rounds` rounds in random order; each warms up first.
 
     A timer gets about `seconds` in all, but MIN_CALLS calls at least. `before(index)` is asked before each warm-up and
     each turn; once it says False the race ends with what there is. A timer that raises leaves the race with what it
-    has, after `failed(index, error)`. `took(index, times)` hears of every turn as it ends.
+    has, after `failed(index, error)`. `warmed(index, times)` hears the last calls of a
+    warm-up, which are not among the answer, and `took(index, times)` every turn, each as it ends.
     """
     found: list[list[np.ndarray]] = [[] for _ in timers]
     turns: dict[int, int] = {}
@@ -34,7 +36,8 @@ def race(
         if not before(index):
             return _joined(found)
         try:
-            turns[index] = _warm_up(timer, seconds / rounds, -(-MIN_CALLS // rounds))
+            turns[index], times = _warm_up(timer, seconds / rounds, -(-MIN_CALLS // rounds))
+            warmed(index, times)
         except Exception as error:
             failed(index, error)
     rng = np.random.default_rng(seed)
@@ -53,14 +56,14 @@ def race(
     return _joined(found)
 
 
-def _warm_up(timer: Timer, seconds: float, least: int) -> int:
-    """How many calls fill `seconds`, at least `least`, once the timer is warm."""
+def _warm_up(timer: Timer, seconds: float, least: int) -> tuple[int, np.ndarray]:
+    """How many calls fill `seconds`, at least `least`, once the timer is warm, and the last ones' seconds."""
     # A compiler's first call says nothing about the second.
-    quickest = min(timer(1)[0], timer(1)[0])
-    calls = max(least, min(MOST_CALLS, int(seconds / quickest)))
+    first, last = timer(1), timer(1)
+    calls = max(least, min(MOST_CALLS, int(seconds / min(first[0], last[0]))))
     if calls > 1:
-        timer(min(calls, 20))
-    return calls
+        last = timer(min(calls, 20))
+    return calls, last
 
 
 def _joined(found: list[list[np.ndarray]]) -> list[np.ndarray]:

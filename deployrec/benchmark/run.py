@@ -77,6 +77,8 @@ class _Run:
     cancelled: Callable[[], bool] | None
     entries: list[Entry] = field(default_factory=list)
     times: dict[tuple[str, str, str, Point], list[np.ndarray]] = field(default_factory=dict)
+    warm: dict[tuple[str, str, str, Point], np.ndarray] = field(default_factory=dict)
+    """Times of warm-ups: all there is of a cell whose first turn has not come."""
     skipped: dict[str, Skipped] = field(default_factory=dict)
     stages: list[Stage] = field(default_factory=list)
     done: int = 0
@@ -160,9 +162,15 @@ class _Run:
                 self.before(describe(*ready[index]))
             return not self.stopped
 
-        def took(index: int, times: np.ndarray) -> None:
+        def key(index: int) -> tuple[str, str, str, Point]:
             contender, point = ready[index]
-            self.times.setdefault((contender.label, contender.mode, contender.backend, point), []).append(times)
+            return contender.label, contender.mode, contender.backend, point
+
+        def warmed(index: int, times: np.ndarray) -> None:
+            self.warm[key(index)] = times
+
+        def took(index: int, times: np.ndarray) -> None:
+            self.times.setdefault(key(index), []).append(times)
 
         race(
             timers,
@@ -171,10 +179,12 @@ class _Run:
             seed=self.config.seed,
             before=before,
             failed=lambda index, error: self.fail(ready[index], error),
+            warmed=warmed,
             took=took,
         )
         if self.stopped:
             raise _StoppedError
+        self.warm.clear()
 
     def fail(self, job: Job, error: Exception) -> None:
         what = describe(*job)
@@ -195,10 +205,10 @@ class _Run:
         self.done += advance
 
     def report(self) -> BenchmarkReport:
+        warm = {key: [times] for key, times in list(self.warm.items())}
         cells = [
-            Cell(label, mode, backend, p.batch, p.history, p.catalogue, p.threads, Latency.of(times))
-            for (label, mode, backend, p), parts in list(self.times.items())
-            if len(times := np.concatenate(parts))
+            Cell(label, mode, backend, p.batch, p.history, p.catalogue, p.threads, Latency.of(np.concatenate(parts)))
+            for (label, mode, backend, p), parts in (warm | dict(list(self.times.items()))).items()
         ]
         return BenchmarkReport(
             config=self.config,

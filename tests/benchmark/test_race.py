@@ -87,3 +87,15 @@ def test_turns_are_plain_integers_that_json_knows() -> None:
 
     race([timer], seconds=1.0, rounds=2, seed=0, failed=never)
     assert kinds == {int}
+
+
+def test_warm_ups_and_turns_are_told_as_they_end() -> None:
+    recorder = Recorder(0.01, 0.001)
+    warm: list[int] = []
+    turns: list[int] = []
+    found = race(
+        recorder.timers, seconds=0.2, rounds=2, seed=0, failed=never, warmed=lambda index, times: warm.append(index),
+        took=lambda index, times: turns.append(len(times)),
+    )  # fmt: skip
+    assert warm == [0, 1]
+    assert sum(turns) == sum(map(len, found))

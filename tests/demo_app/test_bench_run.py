@@ -87,7 +87,8 @@ def test_the_time_left_follows_from_the_pace() -> None:
 
 
 def test_a_cancelled_benchmark_has_the_rounds_that_were_run(bundle_of: Callable[[str], Path]) -> None:
-    calls, so_far = [0], []
+    calls = [0]
+    so_far: list[Callable[[], benchmark.BenchmarkReport]] = []
 
     def stop() -> bool:
         calls[0] += 1

@@ -176,7 +176,7 @@ def test_no_request_leaves_the_machine(demo: Demo, browser: webdriver.Chrome) ->
         browser.get(f"{demo.url}/{page}")
         _until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, ".table, .figures, .pitch"))
         time.sleep(2)
-    for entry in browser.get_log("performance"):  # type: ignore[no-untyped-call]
+    for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
             asked.append(message["params"]["request"]["url"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from deployrec_demo.timing import Spread, interleaved
 
 def test_calls_take_turns_after_one_untimed_call_each() -> None:
     order: list[str] = []
-    found = interleaved({name: lambda name=name: order.append(name) for name in "abc"}, seconds=0, least=4)
+    found = interleaved({name: partial(order.append, name) for name in "abc"}, seconds=0, least=4)
     assert order == ["a", "b", "c"] * 5
     assert {spread.calls for spread in found.values()} == {4}
 
