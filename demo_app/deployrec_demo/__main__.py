@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deployrec_demo.look import THEME
 from deployrec_demo.resources import BESIDE, BUNDLE
+from deployrec_demo.server_address import DEFAULT, SERVER, TOKEN_FILE
 
 OPTIONS = {
     "browser.gatherUsageStats": "false",
@@ -26,6 +27,9 @@ def main() -> None:
     os.environ[BUNDLE] = str(arguments.bundle)
     if arguments.beside:
         os.environ[BESIDE] = str(arguments.beside)
+    os.environ[SERVER] = arguments.server
+    if arguments.token_file:
+        os.environ[TOKEN_FILE] = str(arguments.token_file)
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *flags(arguments)]
     streamlit()
 
@@ -42,6 +46,8 @@ def _parse(given: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m deployrec_demo")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--beside", type=Path)
+    parser.add_argument("--server", default=DEFAULT)
+    parser.add_argument("--token-file", type=Path)
     parser.add_argument("--port", type=int)
     parser.add_argument("--address", default="localhost")
     parser.add_argument("--headless", action="store_true")

@@ -31,6 +31,10 @@ def demo(
     train: Annotated[
         str | None, typer.Option(help="Train this model on the sample first, and show its bundle in bundles/MODEL.")
     ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="A running `deployrec serve` to watch; default: http://127.0.0.1:8000.")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the token of that server.")] = None,
     port: Annotated[
         int | None, typer.Option(help="Port of the page; default: the first free one from 8501 on.")
     ] = None,
@@ -55,6 +59,7 @@ def demo(
         if find_spec(name) is None:
             raise missing_package(name)
     _check_place(address, port)
+    _check_server(server, token_file)
     bundle = _trained(bundle, train) if train is not None else bundle or _shipped()
     for folder in filter(None, (bundle, beside)):
         with doing(f"checking {folder}"):
@@ -62,6 +67,8 @@ def demo(
     say(f"Opening {bundle} in the browser; Ctrl-C ends it.")
     options = [
         *(["--beside", str(beside.resolve())] if beside else []),
+        *(["--server", server] if server else []),
+        *(["--token-file", str(token_file.resolve())] if token_file else []),
         *(["--port", str(port)] if port else []),
         *(["--headless"] if headless else []),
     ]
@@ -85,6 +92,12 @@ def _trained(bundle: Path | None, model: str) -> Path:
     if not folder.exists():
         write(model, out=folder)
     return folder
+
+
+def _check_server(server: str | None, token_file: Path | None) -> None:
+    from deployrec_demo.server_address import DEFAULT, Address
+
+    Address.of(server or DEFAULT, token_file)
 
 
 def _check_place(address: str, port: int | None) -> None:
