@@ -112,4 +112,4 @@ def test_a_missing_extra_is_one_line(
 
 def test_a_slip_in_a_models_name_is_answered_before_torch_is_imported() -> None:
     (answer,) = without(("torch", "lightning"), "train --model glintrou")
-    assert answer.startswith("2 deployrec: expected one of the models glintru")
+    assert answer.startswith("2 deployrec: expected one of the models bert4rec, ")
