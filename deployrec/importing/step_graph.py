@@ -161,7 +161,11 @@ def _ports(model: onnx.ModelProto) -> tuple[list[Port], list[Port]]:
 
 def _port(value: onnx.ValueInfoProto) -> Port:
     tensor = value.type.tensor_type
-    axes = [axis.dim_value if axis.HasField("dim_value") else axis.dim_param or "?" for axis in tensor.shape.dim]
+    # Some exporters write -1 for an open axis.
+    sized = [axis.HasField("dim_value") and axis.dim_value >= 0 for axis in tensor.shape.dim]
+    axes = [
+        axis.dim_value if size else axis.dim_param or "?" for axis, size in zip(tensor.shape.dim, sized, strict=True)
+    ]
     return Port(value.name, tensor.elem_type, axes)
 
 
