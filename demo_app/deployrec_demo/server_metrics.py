@@ -28,10 +28,10 @@ class Sample:
     requests: float = 0.0
     failed: float = 0.0
     waiting: float = 0.0
-    latency: Mapping[float, float] = field(default_factory=Counter)
-    batches: Mapping[float, float] = field(default_factory=Counter)
+    latency: Mapping[float, float] = field(default_factory=dict)
+    batches: Mapping[float, float] = field(default_factory=dict)
     batch_sum: float = 0.0
-    outcomes: Mapping[str, float] = field(default_factory=Counter)
+    outcomes: Mapping[str, float] = field(default_factory=dict)
     served: tuple[tuple[str, str], ...] = ()
 
 
