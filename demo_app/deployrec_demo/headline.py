@@ -10,7 +10,7 @@ import streamlit as st
 from deployrec_demo import clicks, look, resources
 from deployrec_demo.curve import Curve
 from deployrec_demo.engine import Engine
-from deployrec_demo.timing import UNRELIABLE
+from deployrec_demo.timing import UNRELIABLE, WILD
 
 START = 500
 """Events of the history at which the slider stands at first."""
@@ -67,7 +67,14 @@ def _data(curve: Curve) -> dict[str, object]:
         }
         for line in curve.lines
     ]
-    return {"most": max(curve.lines[0].points), "start": START, "steps": curve.steps, "lines": lines}
+    return {
+        "most": max(curve.lines[0].points),
+        "start": START,
+        "steps": curve.steps,
+        "lines": lines,
+        "wild": WILD,
+        "unreliable": UNRELIABLE,
+    }
 
 
 def _origin(curve: Curve) -> str:

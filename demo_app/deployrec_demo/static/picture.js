@@ -66,12 +66,14 @@ export default function ({ data, parentElement, setStateValue }) {
       make("polyline", { points: path, class: `dr-line dr-${kind}` }, svg);
       const name = narrow ? line.short : line.name;
       const n = place === 0 ? 1.15 : line.window && line.window < most ? Math.min(line.window * 0.9, most) : most / 1.05;
-      // The step's name stands at the left, the others' at the right: above their lines, or below one lower than the step.
-      const lower = place > 1 && at(line.points, n) < at(lines[0].points, n);
-      const end = place === 0 ? "" : "dr-end", move = lower ? 3 : -3;
-      let height0 = y(at(line.points, n)) + (lower ? 16 : -8);
-      while (taken.some(([side, other]) => side === end && Math.abs(other - height0) < 14)) height0 += move;
-      taken.push([end, height0]);
+      // The step's name stands at the left, the others' at the right: above or below, wherever there is more room.
+      const end = place === 0 ? "" : "dr-end", own = y(at(line.points, n));
+      const others = lines.filter((other) => other !== line).map((other) => y(at(other.points, n)));
+      const names = taken.filter(([side]) => side === end).map(([, other]) => other);
+      const room = (middle) => Math.min(...[...others, ...names].map((other) => Math.abs(other - middle)));
+      const above = own - 8, below = own + 17;
+      const height0 = above > 12 && room(above - 4) >= Math.min(room(below - 4), 12) ? above : below;
+      taken.push([end, height0 - 4]);
       make("text", { x: x(n), y: height0, class: `dr-name dr-${kind} ${end}` }, svg, name);
     });
     const n = toLength(input.value);
@@ -85,6 +87,9 @@ export default function ({ data, parentElement, setStateValue }) {
     said.replaceChildren(
       "After ", count(n), ": ", bold("step", `one step ${time(step)}`), ", ",
       bold("again", `reading it all again ${time(again)}`), ": ", bold("ratio", data.steps ? verdict : "no step"), ".");
+    const near = ([length]) => length >= n / 3 && length <= n * 3;
+    const wild = lines.slice(0, 2).some((line) => line.points.filter(near).some(([, p50, p95]) => p95 > data.wild * p50));
+    if (wild) said.append(" ", bold("wild", data.unreliable));
     label.textContent = `History: ${count(n)}`;
     const [late, later] = lines.map((line) => at(line.points.map(([length, , p95]) => [length, p95]), n));
     spread.textContent = `In 95 of 100 calls: within ${time(late)} and ${time(later)}.`;
