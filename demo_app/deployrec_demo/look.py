@@ -74,7 +74,7 @@ p.pitch {font-size: 1rem; line-height: 1.45; margin: 0; opacity: .85}
 .table td.n, .table th.n {text-align: right; white-space: nowrap}
 .table tr.off {opacity: .5}
 @media (max-width: 640px) {.table td:first-child {min-width: 4.6rem} .table td:last-child {overflow-wrap: normal}
-  .st-key-masthead {gap: 0} .brand {margin-right: .1rem; font-size: 1.15rem}
+  .st-key-masthead {gap: 0} .brand {margin-right: .4rem; font-size: 1.15rem}
   h1.pitch {font-size: 1.5rem} p.pitch {font-size: .95rem}
   .table th, .table td {padding-right: .6rem} .table td {overflow-wrap: anywhere}
   .figures b {font-size: 1.6rem}}
