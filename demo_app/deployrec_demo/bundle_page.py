@@ -19,6 +19,10 @@ from deployrec_demo.graph_picture import dot, read_picture
 
 def page() -> None:
     engine = resources.engine()
+    st.html(
+        '<h1 class="pitch">What is served, and the proof</h1><p class="pitch">A bundle is a folder of graphs with a '
+        "certificate: every way to a user's state, compared with the same model in float64.</p>"
+    )
     certificate = [Comparison.from_dict(row) for row in json.loads(engine.bundle.read(PARITY)).get("comparisons", [])]
     _summary(engine, certificate)
     left, right = st.columns(2, gap="medium")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -86,13 +86,10 @@ COLOURS = {"step": ("#0d9488", "#2563eb", "#7c3aed", "#0891b2"), "encode": ("#ea
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
-def latency_lines(
-    lines: Mapping[tuple[str, str, str], Sequence[Cell]], percentile: str, shown: Collection[str]
-) -> go.Figure:
+def latency_lines(lines: Mapping[tuple[str, str, str], Sequence[Cell]], percentile: str) -> go.Figure:
     """Milliseconds against events, by (label, mode, backend): steps in cool colours, re-encodes in warm ones.
 
-    Lines of other backends than the first, and of labels that are not `shown`, wait in the legend, one click away: two
-    dozen at once tell nothing.
+    Lines of other backends than the first wait in the legend, one click away: two dozen at once tell nothing.
     """
     labels = list(dict.fromkeys(label for label, _, _ in lines))
     backends = list(dict.fromkeys(backend for _, _, backend in lines))
@@ -106,7 +103,7 @@ def latency_lines(
             y=[1e3 * getattr(cell.latency, percentile) for cell in cells],
             name=f"{label} {'step' if mode == 'step' else 're-encode'}, {backend}",
             mode="lines+markers",
-            visible=True if backend == backends[0] and label in shown else "legendonly",
+            visible=True if backend == backends[0] else "legendonly",
             line={
                 "color": colours[labels.index(label) % len(colours)],
                 "dash": DASHES[backends.index(backend) % len(DASHES)],

@@ -32,11 +32,13 @@ def _why(engine: Engine, visit: Visit) -> None:
         return
     again = st.session_state.get("seen_again", False)
     places = session.top(engine, visit, not again)
-    # Streamlit knows a choice by its text: one with the rank in it would be another after each click.
-    titles = {place.row: engine.shelf.named(place.row) for place in places}
-    if st.session_state.get("why") not in titles:
-        st.session_state.pop("why", None)
-    row = st.selectbox("Item", list(titles), format_func=titles.__getitem__, key="why", label_visibility="collapsed")
+    titles = {place.row: f"{place.rank}. {engine.shelf.named(place.row)}" for place in places}
+    rows = list(titles)
+    kept = st.session_state.get("why")
+    # A choice of its own for each list: the browser would go on to show the text of an item that has left the list.
+    row = st.selectbox("Item", rows, rows.index(kept) if kept in titles else 0, format_func=titles.__getitem__,
+                       key=f"why-{'-'.join(map(str, rows))}", label_visibility="collapsed")  # fmt: skip
+    st.session_state["why"] = row
     rank = next(place.rank for place in places if place.row == row)
     found = session.why(engine, visit, row, not again)
     leaves = [engine.shelf.titles[event.row] for event in found if event.rank > len(places)]

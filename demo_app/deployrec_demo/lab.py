@@ -54,7 +54,8 @@ def page() -> None:
         measured = " and ".join(dict.fromkeys(subject.model for subject in report.subjects))
         st.info(f"This recording is of {measured}, not of the bundle that is open: measure here to see it.")
     _figures(report, (subject or report.subjects[0]).label, kind)
-    shown = _shown(report, subject or report.subjects[0])
+    every = st.toggle("Every model, call and backend", key="every")
+    shown = [] if every else _shown(report, subject or report.subjects[0])
     _history(report, label, shown)
     _axes(
         report,
@@ -150,6 +151,7 @@ def _figures(report: BenchmarkReport, label: str, kind: str) -> None:
 
 
 def _history(report: BenchmarkReport, label: str, shown: list[str]) -> None:
+    """Lines of the labels in `shown` on their first backend; all there are if it is empty."""
     from deployrec_demo.charts import latency_lines
 
     chosen = st.segmented_control("Percentile", ["p50", "p95", "p99"], default="p50", required=True, key="percentile",
@@ -158,10 +160,11 @@ def _history(report: BenchmarkReport, label: str, shown: list[str]) -> None:
         (subject.label, mode, backend): report.curve("history", subject.label, mode, backend)
         for subject in report.subjects
         for mode in NAMES
-        for backend in report.backends(subject.label, mode)
+        for backend in report.backends(subject.label, mode)[: 1 if shown else None]
+        if not shown or subject.label in shown
     }
     st.markdown("**One user's latency against the events in the history**")
-    st.plotly_chart(latency_lines(lines, chosen, shown), config={"displayModeBar": False}, key="lines")
+    st.plotly_chart(latency_lines(lines, chosen), config={"displayModeBar": False}, key="lines")
     st.caption(
         f"{label}. Both axes are logarithmic; {report.config.base_batch} user, {_threads(report.config.base_threads)}. "
         "A click on a name shows or hides its line."
@@ -190,7 +193,7 @@ def _axes(report: BenchmarkReport, label: str, shown: list[str], absent: dict[st
         and (cell.batch, cell.catalogue) == (batch, size)
     ]
     backend = cells[0].backend if cells else ""
-    if not st.toggle("Every model, call and backend", key="every"):
+    if shown:
         cells = [cell for cell in cells if cell.mode in NAMES and cell.label in shown and cell.backend == backend]
     if not cells:
         st.caption("One axis varies at a time: set one of the two sliders back to its start.")

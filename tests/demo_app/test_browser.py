@@ -34,7 +34,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PAGES = ("", "lab", "fleet", "bundle")
+PAGES = ("", "lab", "fleet", "server", "bundle")
 PLACE = ".dr-grid .dr-tile"
 PRESS = """const tile = document.querySelectorAll(".dr-grid .dr-tile")[arguments[0]];
 const press = (name) => tile.dispatchEvent(new PointerEvent(name, {bubbles: true, pointerType: "mouse", button: 0}));
@@ -167,6 +167,23 @@ def test_a_bundle_swapped_under_the_page_keeps_the_history(
     assert _linked(browser)[:1] == clicked
     _until(browser, lambda: _seen(browser, "glintru: one step") or "glintru" in browser.page_source)
     assert not browser.find_elements(By.CSS_SELECTOR, "[data-testid=stException]")
+
+
+def test_why_is_asked_of_an_item_of_the_list_that_is_shown(demo: Demo, browser: webdriver.Chrome) -> None:
+    _resize(browser, 1440)
+    browser.get(demo.url)
+    _places(browser)
+    for count, place in enumerate((2, 5, 1, 7), 1):
+        browser.execute_script(PRESS, place)
+        _wait_for_events(browser, count)
+
+    def asked_of_one_shown() -> bool:
+        titles = [tile.text for tile in browser.find_elements(By.CSS_SELECTOR, f"{PLACE} .dr-title")]
+        chosen = browser.find_element(By.CSS_SELECTOR, "[data-testid=stSelectbox]")
+        values = [one.get_attribute("value") or "" for one in chosen.find_elements(By.CSS_SELECTOR, "input")]
+        return any(title and title in text for title in titles for text in (chosen.text, *values))
+
+    _until(browser, asked_of_one_shown)
 
 
 def test_no_request_leaves_the_machine(demo: Demo, browser: webdriver.Chrome) -> None:

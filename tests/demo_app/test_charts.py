@@ -38,7 +38,7 @@ def test_state_strips_name_every_tensor_and_its_largest_move() -> None:
 def test_latency_lines_are_milliseconds_of_the_percentile() -> None:
     latency = benchmark.Latency(p50=0.001, p95=0.002, p99=0.003, mean=0.001, calls=9)
     cells = [benchmark.Cell("m", "step", "onnxruntime", 1, history, 30, 1, latency) for history in (10, 100)]
-    figure = charts.latency_lines({("m", "step", "onnxruntime"): cells, ("m", "encode", "torch"): []}, "p95", {"m"})
+    figure = charts.latency_lines({("m", "step", "onnxruntime"): cells, ("m", "encode", "torch"): []}, "p95")
     (line,) = figure.data
     assert list(line.x) == [10, 100]
     assert list(line.y) == [2.0, 2.0]
@@ -50,5 +50,4 @@ def test_other_backends_wait_in_the_legend() -> None:
         ("m", "step", backend): [benchmark.Cell("m", "step", backend, 1, 10, 30, 1, latency)]
         for backend in ("onnxruntime", "torch")
     }
-    assert [line.visible for line in charts.latency_lines(lines, "p50", {"m"}).data] == [True, "legendonly"]
-    assert [line.visible for line in charts.latency_lines(lines, "p50", set()).data] == ["legendonly"] * 2
+    assert [line.visible for line in charts.latency_lines(lines, "p50").data] == [True, "legendonly"]
