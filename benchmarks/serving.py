@@ -70,7 +70,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]
         f"lmdb:{folder / 'served'}", f"lmdb:{folder / 'alone'}"
     )  # fmt: skip
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
-    with server(arguments, served) as port, Recommender.load(arguments.bundle, store=alone) as library:
+    with server(arguments, served) as (port, _), Recommender.load(arguments.bundle, store=alone) as library:
         items = folder / "items"
         items.write_text("\n".join(library.catalogue.item_ids[1:]) + "\n")
         for number in range(arguments.rounds):
@@ -120,8 +120,8 @@ def without_server(library: Recommender, users: int, seconds: int, seed: int) ->
 
 
 @contextmanager
-def server(arguments: argparse.Namespace, store: str) -> Iterator[int]:
-    """The port of a server that is ready; ended behind the block."""
+def server(arguments: argparse.Namespace, store: str) -> Iterator[tuple[int, int]]:
+    """Port and process id of a server that is ready; ended behind the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -141,7 +141,7 @@ def server(arguments: argparse.Namespace, store: str) -> Iterator[int]:
             if process.poll() is not None or time.monotonic() > until:
                 raise ConfigError(f"expected a server; got none; run {' '.join(command)}")
             time.sleep(0.1)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait()
