@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
+from importlib import import_module
 from pathlib import Path
 
 from deployrec_demo.look import THEME
@@ -22,6 +24,7 @@ OPTIONS = {
 
 def main() -> None:
     arguments = _parse(sys.argv[1:])
+    threading.Thread(target=_import_pages, daemon=True).start()
     from streamlit.web.cli import main as streamlit
 
     os.environ[BUNDLE] = str(arguments.bundle)
@@ -32,6 +35,12 @@ def main() -> None:
         os.environ[TOKEN_FILE] = str(arguments.token_file)
     sys.argv = ["streamlit", "run", str(Path(__file__).with_name("app.py")), *flags(arguments)]
     streamlit()
+
+
+def _import_pages() -> None:
+    """While the server starts and the browser loads: the first page then waits for no import."""
+    for name in ("onnxruntime", "deployrec_demo.live", "deployrec_demo.bundle_page"):
+        import_module(name)
 
 
 def flags(arguments: argparse.Namespace) -> list[str]:

@@ -17,6 +17,8 @@ from deployrec_demo.rivals import RIVALS, exported
 from deployrec_demo.timing import Spread, interleaved
 
 LENGTHS = (1, 10, 50, 200, 500, 1000, 2000)
+SETTLE = 1.0
+"""Seconds that a measurement waits at first: the list of a page that is just opening goes before it."""
 FIRST, LATER, LEAST = 0.6, 2.0, 8
 """Seconds that a curve alone and one with its rivals may take, and the rounds that both make at least."""
 
@@ -96,6 +98,7 @@ class LateCurve:
             self.curve = measure(self._engine, self._rivals, LATER if self._rivals else FIRST)
 
     def _run(self) -> None:
+        time.sleep(SETTLE)
         self.again()
         self.waiting = f"{' and '.join(RIVALS.values())} are being exported to be measured beside it"
         try:

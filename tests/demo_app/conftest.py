@@ -90,6 +90,7 @@ def opened(bundle_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, ha
         )
         monkeypatch.setattr(curve, "exported", lambda engine: [])
         monkeypatch.setattr(curve, "FIRST", 0.01)
+        monkeypatch.setattr(curve, "SETTLE", 0.0)
         if page is None:
             app = AppTest.from_file(str(APP), default_timeout=WAIT)
         else:
