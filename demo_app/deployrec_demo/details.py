@@ -33,11 +33,11 @@ def _why(engine: Engine, visit: Visit) -> None:
     again = st.session_state.get("seen_again", False)
     places = session.top(engine, visit, not again)
     titles = {place.row: f"{place.rank}. {engine.shelf.named(place.row)}" for place in places}
-    rows = list(titles)
+    items = list(titles)
     kept = st.session_state.get("why")
     # A choice of its own for each list: the browser would go on to show the text of an item that has left the list.
-    row = st.selectbox("Item", rows, rows.index(kept) if kept in titles else 0, format_func=titles.__getitem__,
-                       key=f"why-{'-'.join(map(str, rows))}", label_visibility="collapsed")  # fmt: skip
+    row = st.selectbox("Item", items, items.index(kept) if kept in titles else 0, format_func=titles.__getitem__,
+                       key=f"why-{'-'.join(map(str, items))}", label_visibility="collapsed")  # fmt: skip
     st.session_state["why"] = row
     rank = next(place.rank for place in places if place.row == row)
     found = session.why(engine, visit, row, not again)

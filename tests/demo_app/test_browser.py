@@ -224,7 +224,9 @@ def test_no_page_scrolls_sideways(demo: Demo, browser: webdriver.Chrome, width: 
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", preference)
     for page in PAGES:
         browser.get(f"{demo.url}/{page}")
-        _until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, ".table, .figures, .dr-grid"))
+        _until(
+            browser, lambda: browser.find_elements(By.CSS_SELECTOR, ".table, .figures, .dr-grid, [data-testid=stCode]")
+        )
         if not page:
             before = _places(browser)
             browser.find_elements(By.CSS_SELECTOR, PLACE)[0].click()
