@@ -138,6 +138,11 @@ using std::min;
 // The runtime's functions that a launch calls.
 
 template <class Kernel>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel) {
+  *attributes = {};
+  return cudaSuccess;
+}
+template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int bytes) {
   return bytes <= emulation::most_shared ? cudaSuccess : cudaErrorInvalidValue;
 }
