@@ -13,13 +13,16 @@ import pytest
 
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.manifest import ITEM_TABLE, MANIFEST, RETIRED
+from deployrec.data import Dataset
 from deployrec.errors import BundleError, DataError, StaleStateError
+from deployrec.export import export_bundle
 from deployrec.export.again import torch_model
 from deployrec.export.items import add_items, retire_items
-from deployrec.export.tower import fit_tower
+from deployrec.export.tower import Tower, fit_tower
 from deployrec.runtime import Recommender
 from deployrec.runtime.verify import verify
 from tests.runtime.conftest import stored
+from tests.support import random_model
 
 NEW = 500
 USERS = ["ann", "bob", "cat"]
@@ -219,3 +222,32 @@ def test_a_tower_learns_what_columns_say() -> None:
     made = tower.vectors({"genre": ["g3"], "year": ["2010"]})[0]
     expected = directions[3] + 0.02 * 25
     assert np.corrcoef(made, expected)[0, 1] > 0.95
+
+
+@pytest.mark.slow  # two certificates
+def test_an_index_a_tower_and_a_narrow_table_come_along(sample: Dataset, tmp_path: Path) -> None:
+    for package in ("faiss", "sklearn"):
+        pytest.importorskip(package, reason=f"needs {package}")
+    path = tmp_path / "narrow"
+    export_bundle(random_model("recblr", sample), sample, path, window=50, table="int8", index=True, tower=True)
+    before = Bundle.open(path)
+    assert before.manifest.index is not None
+    assert before.manifest.index.users == 1000
+    frame = pl.DataFrame({"item_id": ["a", "b"], "title": ["A Film", "Another"], "genre": ["Crime", "Comedy"]})
+    added = add_items(path, frame)
+    after = added.report.bundle
+    tower = Tower.read(before)
+    assert tower is not None
+    assert (added.by_tower, added.fit) == (2, tower.fit)
+    made = tower.vectors({"title": ["A Film", "Another"], "genre": ["Crime", "Comedy"]})
+    np.testing.assert_allclose(after.item_table()[-2:], made, atol=np.abs(made).max() / 127)
+    assert after.manifest.state_id == before.manifest.state_id
+    assert after.manifest.table.dtype == "int8"
+    np.testing.assert_array_equal(after.stored_table().values[:-2], before.stored_table().values)
+    assert verify(path).passed
+    recommender = Recommender.load(path)
+    assert recommender._ranking.index is not None
+    assert recommender._ranking.index._index.ntotal == sample.num_items + 2
+    assert {entry.item_id for entry in recommender.recommend_after(["a"], only=["a", "b"])} == {"b"}
+    retire_items(path, ["b"])
+    assert Recommender.load(path)._ranking.index._index.ntotal == sample.num_items + 1  # type: ignore[union-attr]
