@@ -50,9 +50,8 @@ def main() -> None:
         print(f"{name} took {time.perf_counter() - begun:.0f} s")
     header = ["library", "setting", "index, MB", "recall@10", "median, ms"]
     print(markdown(header, rows))
-    write_results(
-        "index_libraries", {"machine": machine("cpu"), "header": header, "rows": rows}, arguments.out or UNTRACKED
-    )
+    results = {"machine": machine("cpu"), "items": arguments.items, "header": header, "rows": rows}
+    write_results("index_libraries", results, arguments.out or UNTRACKED)
 
 
 def drawn(items: int) -> tuple[np.ndarray, np.ndarray]:
