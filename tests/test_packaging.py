@@ -78,7 +78,8 @@ def test_every_missing_package_is_in_the_extra_that_is_named() -> None:
     for package, named in EXTRAS.items():
         for extra in re.findall(r"\[(\w+)\]", named):
             brought = " ".join([*extras[extra], *(extras["cli"] if "deployrec[cli]" in extras[extra] else [])])
-            known_as = package.lower().replace("_", "-")  # model_signing is model-signing, OpenSSL pyopenssl
+            # model_signing is model-signing, OpenSSL pyopenssl
+            known_as = {"sklearn": "scikit-learn"}.get(package, package.lower().replace("_", "-"))
             assert known_as in brought or package == "deployrec_demo", (package, extra)
 
 
