@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import FileDigest, Graph, Manifest
+from deployrec.bundle.manifest import ITEM_TABLE, FileDigest, Graph, Manifest
 from deployrec.bundle.nodes import DOMAIN
 from deployrec.bundle.parity import Comparison, largest_figures
 from deployrec.bundle.writing import writing
@@ -235,6 +235,8 @@ def _compare(bundle: Bundle, folder: Path) -> list[Comparison]:
         graph.file: FileDigest(sha256_file(folder / graph.file), (folder / graph.file).stat().st_size)
         for graph in bundle.manifest.graphs.values()
     }
+    files[ITEM_TABLE] = bundle.manifest.files[ITEM_TABLE]
+    (folder / ITEM_TABLE).write_bytes(bundle.read(ITEM_TABLE))
     return compare_graphs(Bundle(folder, replace(bundle.manifest, files=files)), cases)
 
 

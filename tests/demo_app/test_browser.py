@@ -164,7 +164,7 @@ def test_a_bundle_swapped_under_the_page_keeps_the_history(
     other.rename(demo.bundle)
     browser.refresh()
     _places(browser)
-    assert _linked(browser)[:1] == clicked
+    _until(browser, lambda: _linked(browser)[:1] == clicked)
     _until(browser, lambda: _seen(browser, "glintru: one step") or "glintru" in browser.page_source)
     assert not browser.find_elements(By.CSS_SELECTOR, "[data-testid=stException]")
 
