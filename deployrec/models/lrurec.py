@@ -68,9 +68,9 @@ class LRULayer(nn.Module):
         return scaled
 
     def move(self, u: Tensor, hidden: Tensor) -> Tensor:
-        """lambda h + u, both [B, 2 H]."""
-        decay, phase = torch.exp(-self.log_rate.exp()), self.log_phase.exp()
-        return rotate(hidden, decay * phase.cos(), decay * phase.sin()) + u
+        """lambda h + u, both [B, 2 H]; lambda is rounded once, for an error of its own would add up over events."""
+        decay, phase = torch.exp(-self.log_rate.double().exp()), self.log_phase.double().exp()
+        return rotate(hidden, (decay * phase.cos()).to(u.dtype), (decay * phase.sin()).to(u.dtype)) + u
 
     def scan(self, u: Tensor, start: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """u [B, T, 2 H] -> (hidden [B, T, 2 H], the state [B, 2 H] after each row's end).
@@ -85,7 +85,7 @@ class LRULayer(nn.Module):
         times = torch.arange(u.shape[1] + 1, dtype=torch.float64, device=u.device)
         angles = times.unsqueeze(1) * self.log_phase.double().exp()
         cos, sin = angles.cos().to(u.dtype), angles.sin().to(u.dtype)
-        decay = torch.exp(-self.log_rate.exp()).repeat(2).to(u.dtype).expand_as(u)
+        decay = torch.exp(-self.log_rate.double().exp()).repeat(2).to(u.dtype).expand_as(u)
         turned, final = linear_recurrence(decay, rotate(u, cos[1:], -sin[1:]), start, lengths)
         return rotate(turned, cos[1:], sin[1:]), rotate(final, cos[lengths], sin[lengths])
 
