@@ -14,7 +14,10 @@ from deployrec.models.unroll import State, unroll
 from deployrec.options import check_options, option
 from deployrec.state import StateSpec
 
-Histories = Literal["long", "short"]
+Histories = Literal["long", "few", "short"]
+"""Kinds of data: users with long histories (MovieLens), few of them, or short ones (shop reviews)."""
+DROPOUT: dict[Histories, float] = {"long": 0.1, "few": 0.3, "short": 0.5}
+"""Of the presets: the fewer events a user or the log has, the sooner a model knows them by heart."""
 
 
 def context_length() -> Any:
@@ -114,10 +117,7 @@ class SequentialRecommender(nn.Module):
 
     @classmethod
     def preset(cls, name: Literal["quick", "full"], histories: Histories) -> Preset:
-        """What the preset means for this model, beyond what all models share, on data of long or of short histories.
-
-        Long histories (MovieLens) want little dropout, short ones (shop reviews) much.
-        """
+        """What the preset means for this model, beyond what all models share, on data of such histories."""
         if "dropout" not in {field.name for field in fields(cls.config_class)}:
             return Preset({}, {})
-        return Preset({"dropout": 0.1 if histories == "long" else 0.5}, {})
+        return Preset({"dropout": DROPOUT[histories]}, {})

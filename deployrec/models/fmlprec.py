@@ -81,6 +81,8 @@ class FMLPRec(PrefixRecommender):
     @classmethod
     def preset(cls, name: Literal["quick", "full"], histories: Histories) -> Preset:
         options, recipe = super().preset(name, histories)
+        if histories == "short":
+            options["dropout"] = 0.2
         recipe["window"] = 50
         return Preset(options, recipe)
 

@@ -250,11 +250,11 @@ class GLINTRU(SequentialRecommender):
     @classmethod
     def preset(cls, name: Literal["quick", "full"], histories: Histories) -> Preset:
         options, recipe = super().preset(name, histories)
-        if histories == "long":
+        if histories != "short":
             options["block_dropout"] = 0.15
         if name == "quick":
             options["dim"] = 64
-        elif histories == "long":
+        elif histories != "short":
             # A carried state is what it serves from, and keeps up with the window better where the rate falls.
             recipe |= {"epochs": 16, "patience": 10, "schedule": "cosine", "carried_state": 1.0}
         return Preset(options, recipe)

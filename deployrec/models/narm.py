@@ -71,7 +71,7 @@ class NARM(SequentialRecommender):
     @classmethod
     def preset(cls, name: Literal["quick", "full"], histories: Histories) -> Preset:
         # What attends among all pairs of a window is trained on the window that it serves.
-        return Preset({"dropout": 0.1 if histories == "long" else 0.4}, {"window": cls.config_class().window})
+        return Preset({"dropout": 0.4 if histories == "short" else 0.1}, {"window": cls.config_class().window})
 
 
 def valid(items: Tensor, lengths: Tensor) -> Tensor:

@@ -226,10 +226,18 @@ def _fit(run: Run, dataset: Dataset, console: Console) -> Run:
     }
     finished = run.finish(trained, {"validation": validation.to_dict(), "test": test.to_dict()}, facts)
     console.print(test.table())
-    for line in test.notes(run.is_sample):
+    for line in (*test.notes(run.is_sample), learning(facts["best_epoch"], facts["epochs"], config)):
         _say(console, line)
     _say(console, f"run {run.path}  ({clock(seconds)}, best epoch {facts['best_epoch']})")
     return finished
+
+
+def learning(best: int, done: int, config: TrainingConfig) -> str:
+    """When a run of `done` epochs, of which epoch `best` was the best, stopped learning, and what to change."""
+    if best > done - config.validate_every:
+        return f"still learning at its last epoch, {done}: more may help (--set epochs={2 * config.epochs})"
+    end = f"of {done}" if done == config.epochs else f"and ended at {done} of {config.epochs}"
+    return f"learned until epoch {best} {end}: more epochs as these will not help; more dropout or more data may"
 
 
 def _say(console: Console, text: str) -> None:

@@ -15,98 +15,51 @@ from deployrec.training.config import TrainingConfig
 from deployrec.training.presets import preset_of
 
 DATA: dict[str, Any] = {
-    "sample": SimpleNamespace(num_events=119_237, num_users=2_000),
+    "few": SimpleNamespace(num_events=119_237, num_users=2_000),
     "short": SimpleNamespace(num_events=200_000, num_users=20_000),
     "long": SimpleNamespace(num_events=1_000_000, num_users=6_040),
 }
+LONG = {"window": 600, "tokens": 1600, "learning_rate": 0.004, "schedule": "constant", "seen_weight": 0.0}
+SHORT = {"window": 50, "tokens": 1600, "learning_rate": 0.004}
+QUICK = {"validation_users": 2000, "patience": 5}
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    ("quick", "sample"): {
-        "window": 600,
-        "tokens": 1600,
-        "epochs": 6,
-        "validation_users": 2000,
-        "learning_rate": 0.005,
-        "warmup_steps": 50,
-        "seen_weight": 0.0,
-    },
-    ("quick", "short"): {"window": 50, "tokens": 1600, "epochs": 8, "validation_users": 2000, "learning_rate": 0.004},
-    ("quick", "long"): {
-        "window": 600,
-        "tokens": 1600,
-        "epochs": 4,
-        "validation_users": 2000,
-        "learning_rate": 0.004,
-        "schedule": "constant",
-        "seen_weight": 0.0,
-    },
-    ("full", "sample"): {
-        "window": 600,
-        "tokens": 1600,
-        "epochs": 24,
-        "patience": 3,
-        "validate_every": 2,
-        "learning_rate": 0.004,
-        "schedule": "constant",
-        "seen_weight": 0.0,
-    },
-    ("full", "short"): {"window": 50, "tokens": 1600, "epochs": 30, "validate_every": 2, "learning_rate": 0.004},
-    ("full", "long"): {
-        "window": 600,
-        "tokens": 1600,
-        "epochs": 24,
-        "patience": 3,
-        "validate_every": 2,
-        "learning_rate": 0.004,
-        "schedule": "constant",
-        "seen_weight": 0.0,
-    },
+    ("quick", "few"): {**LONG, **QUICK, "epochs": 24},
+    ("quick", "short"): {**SHORT, **QUICK, "epochs": 20},
+    ("quick", "long"): {**LONG, **QUICK, "epochs": 4},
+    ("full", "few"): {**LONG, "epochs": 60, "patience": 3, "validate_every": 2},
+    ("full", "short"): {**SHORT, "epochs": 30, "validate_every": 2},
+    ("full", "long"): {**LONG, "epochs": 24, "patience": 3, "validate_every": 2},
 }
 """What differs from the defaults of `TrainingConfig`."""
+GLINT_RU = {**LONG, "epochs": 16, "validate_every": 2, "schedule": "cosine", "carried_state": 1.0}
 OWN_RECIPES: dict[tuple[str, str, str], dict[str, Any]] = {
-    ("glintru", "full", "sample"): {
-        "window": 600,
-        "tokens": 1600,
-        "epochs": 16,
-        "validate_every": 2,
-        "learning_rate": 0.004,
-        "seen_weight": 0.0,
-        "carried_state": 1.0,
-    },
-    ("glintru", "full", "long"): {
-        "window": 600,
-        "tokens": 1600,
-        "epochs": 16,
-        "validate_every": 2,
-        "learning_rate": 0.004,
-        "seen_weight": 0.0,
-        "carried_state": 1.0,
+    ("glintru", "full", "few"): GLINT_RU,
+    ("glintru", "full", "long"): GLINT_RU,
+    ("bert4rec", "full", "few"): {
+        **RECIPES["full", "few"],
+        "window": 199,
+        "learning_rate": 0.001,
+        "patience": 10,
     },
 }
+"""Of models that change the recipe."""
 OPTIONS: dict[tuple[str, str, str], dict[str, Any]] = {
-    ("glintru", "quick", "sample"): {"dropout": 0.1, "block_dropout": 0.15, "dim": 64},
+    ("glintru", "quick", "few"): {"dropout": 0.3, "block_dropout": 0.15, "dim": 64},
     ("glintru", "quick", "short"): {"dropout": 0.5, "dim": 64},
     ("glintru", "quick", "long"): {"dropout": 0.1, "block_dropout": 0.15, "dim": 64},
-    ("glintru", "full", "sample"): {"dropout": 0.1, "block_dropout": 0.15},
+    ("glintru", "full", "few"): {"dropout": 0.3, "block_dropout": 0.15},
     ("glintru", "full", "short"): {"dropout": 0.5},
     ("glintru", "full", "long"): {"dropout": 0.1, "block_dropout": 0.15},
-    ("gru4rec", "quick", "sample"): {"dropout": 0.1},
-    ("gru4rec", "quick", "short"): {"dropout": 0.5},
-    ("gru4rec", "quick", "long"): {"dropout": 0.1},
-    ("gru4rec", "full", "sample"): {"dropout": 0.1},
-    ("gru4rec", "full", "short"): {"dropout": 0.5},
-    ("gru4rec", "full", "long"): {"dropout": 0.1},
-    ("recblr", "quick", "sample"): {"dropout": 0.1},
-    ("recblr", "quick", "short"): {"dropout": 0.5},
-    ("recblr", "quick", "long"): {"dropout": 0.1},
-    ("recblr", "full", "sample"): {"dropout": 0.1},
-    ("recblr", "full", "short"): {"dropout": 0.5},
-    ("recblr", "full", "long"): {"dropout": 0.1},
-    ("sasrec", "quick", "sample"): {"dropout": 0.1},
     ("sasrec", "quick", "short"): {"dropout": 0.5, "window": 50},
-    ("sasrec", "quick", "long"): {"dropout": 0.1},
-    ("sasrec", "full", "sample"): {"dropout": 0.1},
     ("sasrec", "full", "short"): {"dropout": 0.5, "window": 50},
-    ("sasrec", "full", "long"): {"dropout": 0.1},
+    ("mamba4rec", "full", "short"): {"dropout": 0.35},
+    ("bert4rec", "full", "few"): {"dropout": 0.2, "window": 199},
+    **{
+        (model, preset, kind): {"dropout": dropout}
+        for model in ("gru4rec", "recblr", "lrurec")
+        for preset in ("quick", "full")
+        for kind, dropout in {"few": 0.3, "short": 0.5, "long": 0.1}.items()
+    },
 }
 
 
