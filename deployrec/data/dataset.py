@@ -16,6 +16,9 @@ from deployrec.data.units import PER_SECOND
 from deployrec.errors import ConfigError, DataError
 
 Int64Array = NDArray[np.int64]
+REPEATS = 0.05
+"""The share of repeated events from which on a log is one of repeat purchases: shops that restock people have a third,
+catalogues of films and reviews none."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,18 @@ class Dataset:
             )
         counts = np.bincount(rows, minlength=items.height + 1)[1:]
         return replace(self, items=items.with_columns(popularity=counts), events=rows)
+
+    @cached_property
+    def repeat_share(self) -> float:
+        """Share of the events whose item their user has had before."""
+        users = np.repeat(np.arange(self.num_users), np.diff(self.offsets))
+        distinct = pl.DataFrame({"user": users, "item": self.events}).n_unique()
+        return 1 - distinct / max(1, self.num_events)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether users come back to items, so that seen ones are still worth recommending."""
+        return self.repeat_share >= REPEATS
 
     @cached_property
     def row_of(self) -> dict[str, int]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
@@ -72,6 +74,19 @@ def of_parts(whole: pl.Series, fraction: pl.Series, scale: int) -> Times:
         return _order(pl.DataFrame({"whole": whole, "fraction": padded}).to_struct(), whole.is_null())
     nanoseconds = ("0" + fraction.str.pad_end(digits, "0")).cast(pl.Int64)
     return Times(whole * scale + nanoseconds, "ns")
+
+
+def resolution(times: NDArray[np.int64], unit: str) -> str:
+    """The coarsest of day, hour, minute, second, ... of which all times are whole ones."""
+    steps = {"day": 86_400 * 10**9, "hour": 3_600 * 10**9, "minute": 60 * 10**9, "second": 10**9, "millisecond": 10**6}
+    steps |= {"microsecond": 10**3, "nanosecond": 1}
+    own = 10**9 // PER_SECOND[unit]
+    return next(name for name, step in steps.items() if step <= own or not (times % (step // own)).any())
+
+
+def when(time: int, unit: str) -> str:
+    """A time as an ISO date and time, UTC, to the second."""
+    return str(np.datetime64(time // PER_SECOND[unit], "s")).replace("T", " ")
 
 
 def _order(values: pl.Series, missing: pl.Series | None = None) -> Times:
