@@ -41,7 +41,7 @@ class BundleScorer:
         state = {name: tensor.copy() for name, tensor in moved.state.items()}
         for number in range(1, int(counts.max())):
             going = np.flatnonzero(counts > number)
-            rows = np.array([histories[row][len(known[row]) + number - 1] for row in going])
+            rows = np.array([histories[row][len(known[row]) + number - 1] for row in going.tolist()])
             moved, _ = self._reader.one_each(rows, {name: tensor[going] for name, tensor in state.items()})
             walked[place[going] + number] = moved.user
             for name, tensor in state.items():
