@@ -100,13 +100,23 @@ def test_holdout_asks_once_for_each_later_item_from_what_was_known(log: Dataset)
 def test_a_bundle_served_event_by_event_has_the_figures_of_torch(
     log: Dataset, run: Run, tmp_path: Path, protocol: str
 ) -> None:
+    same_figures(log, run, protocol, "streamed", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_bundle_that_reads_windows_again_has_them_too(log: Dataset, tmp_path: Path, protocol: str) -> None:
+    same_figures(log, trained(log, "sasrec", tmp_path / "runs"), protocol, "windowed", tmp_path)
+
+
+def same_figures(log: Dataset, run: Run, protocol: str, name: str, tmp_path: Path) -> None:
     training = {"holdout": run.training.holdout}
     bundle = export_bundle(run.model(), log, tmp_path / "b", window=10, longest=2000, training=training).bundle
     through_torch, served = (evaluate(one, log, protocol=protocol) for one in (run, bundle))
     assert isinstance(through_torch, ProtocolReport)
     assert isinstance(served, ProtocolReport)
     for masked in (True, False):
-        one, other = through_torch.row("streamed", masked), served.row("onnxruntime", masked)
+        one, other = through_torch.row(name, masked), served.row("onnxruntime", masked)
         assert (one.metrics, one.coverage, one.ages) == (other.metrics, other.coverage, other.ages)
     assert one.metrics["hr@10"] > 0
 
