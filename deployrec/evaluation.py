@@ -18,7 +18,11 @@ from deployrec.progress import Progress, silent
 from deployrec.training.device import device_of
 from deployrec.training.evaluate import Report, check_split, evaluate_scorers
 from deployrec.training.evaluate import evaluate as evaluate_model
+from deployrec.training.protocols import evaluate_after
+from deployrec.training.report import ProtocolReport
 from deployrec.training.runs import DataSource, Run, check_digest
+from deployrec.training.scorers import StreamedScorer, WindowedScorer, carries_state
+from deployrec.training.targets import check_honest, check_protocol
 
 Subject = Run | Bundle | SequentialRecommender
 
@@ -26,7 +30,7 @@ Subject = Run | Bundle | SequentialRecommender
 class Evaluation(NamedTuple):
     """The figures, and `notes`: what they mean, a line each."""
 
-    report: Report
+    report: Report | ProtocolReport
     notes: list[str]
 
 
@@ -35,21 +39,26 @@ def evaluate(
     data: Any = None,
     *,
     split: str = "test",
+    protocol: str = "leave-one-out",
     device: str = "auto",
     window: int | None = None,
     progress: Progress = silent,
-) -> Report:
+) -> Report | ProtocolReport:
     """Ranks all items for every user's held-out item: HR, NDCG and MRR, masked and unmasked.
 
     subject    a finished run, a bundle (each event of a history is then one run of its step graph, as it serves), the
                folder of either, or a model
     data       what the subject was trained on: a Dataset, a frame, or where its log lies; a run on a log finds its own
-    split      "test" or "validation"
+    split      "test" or "validation", of leave-one-out
+    protocol   "leave-one-out"; or, for what was trained with a holdout, "successive" (every event after the moment in
+               turn, the state moving on) or "holdout" (one list a user at the moment): a ProtocolReport
     window     events that a model reads at once; runs and bundles know theirs
 
     Raises RunError for other data than the subject was trained on, ConfigError for an option that does not fit.
     """
-    return explain(subject, data, split=split, device=device, window=window, progress=progress).report
+    return explain(
+        subject, data, split=split, protocol=protocol, device=device, window=window, progress=progress
+    ).report
 
 
 def explain(
@@ -57,12 +66,16 @@ def explain(
     data: Any = None,
     *,
     split: str = "test",
+    protocol: str = "leave-one-out",
     device: str = "auto",
     window: int | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """`evaluate` with what its figures mean."""
     check_split(split)
+    check_protocol(protocol)
+    if protocol != "leave-one-out" and split != "test":
+        raise ConfigError(f"expected split for leave-one-out alone; got {split} with {protocol}; leave it out")
     place = device_of(device)
     subject = open_subject(subject) if isinstance(subject, str | Path) else subject
     if not isinstance(data, str | Path | None):
@@ -70,6 +83,7 @@ def explain(
     if isinstance(subject, SequentialRecommender):
         if not isinstance(data, Dataset) or window is None:
             raise ConfigError("expected a data set and a window for a model; got one of them or none; pass both")
+        check_honest(protocol, 0.0, "a model alone")
         report = evaluate_model(subject.to(place), data, window=window, split=split, progress=progress)
         return Evaluation(report, report.notes())
     if window is not None:
@@ -79,8 +93,20 @@ def explain(
         model = subject.model()
         dataset = data if isinstance(data, Dataset) else subject.source_at(_text(data)).events().load(progress)
         subject.check_data(dataset)
+        holdout, seen = subject.training.holdout, subject.training.exclude_seen
+        check_honest(protocol, holdout, subject.path)
+        if protocol != "leave-one-out":
+            own = StreamedScorer if carries_state(model) else WindowedScorer
+            scorer = own(model.to(place), subject.training.window)
+            after = evaluate_after([scorer], dataset, protocol, holdout, exclude_seen=seen, progress=progress)
+            return Evaluation(after, after.notes())
         report = evaluate_model(
-            model.to(place), dataset, window=subject.training.window, split=split, progress=progress
+            model.to(place),
+            dataset,
+            window=subject.training.window,
+            split=split,
+            exclude_seen=seen,
+            progress=progress,
         )
         return Evaluation(report, report.notes(subject.is_sample))
     if not isinstance(subject, Bundle):
@@ -95,10 +121,22 @@ def explain(
         dataset = dataset.renumbered(pl.DataFrame({"item_id": subject.catalogue().item_ids[1:]}))
     else:
         check_digest(dataset, manifest.data["digest"], subject.path)
-    scorer = BundleScorer(subject, device=place.type)
-    report = evaluate_scorers([scorer], dataset, window=manifest.encode_chunk, split=split, progress=progress)
+    holdout, seen = manifest.training.get("holdout", 0.0), manifest.exclude_seen
+    check_honest(protocol, holdout, subject.path)
+    bundle = BundleScorer(subject, device=place.type)
+    if protocol != "leave-one-out":
+        after = evaluate_after([bundle], dataset, protocol, holdout, exclude_seen=seen, progress=progress)
+        return Evaluation(after, after.notes())
+    report = evaluate_scorers(
+        [bundle],
+        dataset,
+        window=manifest.encode_chunk,
+        split=split,
+        exclude_seen=seen,
+        progress=progress,
+    )
     sample = data is None
-    return Evaluation(report, [*report.notes(sample), *_compared_with_training(report, scorer.name, manifest)])
+    return Evaluation(report, [*report.notes(sample), *_compared_with_training(report, bundle.name, manifest)])
 
 
 def open_subject(path: str | Path) -> Run | Bundle:

@@ -120,6 +120,8 @@ class Manifest:
     opset: int
     encode_chunk: int
     """events of one encode call; longer histories go in chunks"""
+    exclude_seen: bool
+    """whether lists leave out what the user has seen, where a request does not say"""
     data: dict[str, Any]
     training: dict[str, Any]
     certificate: tuple[int, ...]
@@ -194,6 +196,7 @@ class Manifest:
             graphs={name: _graph(name, entry) for name, entry in _field(document, "graphs", dict).items()},
             opset=_whole(document, "opset", MOST_SIZE),
             encode_chunk=_whole(document, "encode_chunk", MOST_SIZE),
+            exclude_seen=_truth(document, "exclude_seen", True),
             data=data,
             training=training,
             certificate=_lengths(_field(document, "certificate", dict)),
@@ -273,6 +276,15 @@ def _whole(document: dict[str, Any], name: str, most: int, where: str = "", leas
             "export the bundle again"
         )
     return int(value)
+
+
+def _truth(document: dict[str, Any], name: str, usual: bool) -> bool:
+    value = document.get(name, usual)
+    if not isinstance(value, bool):
+        raise BundleError(
+            f"expected {MANIFEST} field '{name}' as true or false; got {_short(value)}; export the bundle again"
+        )
+    return value
 
 
 def _lengths(certificate: dict[str, Any]) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -12,7 +12,11 @@ from rich.table import Table
 
 from deployrec.cli.console import out as console
 from deployrec.cli.options import LOG_HELP, print_notes, takes_log
+from deployrec.data.units import NAMES, resolution, when
 from deployrec.progress import working
+
+if TYPE_CHECKING:
+    from deployrec.data import Dataset
 
 app = typer.Typer(help="Fetch a public data set, or look at a log.")
 
@@ -72,6 +76,8 @@ def info(
         ("density", f"{dataset.num_events / (dataset.num_users * dataset.num_items):.2%}"),
         ("events per user", f"{lengths.min()} to {lengths.max():,}, median {np.median(lengths):g}"),
         ("most popular", f"{most['title']} ({most['popularity']:,} events)"),
+        ("times", _times(dataset)),
+        ("repeats", f"{dataset.repeat_share:.1%} of the events"),
         ("item columns", ", ".join(dataset.items.columns[3:])),
         ("digest", dataset.digest),
     ]
@@ -80,3 +86,26 @@ def info(
             table.add_row(label, escape(value))
     console.print(table)
     print_notes(dataset)
+    if dataset.repeats:
+        console.print("note: users come back to items: training, evaluation and serving keep seen items as candidates")
+
+
+def _times(dataset: Dataset) -> str:
+    """From when to when, how fine, how many fall on another's, and how many stood out of order."""
+    if dataset.times is None:
+        return "none: the order of the file"
+    same = np.delete(np.diff(dataset.times) == 0, dataset.offsets[1:-1] - 1)
+    facts = [
+        f"{same.sum() / max(1, len(same)):.1%} tied with the user's previous event",
+        f"{dataset.unsorted:,} unsorted",
+    ]
+    if not dataset.time_unit:
+        return "; ".join(["numbers of no known unit, an order and no more", *facts])
+    first, last = (when(int(at), dataset.time_unit) for at in (dataset.times.min(), dataset.times.max()))
+    return "; ".join(
+        [
+            f"{first} to {last}",
+            f"{NAMES[dataset.time_unit]}, to the {resolution(dataset.times, dataset.time_unit)}",
+            *facts,
+        ]
+    )

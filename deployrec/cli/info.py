@@ -62,7 +62,7 @@ def _summary(bundle: Bundle) -> Table:
         ("items", f"{manifest.num_items:,}, vectors of {manifest.dim}"),
         (
             "requests",
-            "any number of items, without those the user has seen; "
+            f"any number of items, {'without' if manifest.exclude_seen else 'also of'} those the user has seen; "
             f"histories in chunks of {manifest.encode_chunk} events; opset {manifest.opset}",
         ),
         ("data", _pairs(data)),

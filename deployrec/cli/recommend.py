@@ -35,7 +35,14 @@ def recommend(
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Item id that may come; repeat: and no other.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Item id that may not come; repeat.")] = None,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Items of the history may come again.")] = False,
+    include_seen: Annotated[
+        bool | None,
+        typer.Option(
+            "--include-seen/--exclude-seen",
+            help="Whether items of the history may come again; default: as the bundle says.",
+            show_default=False,
+        ),
+    ] = None,
     on_unknown_item: Annotated[str, typer.Option(help="skip or error.")] = "skip",
 ) -> None:
     """Print the next items after a history, with titles and scores; without one, the most popular items.
@@ -57,7 +64,8 @@ def recommend(
     applied = recommender.encode_history("you", items)
     if recommender.unknown_items:
         err.print(f"note: {recommender.unknown_items} of {len(items)} items are not in the catalogue; skipped")
-    found = recommender.recommend("you", k, not include_seen, exclude=exclude, only=only or None, where=where)
+    exclude_seen = None if include_seen is None else not include_seen
+    found = recommender.recommend("you", k, exclude_seen, exclude=exclude, only=only or None, where=where)
     catalogue = recommender.catalogue
     if applied:
         known = [row for item_id in items if (row := catalogue.rows.get(item_id))]

@@ -12,9 +12,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from deployrec.errors import DataError
+from deployrec.data.units import PER_SECOND
+from deployrec.errors import ConfigError, DataError
 
 Int64Array = NDArray[np.int64]
+REPEATS = 0.05
+"""The share of repeated events from which on a log is one of repeat purchases: shops that restock people have a third,
+catalogues of films and reviews none."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class Dataset:
     user_ids   the log's own ids, length U
     offsets    int64 [U + 1]; user u owns events[offsets[u]:offsets[u + 1]]
     events     int64 [M], item rows 1..N, chronological within a user
+    times      int64 [M], when each event was, exact, in time_unit since 1970; ascending within a user. None: unknown
+    time_unit  "s", "ms", "us" or "ns"; "" where the times tell an order and no more
+    unsorted   events that stood in the log behind a later one of their user
     notes      what reading it had to say, a line each: rows that were skipped, events that repeat another
     origin     where it was read from, if it was
     """
@@ -47,11 +54,14 @@ class Dataset:
     user_ids: list[str]
     offsets: Int64Array
     events: Int64Array
+    times: Int64Array | None = None
+    time_unit: str = ""
+    unsorted: int = 0
     notes: tuple[str, ...] = ()
     origin: Origin | None = None
 
     def __post_init__(self) -> None:
-        for name in ("offsets", "events"):
+        for name in ("offsets", "events", *(() if self.times is None else ("times",))):
             array = np.ascontiguousarray(getattr(self, name), dtype=np.int64).view()
             array.flags.writeable = False
             object.__setattr__(self, name, array)
@@ -89,6 +99,27 @@ class Dataset:
         """All item rows of user number `user`, oldest first: a read-only view."""
         return self.events[self.offsets[user] : self.offsets[user + 1]]
 
+    def gaps(self) -> NDArray[np.float32]:
+        """Seconds since the user's previous event, float32 [M]; -1 at a user's first.
+
+        Differences are taken in whole units, before anything is rounded. Raises ConfigError where `times` are no
+        times of day: there are none, or their unit is unknown.
+        """
+        times = self.clock()
+        gaps = np.diff(times, prepend=0) / PER_SECOND[self.time_unit]
+        gaps[self.offsets[:-1][self.offsets[:-1] < self.offsets[1:]]] = -1
+        return gaps.astype(np.float32)
+
+    def clock(self) -> Int64Array:
+        """`times`, where they are times of day; ConfigError where there are none or their unit is unknown."""
+        if self.times is None or not self.time_unit:
+            got = "none" if self.times is None else "numbers that tell an order and no more"
+            raise ConfigError(
+                f"expected the time of every event of {self.name}; got {got}; name the column with --time and how it "
+                "is written with --time-format, or do without time"
+            )
+        return self.times
+
     def renumbered(self, items: pl.DataFrame) -> Dataset:
         """The same events under the rows of other `items`, in their order, whose popularity is counted anew.
 
@@ -105,13 +136,25 @@ class Dataset:
         return replace(self, items=items.with_columns(popularity=counts), events=rows)
 
     @cached_property
+    def repeat_share(self) -> float:
+        """Share of the events whose item their user has had before."""
+        users = np.repeat(np.arange(self.num_users), np.diff(self.offsets))
+        distinct = pl.DataFrame({"user": users, "item": self.events}).n_unique()
+        return 1 - distinct / max(1, self.num_events)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether users come back to items, so that seen ones are still worth recommending."""
+        return self.repeat_share >= REPEATS
+
+    @cached_property
     def row_of(self) -> dict[str, int]:
         """The log's own item id -> row 1..N."""
         return {item: row for row, item in enumerate(self.items["item_id"].to_list(), start=1)}
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over item ids, user ids, offsets and events; titles, name, notes and origin do not enter."""
+        """sha256 over item ids, user ids, offsets and events; titles, times, name, notes and origin do not enter."""
         digest = hashlib.sha256()
         for texts in (self.items["item_id"].to_list(), self.user_ids):
             digest.update(_canonical_text(texts))

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import polars as pl
 
+from deployrec.data.units import Times, of_parts
 from deployrec.errors import DataError
 
 Where = Callable[[int], str]
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
           "November", "December")  # fmt: skip
 CLOCK = (
-    r"(?:(?:[Tt]|,?\s+)(?<hour>\d{1,2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:[.,](?<fraction>\d{1,9})\d*)?)?"
+    r"(?:(?:[Tt]|,?\s+)(?<hour>\d{1,2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:[.,](?<fraction>\d+))?)?"
     r"(?:\s*(?<half>[AaPp])\.?[Mm]\.?)?(?:\s*(?<zone>[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?))?)?$"
 )
 NAME = r"(?<name>[A-Za-z]{3,9})\.?"
@@ -21,13 +22,13 @@ ORDERED = r"^(?<first>\d{1,2})[-/. ](?<then>\d{1,2})(?:[-/.]|,?\s+)(?<year>\d{4}
 DAY_NAME = rf"^(?:[A-Za-z]{{3,9}},?\s+)?(?<day>\d{{1,2}})(?:[-/.]|\s+){NAME}(?:[-/.]|,?\s+)(?<year>\d{{4}})" + CLOCK
 NAME_DAY = rf"^(?:[A-Za-z]{{3,9}},?\s+)?{NAME}\s+(?<day>\d{{1,2}}),?\s+(?<year>\d{{4}})" + CLOCK
 SHORT_YEAR = r"^\d{1,2}[-/.](?:\d{1,2}|[A-Za-z]{3,9})[-/.]\d{2}(?:\D.*)?$"
-SECOND = 10**6
+MICROSECONDS, NANOSECONDS = 10**6, 10**9  # a second
 READ_FAST = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.fZ")
 """What programs write, year first: parsed without a look at each part."""
 
 
-def parse_dates(texts: pl.Series, order: str | None, where: Where) -> pl.Series:
-    """Microseconds since 1970 (nanoseconds where a row has more digits), int64; null for what is no date.
+def parse_dates(texts: pl.Series, order: str | None, where: Where) -> Times:
+    """Microseconds since 1970, nanoseconds where a row has more digits; null for what is no date.
 
     order   "iso", "day-first", "month-first", or None to find out; DataError where the rows do not tell
     """
@@ -60,7 +61,7 @@ def parse_dates(texts: pl.Series, order: str | None, where: Where) -> pl.Series:
     return _moments(parts.with_columns(day.alias("day"), month.alias("month")), texts, where)
 
 
-def _read_fast(texts: pl.Series) -> pl.Series | None:
+def _read_fast(texts: pl.Series) -> Times | None:
     """Where all rows have one common form; None otherwise."""
     example = texts.drop_nulls().head(1)
     for form in READ_FAST:
@@ -69,7 +70,7 @@ def _read_fast(texts: pl.Series) -> pl.Series | None:
         if not texts.str.contains(r"^\d{4}-\d{2}-\d{2}(?:$|[ T]\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?Z?$)").all():
             return None
         read = texts.str.to_datetime(form, strict=False, time_unit="us").cast(pl.Int64)
-        return read if read.null_count() == texts.null_count() else None
+        return Times(read, "us") if read.null_count() == texts.null_count() else None
     return None
 
 
@@ -112,20 +113,18 @@ def _month_numbers(names: pl.Series) -> pl.Series:
     return names.str.to_lowercase().replace_strict(numbers, default=None, return_dtype=pl.Int64)
 
 
-def _moments(parts: pl.DataFrame, texts: pl.Series, where: Where) -> pl.Series:
+def _moments(parts: pl.DataFrame, texts: pl.Series, where: Where) -> Times:
     _refuse_mixed_zones(parts, texts, where)
     number = {name: pl.col(name).cast(pl.Int64).fill_null(0) for name in ("hour", "minute", "second")}
     half = pl.col("half").str.to_lowercase()
     hour = number["hour"] % 12 + pl.when(half == "p").then(12).otherwise(0)
     padded = [pl.col(name).cast(pl.String).str.zfill(width) for name, width in (("year", 4), ("month", 2), ("day", 2))]
-    fine = bool((parts["fraction"].str.len_chars() > 6).any())
-    scale = 1000 if fine else 1
     read = parts.select(
         day=pl.concat_str(padded, separator="-").str.to_date("%Y-%m-%d", strict=False).cast(pl.Int64),
         hour=pl.when(half.is_null()).then(number["hour"]).otherwise(hour),
         minute=number["minute"],
         second=number["second"],
-        fraction=pl.col("fraction").str.pad_end(9 if fine else 6, "0").cast(pl.Int64).fill_null(0),
+        fraction=pl.col("fraction").fill_null(""),
         offset=_offset_minutes(),
         sound=half.is_null() | number["hour"].is_between(1, 12),
     )
@@ -133,8 +132,10 @@ def _moments(parts: pl.DataFrame, texts: pl.Series, where: Where) -> pl.Series:
     seconds = (
         pl.col("day") * 86_400 + pl.col("hour") * 3_600 + (pl.col("minute") - pl.col("offset")) * 60 + pl.col("second")
     )
-    moment = seconds * (SECOND * scale) + pl.col("fraction")
-    return read.select(pl.when(good).then(moment)).to_series()
+    whole, fraction = read.select(pl.when(good).then(seconds).alias("whole"), "fraction").get_columns()
+    if (fraction.str.len_chars() > 6).any():
+        return of_parts(whole, fraction.str.strip_chars_end("0"), NANOSECONDS)
+    return Times(whole * MICROSECONDS + fraction.str.pad_end(6, "0").cast(pl.Int64), "us")
 
 
 def _offset_minutes() -> pl.Expr:

@@ -100,6 +100,9 @@ def _concat(frames: list[pl.DataFrame]) -> pl.DataFrame:
     unlike = [name for name in frames[0].columns if len({frame.schema[name] for frame in frames}) > 1]
     as_text = [name for name in unlike if name != "time"]
     texts = [frame.with_columns(pl.col(name).cast(pl.String) for name in as_text) for frame in frames]
+    if "time" in unlike and any(frame.schema["time"] == pl.Datetime("ns") for frame in frames):
+        # polars joins nanoseconds and microseconds as microseconds.
+        texts = [frame.with_columns(pl.col("time").cast(pl.Datetime("ns"))) for frame in texts]
     return pl.concat(texts, how="vertical_relaxed")
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from deployrec.data.dataset import Dataset, Int64Array
 from deployrec.errors import DataError
@@ -19,14 +18,16 @@ class EventLog:
     source      file or name, for error texts
     users       str [M]
     items       str [M]
-    times       any comparable numbers [M], or None where the file's order is the order in time
+    times       int64 [M], or None where the file's order is the order in time
+    time_unit   "s", "ms", "us" or "ns"; "" where the times tell an order and no more
     catalogue   what is known of the items: item_id (str), title (str), further columns (str); or None
     """
 
     source: str
     users: pl.Series
     items: pl.Series
-    times: NDArray[np.int64] | NDArray[np.float64] | None
+    times: Int64Array | None
+    time_unit: str = ""
     catalogue: pl.DataFrame | None = None
 
 
@@ -69,13 +70,21 @@ def build_dataset(log: EventLog, name: str, min_user: int = 1, min_item: int = 1
         user_ids=user_ids[user_kept].to_list(),
         offsets=np.concatenate(([0], np.cumsum(np.bincount(user)))),
         events=events[order],
+        times=None if times is None else times[order],
+        time_unit=log.time_unit,
+        unsorted=0 if times is None else _unsorted(user, times),
         notes=() if times is None else _note_repeats(user[order], events[order], times[order]),
     )
 
 
-def _note_repeats(
-    user: Int64Array, item: Int64Array, times: NDArray[np.int64] | NDArray[np.float64]
-) -> tuple[str, ...]:
+def _unsorted(user: Int64Array, times: Int64Array) -> int:
+    """Events, in the order of the log, before which it has a later one of the same user."""
+    by_user = np.argsort(user, kind="stable")
+    log = pl.DataFrame({"user": user[by_user], "time": times[by_user]})
+    return int(log.select((pl.col("time") < pl.col("time").cum_max().over("user")).sum()).item())
+
+
+def _note_repeats(user: Int64Array, item: Int64Array, times: Int64Array) -> tuple[str, ...]:
     """A line that counts the exact repeats among events sorted by user and time, if there are any."""
     as_before = (user[1:] == user[:-1]) & (times[1:] == times[:-1])
     tied = np.append(as_before, False) | np.append(False, as_before)

@@ -77,7 +77,7 @@ def read_log(
     else:
         wanted = options.columns(IN_MEMORY, frame_columns(source), facts is None or not facts.titled)
         table, name = read_frame(source, wanted), "frame"
-    table = _good_rows(table, wanted, options, bad)
+    table, unit = _good_rows(table, wanted, options, bad)
     frame = table.frame
     remarks = facts.remarks(frame[ITEM]) if items is not None and facts is not None else []
     if TITLE in wanted:
@@ -85,7 +85,7 @@ def read_log(
         facts = facts_of(titles) if facts is None else facts.with_titles(titles)
     times = frame[TIME].to_numpy() if TIME in wanted else None
     catalogue = None if facts is None else facts.frame
-    return EventLog(table.source, frame[USER], frame[ITEM], times, catalogue), name, remarks
+    return EventLog(table.source, frame[USER], frame[ITEM], times, unit, catalogue), name, remarks
 
 
 def _read_files(
@@ -111,22 +111,22 @@ def _separated(kind: str, separator: str) -> TextFormat:
     return TextFormat((separator,), form.quoting, form.encoding, form.header, form.typed)
 
 
-def _good_rows(table: Table, wanted: Wanted, options: LogOptions, bad: BadRows) -> Table:
-    """Ids as text and times as numbers, without the rows where one of them is missing or cannot be read."""
+def _good_rows(table: Table, wanted: Wanted, options: LogOptions, bad: BadRows) -> tuple[Table, str]:
+    """Ids as text and times as numbers of a unit, without the rows where one is missing or cannot be read."""
     table = clean_ids(table, USER, wanted[USER], "a user id", bad)
     table = clean_ids(table, ITEM, wanted[ITEM], "an item id", bad)
     if TIME not in wanted or not table.frame.height:
-        return table
+        return table, ""
     texts = table.frame[TIME]
     expected = expected_time(options.time_format)
-    times = read_times(texts, options.time_format, table.where).alias(TIME)
+    times, unit = read_times(texts, options.time_format, table.where)
     if times.null_count() == len(times) > texts.null_count():
         row = texts.is_not_null().arg_true()[0]
         raise DataError(
             f"{table.where(row)}: expected {expected} in column '{wanted[TIME]}'; got {str(texts[row])!r}, and no "
             "other row has one; name the format with --time-format, or another column with --time"
         )
-    return bad.drop(table.with_column(times), times.is_null(), wanted[TIME], expected, texts)
+    return bad.drop(table.with_column(times.alias(TIME)), times.is_null(), wanted[TIME], expected, texts), unit
 
 
 def _facts_beside(files: LogFiles, options: LogOptions, bad: BadRows) -> ItemFacts | None:

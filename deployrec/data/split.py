@@ -1,12 +1,14 @@
-"""Leave-one-out: a user's last item tests, the one before it validates, the rest trains."""
+"""What trains and what tests: each user's last items held out, or all that happened after one moment."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deployrec.data.dataset import Dataset, Int64Array
+from deployrec.errors import ConfigError
 
 SHORTEST_EVALUATED = 3
 
@@ -36,6 +38,10 @@ class SplitView:
         """Events in all histories together."""
         return int((self.stops - self.starts).sum())
 
+    def elapsed(self) -> NDArray[np.float32]:
+        """Seconds from each history's last event to its target, float32 [V]: what a server knows when it is asked."""
+        return self.dataset.gaps()[self.stops]
+
     def history(self, row: int) -> Int64Array:
         """Item rows of view row `row`, oldest first: a read-only view."""
         return self.dataset.events[self.starts[row] : self.stops[row]]
@@ -43,11 +49,47 @@ class SplitView:
 
 @dataclass(frozen=True, eq=False)
 class LeaveOneOut:
-    """The three views of one data set; the histories of `validation` are those of `train`, of `test` one longer."""
+    """The three views of one data set; the histories of `validation` are those of `train`, of `test` one longer.
+
+    Before a moment, `test` has the users who had an event by then and have one after it, the first one as the target.
+    """
 
     train: SplitView
     validation: SplitView
     test: SplitView
+
+
+def split(dataset: Dataset, holdout: float = 0.0) -> LeaveOneOut:
+    """How a run divides its data: by `leave_one_out`, or `before` the moment that holds out a share of all events."""
+    return before(dataset, moment_of(dataset, holdout)) if holdout else leave_one_out(dataset)
+
+
+def moment_of(dataset: Dataset, holdout: float) -> int:
+    """The time from which on the newest `holdout` (0 to 1) of all events happened, in the log's own unit.
+
+    Raises ConfigError for a log without times or whose times span nothing.
+    """
+    times = np.sort(dataset.clock())
+    moment = int(times[min(len(times) - 1, int(len(times) * (1 - holdout)))])
+    if moment == times[0]:
+        raise ConfigError(
+            f"expected events before a moment that holds out {holdout:g} of {dataset.name}; got none; lower holdout"
+        )
+    return moment
+
+
+def before(dataset: Dataset, moment: int) -> LeaveOneOut:
+    """Train on what happened before `moment`; a user's last event before it validates if there are three."""
+    starts, ends, users = dataset.offsets[:-1], dataset.offsets[1:], np.arange(dataset.num_users)
+    earlier = np.concatenate(([0], np.cumsum(dataset.clock() < moment)))
+    stops = starts + earlier[ends] - earlier[starts]
+    evaluated, later = stops - starts >= SHORTEST_EVALUATED, (stops > starts) & (stops < ends)
+
+    def held_out(chosen: np.ndarray, stops: Int64Array) -> SplitView:
+        return SplitView(dataset, users[chosen], starts[chosen], stops[chosen], dataset.events[stops[chosen]])
+
+    train = SplitView(dataset, users, starts, np.where(evaluated, stops - 1, stops), None)
+    return LeaveOneOut(train=train, validation=held_out(evaluated, stops - 1), test=held_out(later, stops))
 
 
 def leave_one_out(dataset: Dataset) -> LeaveOneOut:

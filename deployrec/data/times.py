@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from deployrec.data.dates import parse_dates
+from deployrec.data.units import NAMES, UNIX, Times, of_decimals, of_floats, of_whole
 from deployrec.errors import DataError
 from deployrec.files import first_line
 
@@ -22,9 +23,6 @@ EXPECTED = {
     "day-first": "a date with the day first",
     "month-first": "a date with the month first",
 }
-UNITS = {"seconds": (10**8, 10**10), "milliseconds": (10**11, 10**13), "microseconds": (10**14, 10**16),
-         "nanoseconds": (10**17, 10**19)}  # fmt: skip
-"""What Unix time looks like from 1973 to 2286; the years overlap in no two units."""
 SPELT = {"days like 20240131": 1, "times like 20240131101500": 10**6}
 EXACT_FLOAT = 2**53
 
@@ -47,10 +45,10 @@ def expected_time(time_format: str | None) -> str:
     return EXPECTED.get(time_format, f"a time like '{time_format}'")
 
 
-def read_times(times: pl.Series, time_format: str | None, where: Where) -> pl.Series:
-    """int64 or float64 [M] in the order of the times; null where one is missing or cannot be read.
+def read_times(times: pl.Series, time_format: str | None, where: Where) -> Times:
+    """The times of a log, in its own unit, exact; null where one is missing or cannot be read.
 
-    times   numbers, dates, or text of either: whole numbers stay exact, so that nanoseconds keep their order
+    times   numbers, dates, or text of either
     where   the place of a row, for messages
     Raises DataError for a column that can be read in two ways: a day and month that no row tells apart, years of two
     digits, some times with a zone and some without, numbers in several units, or rounded to a few digits.
@@ -59,9 +57,12 @@ def read_times(times: pl.Series, time_format: str | None, where: Where) -> pl.Se
     if isinstance(kind, pl.Categorical | pl.Enum):
         times = times.cast(pl.String)
     elif isinstance(kind, pl.Date | pl.Datetime):
-        return times.cast(pl.Datetime("us")).cast(pl.Int64) if kind == pl.Date else times.cast(pl.Int64)
+        moments = times.cast(pl.Datetime("us")) if kind == pl.Date else times
+        return Times(moments.cast(pl.Int64), moments.dtype.time_unit)  # type: ignore[attr-defined]
     elif kind == pl.Null:
-        return times.cast(pl.Int64)
+        return Times(times.cast(pl.Int64))
+    elif kind.is_decimal():
+        times = times.cast(pl.String)
     elif not (kind.is_numeric() or kind == pl.String):
         raise DataError(
             f"expected times as numbers, dates or text; got a column of type {kind}; convert it, or pass --time ''"
@@ -71,29 +72,37 @@ def read_times(times: pl.Series, time_format: str | None, where: Where) -> pl.Se
     if times.dtype == pl.String or time_format not in (None, "unix"):
         times = times.cast(pl.String)
         return _read_texts(times.str.strip_chars(), time_format, where)
-    return _check_units(_from_numbers(times), where)
+    return _from_numbers(times, where)
 
 
-def _from_numbers(numbers: pl.Series) -> pl.Series:
+def _from_numbers(numbers: pl.Series, where: Where) -> Times:
     if numbers.dtype.is_integer():
-        return numbers.cast(pl.Int64, strict=False)
+        whole = of_whole(numbers)
+        _check_units(whole.values, where)
+        return whole
     decimals = numbers.cast(pl.Float64)
-    return decimals.set(~decimals.is_finite().fill_null(True), None)
+    decimals = decimals.set(~decimals.is_finite().fill_null(True), None)
+    _check_units(decimals, where)
+    return of_floats(decimals)
 
 
-def _read_texts(texts: pl.Series, time_format: str | None, where: Where) -> pl.Series:
+def _read_texts(texts: pl.Series, time_format: str | None, where: Where) -> Times:
     """The reading that fits the most rows; a row of another kind comes back as null."""
-    readings = []
-    if time_format in (None, "unix"):
-        readings.append(_read_numbers(texts, where))
-    if time_format != "unix" and not (readings and readings[0].null_count() == texts.null_count()):
-        readings.append(parse_dates(texts, time_format, where))
-    best = min(readings, key=lambda reading: reading.null_count())
-    return _check_units(best, where) if best is readings[0] and time_format in (None, "unix") else best
+    if time_format not in (None, "unix"):
+        return parse_dates(texts, time_format, where)
+    numbers = _read_numbers(texts, where)
+    if time_format is None and numbers.null_count() > texts.null_count():
+        dates = parse_dates(texts, time_format, where)
+        if dates.values.null_count() < numbers.null_count():
+            return dates
+    exact = of_decimals(texts) if numbers.dtype.is_float() else None
+    return exact or _from_numbers(numbers, where)
 
 
 def _read_numbers(texts: pl.Series, where: Where) -> pl.Series:
     whole = texts.cast(pl.Int64, strict=False)
+    if whole.null_count() > texts.null_count():
+        whole = texts.cast(pl.UInt64, strict=False)
     if whole.null_count() == texts.null_count():
         return whole
     whole = texts.str.replace(r"\.0+$", "").cast(pl.Int64, strict=False)
@@ -128,18 +137,18 @@ def _refuse_rounded(texts: pl.Series, decimals: pl.Series, where: Where) -> None
         )
 
 
-def _check_units(numbers: pl.Series, where: Where) -> pl.Series:
+def _check_units(numbers: pl.Series, where: Where) -> None:
     """DataError where all numbers look like times, but not in one unit."""
     values = numbers.drop_nulls().to_numpy()
-    if not len(values) or float(values.max()) < UNITS["seconds"][0]:
-        return numbers
-    found = {name: (values >= least) & (values < most) for name, (least, most) in UNITS.items()}
+    if not len(values) or float(values.max()) < UNIX["s"][0]:
+        return
+    found = {NAMES[unit]: (values >= least) & (values < most) for unit, (least, most) in UNIX.items()}
     units = [name for name, inside in found.items() if inside.any()]
     spelt = {name: _spelt_days(values, below) for name, below in SPELT.items()}
     everything = np.logical_or.reduce([*found.values(), *spelt.values()]).all()
     present = [*units, *(name for name, inside in spelt.items() if everything and inside.any())]
     if len(units) < 2 and len(present) < 2:
-        return numbers
+        return
     known = numbers.is_not_null().arg_true().to_numpy()
     places = [(int(known[np.argmax((found | spelt)[name])]), name) for name in present[:2]]
     (one, first), (other, second) = sorted(places)
@@ -158,7 +167,7 @@ def _spelt_days(values: NDArray[Any], below: int) -> NDArray[np.bool_]:
     return inside if whole else np.zeros_like(inside)
 
 
-def _read_format(texts: pl.Series, time_format: str) -> pl.Series:
+def _read_format(texts: pl.Series, time_format: str) -> Times:
     unit: Literal["ns", "us"] = "ns" if "f" in time_format else "us"
     try:
         form = time_format.replace(".%f", "%.f")
@@ -168,4 +177,4 @@ def _read_format(texts: pl.Series, time_format: str) -> pl.Series:
             f"expected a format that tells the day of the year; got '{time_format}' ({first_line(error)}); name "
             "year, month and day, and %p beside %I"
         ) from error
-    return read.cast(pl.Int64)
+    return Times(read.cast(pl.Int64), unit)

@@ -71,6 +71,7 @@ def export_bundle(
     window: int = 200,
     longest: int | None = None,
     training: dict[str, Any] | None = None,
+    exclude_seen: bool | None = None,
     table: str = "float32",
     index: bool = False,
     tower: bool = False,
@@ -81,9 +82,10 @@ def export_bundle(
 
     window: events of a training window, an edge that the certificate covers; longest: events of the certificate's
     longest histories, by default 100,000 (at 2,000 it takes half a minute less); training: what the manifest says about
-    the training run; table: what the item table is rounded to, "float32", "float16" or "int8"; index: build an
-    approximate index over the items too (extra `index`), which the runtime then searches; tower: fit what makes vectors
-    of new items' columns (extra `items`); progress hears of every graph and every history.
+    the training run; exclude_seen: whether lists leave out seen items where a request does not say, by default unless
+    the log has repeat purchases; table: what the item table is rounded to, "float32", "float16" or "int8"; index: build
+    an approximate index over the items too (extra `index`), which the runtime then searches; tower: fit what makes
+    vectors of new items' columns (extra `items`); progress hears of every graph and every history.
     Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `window` or `longest` out of
     range, a model of another catalogue than the data set's or with weights that are not finite; ParityError if a gate
     fails (the report is then OUT.parity-failed.json); BundleError if the disk refuses. Nothing else is left.
@@ -106,6 +108,7 @@ def export_bundle(
         if facts:
             narrow_files(folder, graphs.values(), stored)
         document = describe(model, graphs, data=dataset.summary(), training=training or {})
+        document["exclude_seen"] = not dataset.repeats if exclude_seen is None else exclude_seen
         if facts:
             document["table"] = asdict(facts)
         if tower:
@@ -190,6 +193,7 @@ def manifest_of(
         "graphs": {name: asdict(graph) for name, graph in graphs.items()},
         "opset": opset,
         "encode_chunk": ENCODE_CHUNK,
+        "exclude_seen": True,
         "certificate": {"lengths": [], "endless": {}},
         "data": data,
         "training": training,

@@ -26,10 +26,36 @@ class BundleScorer:
         self._table = torch.from_numpy(bundle.item_table().copy())
         self.chunk = bundle.manifest.window or 1
 
+    @property
+    def walks(self) -> bool:
+        """Whether users are carried on event by event; else each request reads the newest events again."""
+        return not self._reader.window
+
+    def walk(self, histories: Sequence[np.ndarray], counts: np.ndarray) -> Tensor:
+        """User vectors [sum(counts), D] after each of the last counts[b] events: one run of the step graph an event."""
+        known = [history[: len(history) - count + 1] for history, count in zip(histories, counts, strict=True)]
+        moved = self._reader.steps(known)
+        place = np.cumsum(counts) - counts
+        walked = np.empty((int(counts.sum()), moved.user.shape[1]), np.float32)
+        walked[place] = moved.user
+        state = {name: tensor.copy() for name, tensor in moved.state.items()}
+        for number in range(1, int(counts.max())):
+            going = np.flatnonzero(counts > number)
+            rows = np.array([histories[row][len(known[row]) + number - 1] for row in going.tolist()])
+            moved, _ = self._reader.one_each(rows, {name: tensor[going] for name, tensor in state.items()})
+            walked[place[going] + number] = moved.user
+            for name, tensor in state.items():
+                tensor[going] = moved.state[name]
+        return torch.from_numpy(walked)
+
+    def score(self, users: Tensor) -> Tensor:
+        """Scores [B, N + 1] of user vectors [B, D]; column 0 is -inf."""
+        scores = users @ self._table.T
+        scores[:, 0] = -torch.inf
+        return scores
+
     def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
         manifest = self._reader.manifest
         read = self._reader.encode if manifest.window else self._reader.steps
         user = read([manifest.newest(history) for history in histories]).user
-        scores = torch.from_numpy(user) @ self._table.T
-        scores[:, 0] = -torch.inf
-        return scores
+        return self.score(torch.from_numpy(user))

@@ -49,7 +49,9 @@ class Worker:
             bundle.manifest, backend, store, catalogue.rows, Ranking(bundle, backend, bundle.retired(catalogue))
         )
         self.ids = catalogue.item_ids
-        self.wanted = Wanted(min(job.k, bundle.manifest.num_items), exclude_seen=True) if job.k else None
+        self.wanted = (
+            Wanted(min(job.k, bundle.manifest.num_items), exclude_seen=bundle.manifest.exclude_seen) if job.k else None
+        )
 
     def encode(self, users: Group) -> Done:
         caught = self.updates.catch_up(users)

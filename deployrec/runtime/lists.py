@@ -28,7 +28,9 @@ class Recommendation(NamedTuple):
 class Lists:
     """Reads requests and names items."""
 
-    def __init__(self, catalogue: Catalogue, choices: Choices) -> None:
+    def __init__(self, catalogue: Catalogue, choices: Choices, exclude_seen: bool) -> None:
+        """`exclude_seen` holds for requests that do not say."""
+        self._exclude_seen = exclude_seen
         self._catalogue = catalogue
         self._choices = choices
         self._most_popular: list[Recommendation] = []
@@ -38,12 +40,16 @@ class Lists:
         self, k: object, exclude_seen: object, exclude: object = None, only: object = None, where: object = None
     ) -> Wanted:
         """What to answer with, once all are what they must be."""
+        if exclude_seen is None:
+            exclude_seen = self._exclude_seen
         plain = exclude is None and only is None and where is None
         choice = None if plain else self._choices.choose(exclude, only, where)
         if type(k) is int and 0 < k <= self._catalogue.num_items and type(exclude_seen) is bool:
             return tuple.__new__(Wanted, (k, exclude_seen, choice))  # what Wanted(...) ends in, without its call
         if not isinstance(exclude_seen, (bool, np.bool)):
-            raise ConfigError(f"expected exclude_seen to be True or False; got {shown(exclude_seen)}; give one of them")
+            raise ConfigError(
+                f"expected exclude_seen to be True, False or None; got {shown(exclude_seen)}; give one of them"
+            )
         if k is None:
             k = USUAL_K
         if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:

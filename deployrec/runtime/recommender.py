@@ -118,7 +118,7 @@ class Recommender:
         retired = bundle.retired(self.catalogue)
         self._ranking = Ranking(bundle, backend, retired, None if exact else Index.load(bundle))
         self._choices = Choices(self.catalogue, retired, strict=on_unknown_item == "error")
-        self._answers = Lists(self.catalogue, self._choices)
+        self._answers = Lists(self.catalogue, self._choices, bundle.manifest.exclude_seen)
         self._updates = Updates(self.manifest, backend, self.store, self.catalogue.rows, self._ranking)
 
     @classmethod
@@ -202,7 +202,7 @@ class Recommender:
         sequence: int | None = None,
         source: Id | None = None,
         k: int | None = None,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
@@ -226,7 +226,7 @@ class Recommender:
         self,
         events: Events,
         recommend: int,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
@@ -237,7 +237,7 @@ class Recommender:
         self,
         events: Events,
         recommend: int | None = None,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
@@ -281,16 +281,18 @@ class Recommender:
         self,
         user: Id,
         k: int | None = None,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
     ) -> list[Recommendation]:
         """The k best items for the user as the state stands; the most popular ones for a user without events.
 
-        k: 10 where it is not named. exclude: item ids that may not come; only: the ids of all that may; where: a
-        condition on columns of items.csv, such as "genre has 'Comedy' and year >= 1990" (`deployrec.runtime.where` has
-        the language). Items that all three allow come; an id that the catalogue does not know follows
+        k: 10 where it is not named. exclude_seen: whether what the user has seen is left out; None as the bundle says,
+        which does so but for logs of repeat purchases. exclude: item ids that may not come; only: the ids of all that
+        may; where: a condition on columns of items.csv, such as "genre has 'Comedy' and year >= 1990" (the language
+        stands in `deployrec.runtime.where`).
+        Items that all three allow come; an id that the catalogue does not know follows
         `on_unknown_item`. Fewer than k come back where no more are left. The score is the model's, or the logarithm of
         the item's share of all interactions. Raises ConfigError for a k that is no number of items and for a filter
         that cannot be read, DataError for what is no list of ids.
@@ -303,7 +305,7 @@ class Recommender:
         self,
         users: Iterable[Id],
         k: int | None = None,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
@@ -317,7 +319,7 @@ class Recommender:
         self,
         history: Iterable[Id],
         k: int | None = None,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
@@ -330,7 +332,7 @@ class Recommender:
         self,
         histories: Iterable[Iterable[Id]],
         k: int | None = None,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,

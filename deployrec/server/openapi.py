@@ -34,7 +34,7 @@ IN_PATH = re.compile(r"{(\w+)(?::path)?}")
 TEXT = {"type": "string"}
 QUERY = [
     {"name": "k", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": 10}},
-    {"name": "exclude_seen", "in": "query", "schema": {"type": "boolean", "default": True}},
+    {"name": "exclude_seen", "in": "query", "schema": {"type": "boolean"}},
     {"name": "where", "in": "query", "schema": {"type": "string", "example": "year >= 1990"}},
     *({"name": name, "in": "query", "schema": {"type": "array", "items": TEXT}} for name in ("exclude", "only")),
 ]

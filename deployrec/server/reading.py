@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.types import Receive
 
@@ -64,10 +65,11 @@ def choice_of(k: int | None, asked: EventsRequest | RecommendationsRequest, max_
     """The one place that reads which items a request wants."""
     k = min(USUAL_K, max_k) if k is None else k
     check_k(k, max_k)
+    exclude_seen = None if asked.exclude_seen is UNSET else asked.exclude_seen
     if asked.exclude is None and asked.only is None and asked.where is None:
-        return Choice(k, asked.exclude_seen)
+        return Choice(k, exclude_seen)
     return Choice(
-        k, asked.exclude_seen, _named(asked.exclude, "exclude", limits), _named(asked.only, "only", limits), asked.where
+        k, exclude_seen, _named(asked.exclude, "exclude", limits), _named(asked.only, "only", limits), asked.where
     )
 
 
@@ -92,7 +94,9 @@ def choice_in(request: Request, max_k: int, limits: Limits) -> Choice:
     k, truth = query.get("k"), TRUTH.get(query.get("exclude_seen", "true"))
     if truth is None or (k is not None and not (k.isascii() and k.isdigit() and len(k) < 20)):
         raise RequestError(400, f"expected k=10 or exclude_seen=false; got {shown(request.url.query)}; mend the query")
-    asked = RecommendationsRequest(exclude_seen=truth, exclude=exclude, only=only, where=query.get("where"))
+    asked = RecommendationsRequest(
+        exclude_seen=truth if "exclude_seen" in query else UNSET, exclude=exclude, only=only, where=query.get("where")
+    )
     return choice_of(None if k is None else int(k), asked, max_k, limits)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from deployrec.runtime import Recommendation
 
@@ -16,7 +16,7 @@ class Choice(NamedTuple):
     """Which items a request wants: how many, and out of which. Requests that differ in `k` alone share a run."""
 
     k: int
-    exclude_seen: bool = True
+    exclude_seen: bool | None = None
     exclude: tuple[Id, ...] | None = None
     only: tuple[Id, ...] | None = None
     where: str | None = None
@@ -46,7 +46,7 @@ class EventsRequest(Struct, forbid_unknown_fields=True):
     source: Id | None = None
     events: list[Event] | None = None
     recommend: int | None = None
-    exclude_seen: bool = True
+    exclude_seen: bool | UnsetType = UNSET
     exclude: list[Id] | None = None
     only: list[Id] | None = None
     where: str | None = None
@@ -59,7 +59,7 @@ class RecommendationsRequest(Struct, forbid_unknown_fields=True):
     users: list[Id] | None = None
     history: list[Id] | None = None
     k: int | None = None
-    exclude_seen: bool = True
+    exclude_seen: bool | UnsetType = UNSET
     exclude: list[Id] | None = None
     only: list[Id] | None = None
     where: str | None = None

@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from deployrec.data import SplitView
+from deployrec.data.units import PER_SECOND
 
 TIE_BREAK = 1e-9
 FLOORS = ("popularity", "bigram", "5-lag Markov")
 """Names of the baselines that every evaluation has beside the model."""
+RECENT_DAYS = 7
+RECENT = f"popularity, {RECENT_DAYS} days"
+"""The floor of evaluations after a moment."""
 
 
 class Popularity:
@@ -23,6 +27,26 @@ class Popularity:
 
     def __init__(self, train: SplitView) -> None:
         self._counts = torch.from_numpy(item_counts(train)).double()
+        self._counts[0] = -torch.inf
+
+    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+        return self._counts.expand(len(histories), -1)
+
+
+class RecentPopularity:
+    """Every user gets the items' counts of the last RECENT_DAYS before training ended; popularity orders equal ones."""
+
+    name = RECENT
+    chunk = 1
+
+    def __init__(self, train: SplitView, moment: int) -> None:
+        """`moment`, in the log's unit: when training ended. Raises ConfigError for a log without times."""
+        dataset = train.dataset
+        times = dataset.clock()
+        recent = (times < moment) & (times >= moment - RECENT_DAYS * 86_400 * PER_SECOND[dataset.time_unit])
+        counts = item_counts(train)
+        newest = np.bincount(dataset.events[recent], minlength=len(counts))
+        self._counts = torch.from_numpy(newest + TIE_BREAK * counts)
         self._counts[0] = -torch.inf
 
     def scores(self, histories: Sequence[np.ndarray]) -> Tensor:

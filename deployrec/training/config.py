@@ -15,6 +15,7 @@ Loss = Literal["auto", "softmax", "sampled", "uniform"]
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["32", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
+Seen = Literal["auto", "excluded", "candidates"]
 Settings = Mapping[str, Any] | Iterable[str]
 """{"key": value} or "key=value" texts."""
 
@@ -62,6 +63,16 @@ class TrainingConfig:
     seen_weight: float = option(
         1.0, "of seen items among the negatives: 0 leaves them out, above 1 pushes them down", at_least=0, at_most=1e6
     )
+    seen: Seen = option(
+        "auto",
+        "items in training, evaluation and serving: excluded, or candidates as where users buy again; auto: by log",
+    )
+    holdout: float = option(
+        0.0,
+        "share of all events, the newest, after one moment that training never sees past; 0: leave-one-out",
+        at_least=0,
+        below=1,
+    )
     carried_state: float = option(
         0.5, "probability that a window starts from the state before it instead of zeros", at_least=0, at_most=1
     )
@@ -81,6 +92,11 @@ class TrainingConfig:
         if self.loss != "auto":
             return self.loss
         return "sampled" if num_items >= SAMPLED_FROM else "softmax"
+
+    @property
+    def exclude_seen(self) -> bool:
+        """Whether seen items are left out of lists: the default of a bundle's `recommend`."""
+        return self.seen != "candidates"
 
     def check_used(self, given: Iterable[str], num_items: int, carries_state: bool) -> None:
         """ConfigError for the first `given` key that this recipe would not look at."""

@@ -13,8 +13,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from deployrec.data import Dataset, LeaveOneOut, SplitView, leave_one_out
+from deployrec.data import Dataset, LeaveOneOut, SplitView
 from deployrec.data.sample_ceiling import sample_ceiling
+from deployrec.data.split import split as divided
 from deployrec.errors import ConfigError, RunError
 from deployrec.models import SequentialRecommender
 from deployrec.progress import Progress, silent
@@ -51,6 +52,8 @@ class Report:
     window: int
     num_long: int
     rows: tuple[Row, ...]
+    exclude_seen: bool = True
+    """whether the masked rows are those of serving, or, where users buy again, the unmasked ones"""
 
     def row(self, name: str, masked: bool = True) -> Row:
         """The row of scorer `name`; KeyError where it was not evaluated."""
@@ -67,7 +70,13 @@ class Report:
             rows.setdefault(row.name, {})[kind] = row.metrics
             if self.num_long:
                 rows[row.name][f"{kind}_long_users"] = row.long_users
-        return {"users": self.users, "window": self.window, "num_long": self.num_long, "rows": rows}
+        return {
+            "users": self.users,
+            "window": self.window,
+            "num_long": self.num_long,
+            "exclude_seen": self.exclude_seen,
+            "rows": rows,
+        }
 
     def table(self) -> Table:
         """The report for a terminal."""
@@ -84,17 +93,19 @@ class Report:
         return table
 
     def streaming(self) -> float | None:
-        """Masked NDCG@10 streamed over windowed for the long users; None where they are too few to tell."""
+        """NDCG@10, as served, streamed over windowed for the long users; None where they are too few to tell."""
         names = {row.name for row in self.rows}
         if self.num_long < ENOUGH_USERS or not {"windowed", "streamed"} <= names:
             return None
-        windowed, streamed = (self.row(name).long_users["ndcg@10"] for name in ("windowed", "streamed"))
+        windowed, streamed = (
+            self.row(name, self.exclude_seen).long_users["ndcg@10"] for name in ("windowed", "streamed")
+        )
         return streamed / windowed if windowed else None
 
     def served(self) -> Row:
-        """The first scorer's masked row as it would serve: streamed where the model carries a state."""
+        """The first scorer's row as it would serve: streamed where the model carries a state."""
         names = [row.name for row in self.rows]
-        return self.row("streamed" if "streamed" in names else names[0])
+        return self.row("streamed" if "streamed" in names else names[0], self.exclude_seen)
 
     def notes(self, sample: bool = False) -> list[str]:
         """What the figures mean, a line each; `sample` says that these are the built-in data, whose best is known."""
@@ -104,12 +115,13 @@ class Report:
     def _below(self) -> list[str]:
         """Whether a floor that needs no training ranks better than the model."""
         served = self.served()
-        floors = [row for row in self.rows if row.masked and row.name in FLOORS]
+        floors = [row for row in self.rows if row.masked == self.exclude_seen and row.name in FLOORS]
         best = max(floors, key=lambda row: row.metrics["ndcg@10"], default=None)
         if best is None or served.metrics["ndcg@10"] >= best.metrics["ndcg@10"]:
             return []
+        seen = "masked" if self.exclude_seen else "unmasked"
         return [
-            f"note: the model ranks below {best.name} (masked NDCG@10 {served.metrics['ndcg@10']:.4f} against "
+            f"note: the model ranks below {best.name} ({seen} NDCG@10 {served.metrics['ndcg@10']:.4f} against "
             f"{best.metrics['ndcg@10']:.4f}): try --preset full, more epochs (--set epochs=N) or a log with more events"
         ]
 
@@ -142,6 +154,8 @@ def evaluate(
     window: int,
     split: str = "test",
     baselines: bool = True,
+    exclude_seen: bool | None = None,
+    holdout: float = 0.0,
     progress: Progress = silent,
 ) -> Report:
     """Figures of a model on the split "test" or "validation", windowed and, if it carries state, streamed.
@@ -151,7 +165,16 @@ def evaluate(
     scorers: list[Scorer] = [WindowedScorer(model.eval(), window)]
     if carries_state(model):
         scorers.append(StreamedScorer(model, window))
-    return evaluate_scorers(scorers, dataset, window=window, split=split, baselines=baselines, progress=progress)
+    return evaluate_scorers(
+        scorers,
+        dataset,
+        window=window,
+        split=split,
+        baselines=baselines,
+        exclude_seen=exclude_seen,
+        holdout=holdout,
+        progress=progress,
+    )
 
 
 def evaluate_scorers(
@@ -161,10 +184,16 @@ def evaluate_scorers(
     window: int,
     split: str = "test",
     baselines: bool = True,
+    exclude_seen: bool | None = None,
+    holdout: float = 0.0,
     progress: Progress = silent,
 ) -> Report:
-    """Figures of any scorers on one split; `window` only tells whom the report counts as a long user."""
-    views = leave_one_out(dataset)
+    """Figures of any scorers on one split; `window` only tells whom the report counts as a long user.
+
+    exclude_seen: which rows are those of serving; None takes the masked ones but for a log of repeat purchases.
+    holdout: how the data were divided for the training; beside 0, "test" has users' first events after the moment.
+    """
+    views = divided(dataset, holdout)
     view = view_of(views, split)
     if not len(view):
         raise RunError(f"expected users with at least 3 events; got none in {dataset.name}; evaluate on a longer log")
@@ -175,7 +204,14 @@ def evaluate_scorers(
     for scorer in scorers:
         for masked, ranks in zip((True, False), rank_users(scorer, view, progress=progress), strict=True):
             rows.append(Row(scorer.name, masked, ranks.metrics(), ranks.metrics(long)))
-    return Report(dataset.name, split, len(view), window, int(long.sum()), tuple(rows))
+    return Report(
+        dataset.name, split, len(view), window, int(long.sum()), tuple(rows), served_masked(dataset, exclude_seen)
+    )
+
+
+def served_masked(dataset: Dataset, exclude_seen: bool | None) -> bool:
+    """Whether lists leave out seen items: what was decided, or what the log suggests."""
+    return not dataset.repeats if exclude_seen is None else exclude_seen
 
 
 def check_split(name: str) -> None:

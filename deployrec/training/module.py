@@ -34,9 +34,9 @@ class DivergedError(RunError):
 class TrainingModule(lightning.LightningModule):
     """Trains `model` by `config`; `counts` [N] are the items' training events.
 
-    Validation logs masked metrics under their names and unmasked ones as "unmasked/...". `batches_done` of the present
-    epoch are in a checkpoint with the state of all randomness, so that a run goes on within an epoch as if it had not
-    stopped.
+    Validation logs metrics as the model will serve under their names, the others as "unmasked/..." or "masked/...".
+    `batches_done` of the present epoch are in a checkpoint with the state of all randomness, so that a run goes on
+    within an epoch as if it had not stopped.
     """
 
     def __init__(self, model: SequentialRecommender, config: TrainingConfig, counts: Tensor) -> None:
@@ -133,8 +133,11 @@ class TrainingModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         masked, unmasked = (Ranks.concatenate(kind).metrics() for kind in zip(*self._ranks, strict=True))
-        self.log_dict(masked)
-        self.log_dict({f"unmasked/{name}": value for name, value in unmasked.items()})
+        served, other = (masked, unmasked) if self.config.exclude_seen else (unmasked, masked)
+        self.log_dict(served)
+        self.log_dict(
+            {f"{'unmasked' if self.config.exclude_seen else 'masked'}/{name}": value for name, value in other.items()}
+        )
 
     def trained_model(self) -> SequentialRecommender:
         """The model in eval mode, with nothing of training left on it."""

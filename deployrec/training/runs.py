@@ -150,8 +150,9 @@ class Run:
         name = "streamed" if "streamed" in rows else "windowed"
         if name not in rows:
             return "finished"
-        figures = rows[name]["masked"]
-        return f"test HR@10 {figures['hr@10']:.4f}, NDCG@10 {figures['ndcg@10']:.4f} ({name}, seen items masked)"
+        masked = self.training.exclude_seen
+        figures, seen = rows[name]["masked" if masked else "unmasked"], "masked" if masked else "candidates"
+        return f"test HR@10 {figures['hr@10']:.4f}, NDCG@10 {figures['ndcg@10']:.4f} ({name}, seen items {seen})"
 
     @property
     def failure(self) -> str:

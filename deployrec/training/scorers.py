@@ -28,6 +28,18 @@ class Scorer(Protocol):
         ...
 
 
+class Walker(Scorer, Protocol):
+    """A scorer whose users are read once, event by event, however often they are asked about."""
+
+    def walk(self, histories: Sequence[np.ndarray], counts: np.ndarray) -> Tensor:
+        """User vectors [sum(counts), D] after each of the last counts[b] events of history b, user after user."""
+        ...
+
+    def score(self, users: Tensor) -> Tensor:
+        """Scores [B, N + 1] of user vectors [B, D]; column 0 is -inf."""
+        ...
+
+
 class WindowedScorer:
     """A model that reads the last `window` events from a zero state."""
 
@@ -51,6 +63,14 @@ class StreamedScorer:
 
     def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
         return _scores(self._model, histories, self.chunk)
+
+    def walk(self, histories: Sequence[np.ndarray], counts: np.ndarray) -> Tensor:
+        with torch.inference_mode():
+            return walk_histories(self._model, histories, counts, self.chunk)
+
+    def score(self, users: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return self._model.score(users)
 
 
 def carries_state(model: SequentialRecommender) -> bool:
@@ -79,6 +99,33 @@ def encode_histories(model: SequentialRecommender, histories: Sequence[np.ndarra
         state = {name: torch.cat([present[name], tensor[active:]]) for name, tensor in state.items()}
     back = torch.from_numpy(np.argsort(order)).to(device)
     return user[back], {name: tensor[back] for name, tensor in state.items()}
+
+
+def walk_histories(
+    model: SequentialRecommender, histories: Sequence[np.ndarray], counts: np.ndarray, chunk: int
+) -> Tensor:
+    """User vectors [sum(counts), D] after each of the last counts[b] events of history b, read `chunk` at a time."""
+    sizes = np.array([len(history) for history in histories])
+    order = np.argsort(-sizes, kind="stable")
+    events, stops = np.concatenate([histories[row] for row in order]), np.cumsum(sizes[order])
+    starts, first = stops - sizes[order], (sizes - counts)[order]
+    device, place = model.embedding.weight.device, (np.cumsum(counts) - counts)[order]
+    walked = model.embedding.weight.new_empty(int(counts.sum()), model.embedding.embedding_dim)
+    state = model.initial_state(len(order))
+    for at in range(0, int(sizes.max()), chunk):
+        active = int((sizes[order] > at).sum())
+        begin = starts[:active] + at
+        end = np.minimum(stops[:active], begin + chunk)
+        items, lengths = pad(events, begin, end).to(device), torch.from_numpy(end - begin).to(device)
+        past = {name: tensor[:active] for name, tensor in state.items()}
+        hidden, state = model.encode(items, lengths, past)
+        position = at + np.arange(items.shape[1])
+        row, column = np.nonzero((position >= first[:active, None]) & (position < (end - starts[:active])[:, None]))
+        target = place[row] + at + column - first[row]
+        walked[torch.from_numpy(target).to(device)] = hidden[
+            torch.from_numpy(row).to(device), torch.from_numpy(column).to(device)
+        ]
+    return walked
 
 
 def _scores(model: SequentialRecommender, histories: Sequence[np.ndarray], chunk: int) -> Tensor:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from deployrec.data import Dataset, leave_one_out, load_dataset
+from deployrec.data import Dataset, load_dataset
+from deployrec.data.split import split
 from deployrec.errors import ConfigError, RunError
 from deployrec.files import check_writable
 from deployrec.models import ModelClass, SequentialRecommender, build_model, model_class
@@ -92,7 +93,9 @@ def start(
     for note in dataset.notes:
         _say(console, f"note: {note}")
     untrained, recipe = configure(model, dataset, preset, seed, settings)
-    views = leave_one_out(dataset)
+    if dataset.repeats or not recipe.exclude_seen:
+        _say(console, _about_repeats(dataset, recipe))
+    views = split(dataset, recipe.holdout)
     if not len(views.validation) or not (views.train.stops - views.train.starts > 1).any():
         raise RunError(f"expected users with at least 4 events; got none in {dataset.name}; train on a longer log")
     run = Run.create(root, untrained, source, dataset, preset, recipe)
@@ -115,6 +118,10 @@ def configure(
     changes = {key: value for key, value in given.items() if key in ours}
     if seed is not None:
         changes["seed"] = seed
+    if changes.get("seen", recipe.seen) == "auto":
+        changes["seen"] = "candidates" if dataset.repeats else "excluded"
+    if changes["seen"] == "candidates":
+        changes.setdefault("seen_weight", 1.0)
     recipe = replace(recipe, **changes)
     untrained = build_model(
         model, dataset.num_items, {**options, **{key: value for key, value in given.items() if key in theirs}}
@@ -190,7 +197,7 @@ def fit(run: Run, dataset: Dataset, console: Console | None = None) -> Run:
 
 def _fit(run: Run, dataset: Dataset, console: Console) -> Run:
     config = run.training
-    views = leave_one_out(dataset)
+    views = split(dataset, config.holdout)
     torch.manual_seed(config.seed)
     model = run.untrained_model()
     module = TrainingModule(model, config, torch.from_numpy(item_counts(views.train)[1:]))
@@ -215,9 +222,18 @@ def _fit(run: Run, dataset: Dataset, console: Console) -> Run:
         module.load_state_dict(best["state_dict"])
         device = device_of(config.device)
         trained = module.trained_model().to(device)
-        window = config.window
-        validation = evaluate(trained, dataset, window=window, split="validation", baselines=False, progress=progress)
-        test = evaluate(trained, dataset, window=window, progress=progress)
+        window, seen = config.window, config.exclude_seen
+        validation = evaluate(
+            trained,
+            dataset,
+            window=window,
+            split="validation",
+            baselines=False,
+            exclude_seen=seen,
+            holdout=config.holdout,
+            progress=progress,
+        )
+        test = evaluate(trained, dataset, window=window, exclude_seen=seen, holdout=config.holdout, progress=progress)
     facts = {
         "epochs": trainer.current_epoch,
         "best_epoch": best["epoch"] + 1,
@@ -238,6 +254,13 @@ def learning(best: int, done: int, config: TrainingConfig) -> str:
         return f"still learning at its last epoch, {done}: more may help (--set epochs={2 * config.epochs})"
     end = f"of {done}" if done == config.epochs else f"and ended at {done} of {config.epochs}"
     return f"learned until epoch {best} {end}: more epochs as these will not help; more dropout or more data may"
+
+
+def _about_repeats(dataset: Dataset, recipe: TrainingConfig) -> str:
+    share = f"note: {dataset.repeat_share:.0%} of the events repeat an item of their user: seen items"
+    if recipe.exclude_seen:
+        return f"{share} are excluded all the same, as seen=excluded says"
+    return f"{share} stay candidates in training, evaluation and serving (--set seen=excluded leaves them out)"
 
 
 def _say(console: Console, text: str) -> None:

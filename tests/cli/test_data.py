@@ -40,6 +40,30 @@ def test_info_says_what_reading_had_to_say(tmp_path: Path) -> None:
     assert "genre" in result.output
 
 
+TIMED = [
+    (
+        ["1700000000", "1700000060", "1700000000", "1700000000"],
+        "2023-11-14 22:13:20 to 2023-11-14 22:14:20; seconds, to the second",
+    ),
+    (["1700000000500", "1700000060500", "1700000000500", "1700000000500"], "milliseconds, to the millisecond"),
+    (["2024-01-31", "2024-02-01", "2024-01-31", "2024-01-31"], "microseconds, to the day"),
+    (["7", "8", "7", "7"], "numbers of no known unit, an order and no more"),
+]
+
+
+@pytest.mark.parametrize(("times", "said"), TIMED)
+def test_info_says_what_the_times_are(tmp_path: Path, times: list[str], said: str) -> None:
+    path = tmp_path / "log.csv"
+    rows = zip("abaa", "xxyx", [times[1], *times[:1], *times[2:]], strict=True)
+    path.write_text("user_id,item_id,timestamp\n" + "".join(f"{user},{item},{time}\n" for user, item, time in rows))
+    result = CliRunner().invoke(app, ["info", str(path)], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.exception
+    assert said in result.output
+    assert "50.0% tied with the user's previous event; 2 unsorted" in result.output
+    assert "25.0% of the events" in result.output
+    assert "training, evaluation and serving keep seen items as candidates" in result.output
+
+
 def test_reading_a_large_log_is_not_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployrec.progress.QUIET_SECONDS", 0.0)
     monkeypatch.setattr("deployrec.progress.EVERY_SECONDS", 0.0)

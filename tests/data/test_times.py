@@ -40,7 +40,7 @@ def where(row: int) -> str:
 
 def read(texts: Sequence[str | None], time_format: str | None = None) -> list[Any]:
     """Numbers, and None for what is no time."""
-    return read_times(pl.Series(texts, dtype=pl.String), time_format, where).to_list()
+    return read_times(pl.Series(texts, dtype=pl.String), time_format, where).values.to_list()
 
 
 def written(moment: dt.datetime, form: str) -> str:
@@ -88,7 +88,7 @@ def test_whole_numbers_are_exact(numbers: list[int]) -> None:
 
 @pytest.mark.parametrize("numbers", [[1, 20240131, 10**9], [20240132, 10**9], [10**8, 10**10 - 1], [0, 10**12], [5e9]])
 def test_numbers_that_only_count_are_no_times(numbers: list[float]) -> None:
-    assert read_times(pl.Series(numbers), None, where).to_list() == numbers
+    assert read_times(pl.Series(numbers), None, where).values.to_list() == numbers
 
 
 def test_fractions_and_zones_are_exact() -> None:
@@ -175,7 +175,7 @@ TYPED = [
 
 @pytest.mark.parametrize("times", TYPED, ids=lambda times: str(times.dtype))
 def test_typed_times_are_ordered(times: pl.Series) -> None:
-    later, earlier = read_times(times, None, where).to_list()
+    later, earlier = read_times(times, None, where).values.to_list()
     assert later > earlier
 
 

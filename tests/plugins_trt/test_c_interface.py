@@ -212,3 +212,18 @@ def test_the_native_backend_says_what_is_missing(
         Recommender.load(bundle_of("recblr"), backend="native")
     with pytest.raises(ConfigError, match="takes; got 'tpu'"):
         Recommender.load(bundle_of("recblr"), backend="native", library=library, provider="tpu")
+
+
+def test_seen_items_stay_where_the_bundle_says_so(
+    library: Path, bundle_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = shutil.copytree(bundle_of("glintru"), tmp_path / "again")
+    seal(path, {**Bundle.open(path).manifest.document, "exclude_seen": False})
+    kept, left = Native(library, bundle=path), Native(library, bundle=path, exclude_seen=1)
+    events = [(7, row) for row in range(1, 6)]
+    for native in (kept, left):
+        native.observe(events)
+    everything = kept.c.deployrec_num_items(kept.handle)
+    rows = {row for row, _ in kept.recommend(7, everything)}
+    assert rows == set(range(1, everything + 1))
+    assert {row for row, _ in left.recommend(7, everything)} - {0} == rows - set(range(1, 6))

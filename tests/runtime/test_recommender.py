@@ -219,7 +219,7 @@ def test_exclude_seen_is_true_or_false(recommender_of: Callable[..., Recommender
         partial(recommender.observe_and_recommend, item="i1"),
     )
     for call in calls:
-        with pytest.raises(ConfigError, match=r"expected exclude_seen to be True or False; got \['i3'\]"):
+        with pytest.raises(ConfigError, match=r"expected exclude_seen to be True, False or None; got \['i3'\]"):
             call("ann", exclude_seen=["i3"])
     assert recommender.user("ann") is None
 

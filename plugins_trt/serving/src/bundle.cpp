@@ -82,6 +82,7 @@ Status Bundle::parse(const std::string& text) {
   name_.state_id = document.at("state_id").get<std::string>();
   name_.num_items = document.at("model").at("num_items").get<int64_t>();
   dim_ = document.at("model").at("dim").get<int64_t>();
+  exclude_seen_ = document.value("exclude_seen", true);
   encode_chunk_ = document.at("encode_chunk").get<int64_t>();
   for (const auto& [graph, entry] : document.at("graphs").items()) graphs_[graph] = entry.at("file").get<std::string>();
   for (const Json& tensor : document.at("state").at("tensors")) {

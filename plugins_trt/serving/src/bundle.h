@@ -26,6 +26,7 @@ class Bundle {
   // What a plan of the graph would be called; lists may be as long as the catalogue.
   PlanName name(Graph graph) const;
   int64_t dim() const { return dim_; }
+  bool exclude_seen() const { return exclude_seen_; }  // of lists where the options do not say
   int64_t encode_chunk() const { return encode_chunk_; }
   const std::vector<StateShape>& states() const { return states_; }  // in the order of users' records
 
@@ -44,6 +45,7 @@ class Bundle {
   PlanName name_;
   int64_t dim_ = 0;
   int64_t encode_chunk_ = 0;
+  bool exclude_seen_ = true;
   std::vector<StateShape> states_;
   std::map<std::string, std::string> graphs_;  // file by graph
   std::map<std::string, Digest> files_;

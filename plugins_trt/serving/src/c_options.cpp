@@ -87,7 +87,7 @@ const std::map<std::string, Setter>& setters() {
       {"time_to_live", set_seconds},
       {"storage", one_of<StateStorage>(&Options::storage,
                                        {{"float32", StateStorage::kFloat32}, {"float16", StateStorage::kFloat16}})},
-      {"exclude_seen", flag(&Options::exclude_seen)},
+      {"exclude_seen", one_of<std::optional<bool>>(&Options::exclude_seen, {{"0", false}, {"1", true}})},
       {"max_exclude", whole(&Options::max_exclude)},
       {"lanes", whole(&Options::lanes)},
       {"provider", one_of<Provider>(&Options::provider, {{"cpu", Provider::kCpu},

@@ -13,6 +13,7 @@ namespace deployrec {
 struct Engines {
   std::shared_ptr<Device> device;
   std::vector<std::unique_ptr<Runner>> runners;
+  bool exclude_seen = true;  // of lists, as the bundle says, where Options do not
 };
 
 // Graphs that Options leave on.

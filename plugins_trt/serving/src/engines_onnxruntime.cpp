@@ -12,7 +12,10 @@ Status open_onnxruntime_engines(const Options& options, std::vector<Engines>* la
   if (status.ok()) status = OnnxRuntime::open(options.onnxruntime_library, &runtime);
   if (status.ok()) status = OnnxRuntimeRunner::read_table(runtime, bundle, &table);
   if (!status.ok()) return status;
-  for (Engines& lane : *lanes) lane.device = std::make_shared<HostDevice>();
+  for (Engines& lane : *lanes) {
+    lane.device = std::make_shared<HostDevice>();
+    lane.exclude_seen = bundle.exclude_seen();
+  }
   for (const Graph graph : wanted_graphs(options)) {
     if (!bundle.has(graph)) continue;  // of a model without a state
     std::unique_ptr<OnnxRuntimeRunner> runner;

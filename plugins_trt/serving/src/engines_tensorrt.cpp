@@ -15,6 +15,7 @@ Status open_tensorrt_engines(const Options& options, std::vector<Engines>* lanes
     Status status = Bundle::open(options.bundle, &bundle);
     if (!status.ok()) return status;
     for (const Bundle::StateShape& state : bundle.states()) state_order.push_back(state.name);
+    for (Engines& lane : *lanes) lane.exclude_seen = bundle.exclude_seen();
   }
 #endif
   void* stream = options.stream;

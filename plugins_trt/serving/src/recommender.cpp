@@ -35,7 +35,9 @@ Status make_sessions(const Options& options, std::shared_ptr<Arena> arena, std::
                      std::vector<std::unique_ptr<Session>>* sessions) {
   for (Engines& lane : lanes) {
     std::unique_ptr<Session> session;
-    Status status = Session::create(lane.device, std::move(lane.runners), options, &session, arena,
+    Options decided = options;
+    decided.exclude_seen = options.exclude_seen.value_or(lane.exclude_seen);
+    Status status = Session::create(lane.device, std::move(lane.runners), decided, &session, arena,
                                     static_cast<int64_t>(sessions->size()));
     if (!status.ok()) return status;
     if (arena == nullptr) arena = session->shared_arena();

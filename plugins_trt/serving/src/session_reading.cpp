@@ -21,7 +21,7 @@ Status Session::create(std::shared_ptr<Device> device, std::vector<std::unique_p
   }
   auto made = std::make_unique<Session>();
   made->device_ = device;
-  made->exclude_seen_ = options.exclude_seen;
+  made->exclude_seen_ = options.exclude_seen.value_or(true);
   made->arena_ = std::move(arena);
   Status status;
   if (made->arena_ == nullptr) status = Arena::create(device, (*mover)->shape(), options, &made->arena_);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,8 @@ struct Options {
   Eviction eviction = Eviction::kRefuse;
   double time_to_live = 0;       // seconds after which an idle user's state is dropped; 0: never
   StateStorage storage = StateStorage::kFloat32;
-  bool exclude_seen = true;      // lists leave out what the user has seen, beside what a call names
+  std::optional<bool> exclude_seen;  // lists leave out what the user has seen, beside what a call names; unset: as the
+                                     // bundle says, and where there are plans alone they do
   int64_t max_exclude = 512;     // items that a list leaves out; of more the newest count
   int lanes = 1;                 // batches of different users in flight at once; each lane has buffers of its own
 
