@@ -29,7 +29,7 @@ BLOCK = 64
 
 def write_index(table: np.ndarray, users: np.ndarray, folder: Path, retired: np.ndarray) -> dict[str, Any]:
     """Writes index.faiss over the item table float32 [N + 1, D], without row 0 and the `retired` rows, and the user
-    vectors [U, D] that it was measured on; returns the manifest's entry. Raises ConfigError for fewer than LEAST_LISTS."""
+    vectors [U, D] that it was measured on; returns the manifest's entry. Raises ConfigError for a handful of items."""
     faiss = library()
     offered = np.ones(len(table), bool)
     offered[0] = offered[retired] = False

@@ -19,8 +19,8 @@ FETCHED = 128
 class Index:
     """Rows of the highest products with a user vector, of most of them; rows that never come are not in it.
 
-    The index keeps half a byte a number (`IVF...(PQ...x4fs),PQ...x4fs`): the items in lists by their nearest centre, of which a
-    search reads the `probes` nearest to the user.
+    The index keeps half a byte a number (`IVF...(PQ...x4fs),PQ...x4fs`): the items in lists by their nearest centre, of
+    which a search reads the `probes` nearest to the user.
     """
 
     def __init__(self, index: Any, probes: int, num_items: int) -> None:

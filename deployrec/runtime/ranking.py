@@ -74,19 +74,23 @@ class Ranking:
         return _top(scores, np.broadcast_to(rows, scores.shape), k)
 
     def _near(self, index: Index, user: np.ndarray, exclude: np.ndarray, k: int, rows: np.ndarray | None) -> TopK:
-        """By the index: candidates to spare for those that are left out, and exact for whom too few are left."""
+        """By the index: candidates to spare for those that are left out, more for whom too few of them are left, and
+        exact where even so there are too few."""
         number = max(FETCHED, 2 * k)
-        number += min(number, exclude.shape[1])
-        if 4 * number > self._num_items:
+        most = number + exclude.shape[1]
+        if 4 * most > self._num_items:
             return self._exact(user, exclude, k, rows)
         offered, share = None, 1.0
         if rows is not None:
             offered, share = np.zeros(self._num_items + 1, bool), len(rows) / self._num_items
             offered[rows] = True
         lines = []
-        for line, found in enumerate(index.candidates(user, number, share, offered)):
+        for line, found in enumerate(index.candidates(user, min(2 * number, most), share, offered)):
             own = exclude[line % len(exclude)]
             best = self._rescored(user[line], found, own, k)
+            if len(best[0]) < k and most > 2 * number:
+                (found,) = index.candidates(user[line : line + 1], most, share, offered)
+                best = self._rescored(user[line], found, own, k)
             if len(best[0]) < k:
                 exact = self._exact(user[line : line + 1], own[None], k, rows)
                 best = exact.items[0], exact.scores[0]
