@@ -6,9 +6,9 @@
 The table is a trained bundle's: each of its items with clones around it, a million in all, and users' histories are
 those of --data with each item replaced by one of its clones. Further bundles are those of the same run with rounded
 tables. Every call is `observe_and_recommend`, event in to top-10 out, one thread; the ways take turns, fifty events
-each. Recall@10 is against the exact list of the first bundle under the same filter. Writes catalogue.json. --crossing prints
-how many items a filter must allow for scoring all of them to be faster than copying those out: what the constants of
-deployrec/runtime/ranking.py are.
+each. Recall@10 is against the exact list of the first bundle under the same filter. Writes catalogue.json. --crossing
+prints how many items a filter must allow for scoring all of them to be faster than copying those out: what the
+constants of deployrec/runtime/ranking.py are.
 """
 
 from __future__ import annotations
