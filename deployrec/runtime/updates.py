@@ -69,8 +69,8 @@ class Updates:
         self._num_items = manifest.num_items
         self._shared = bool(getattr(store, "shared", False))
         self.later_items = 0
-        """times that a user's record named an item which another process's catalogue has, and this one not: it is passed
-        over here, and stays in the record"""
+        """times that a user's record named an item which another process's catalogue has, and this one has not: it is
+        passed over here, and stays in the record"""
 
     def one(self, user: str, event: Observation, wanted: Wanted | None) -> tuple[bool, Best | None]:
         """Reads one event; answers whether it was applied, and with what is wanted then (None for a duplicate)."""
