@@ -144,13 +144,13 @@ def test_lists_under_a_choice_are_those_of_python(
         user, item, k = int(rng.integers(4)), int(rng.integers(1, number + 1)), int(rng.choice([1, 5, 40]))
         only = None if turn % 3 == 0 else rng.integers(1, number + 1, rng.choice([0, 1, 20, 300])).tolist()
         exclude = rng.integers(1, number + 1, rng.choice([0, 30])).tolist()
-        named = {"only": None if only is None else [ids[row] for row in only], "exclude": [ids[row] for row in exclude]}
+        may, may_not = None if only is None else [ids[row] for row in only], [ids[row] for row in exclude]
         if turn % 2:
-            expected = recommender.observe_and_recommend(user, ids[item], k=k, **named)
+            expected = recommender.observe_and_recommend(user, ids[item], k=k, only=may, exclude=may_not)
         else:
             recommender.observe(user, ids[item])
             native.observe([(user, item)])
-            expected = recommender.recommend(user, k, **named)
+            expected = recommender.recommend(user, k, only=may, exclude=may_not)
         found = native.recommend_among(user, k, Choice.of(only, exclude), item if turn % 2 else None)
         listed = [(recommender.catalogue.rows[best.item_id], best.score) for best in expected]
         if storage == "float32":
