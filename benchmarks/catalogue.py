@@ -5,10 +5,10 @@
 
 The table is a trained bundle's: each of its items with clones around it, a million in all, and users' histories are
 those of --data with each item replaced by one of its clones. Further bundles are those of the same run with rounded
-tables. Every call is `observe_and_recommend`, event in to top-10 out, one thread; the ways take turns, ten events each.
-Recall@10 is against the exact list of the first bundle under the same filter. Writes catalogue.json. --crossing prints
-how many items a filter must allow for scoring all of them to be faster than copying those out: what the constants of
-deployrec/runtime/ranking.py are.
+tables. Every call is `observe_and_recommend`, event in to top-10 out, one thread; the ways take turns, a hundred
+events each. Recall@10 is against the exact list of the first bundle under the same filter. Writes catalogue.json.
+--crossing prints how many items a filter must allow for scoring all of them to be faster than copying those out: what
+the constants of deployrec/runtime/ranking.py are.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ONE_PERCENT = "bucket == 7"
 HALF = "bucket < 50"
 
 
-TURN = 10
+TURN = 100
 """Events that a way answers before the next one has its turn."""
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("bundles", type=Path, nargs="+")
     parser.add_argument("--data", required=True, help="the log that the bundles were trained on")
     parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--events", type=int, default=200, help="timed, by each way")
+    parser.add_argument("--events", type=int, default=400, help="timed, by each way")
     parser.add_argument("--crossing", action="store_true", help="only: when to copy allowed items out")
     add_out(parser)
     arguments = parser.parse_args()

@@ -79,8 +79,8 @@ def measured(table: np.ndarray, queries: np.ndarray, exact: np.ndarray, search: 
 
 
 def faiss(library: Any, table: np.ndarray, threads: int) -> Iterator[tuple[int, str, Search]]:
-    lists = round(len(table) ** 0.5)
-    for kind in (f"IVF{lists},SQ8", f"IVF{lists},PQ{DIM}x4fs"):
+    lists, codes = round(len(table) ** 0.5), f"PQ{DIM}x4fs"
+    for kind in (f"IVF{lists},SQ8", f"IVF{round(1.5 * lists)}({codes}),{codes}"):
         library.omp_set_num_threads(threads)
         index = library.index_factory(DIM, kind, library.METRIC_INNER_PRODUCT)
         index.train(table[:: max(1, len(table) // (100 * lists))])

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from deployrec.benchmark.report import ENCODE, STEP, BenchmarkReport
 
-LINES = {STEP: "-", ENCODE: "--"}
-WAYS = {STEP: "one step", ENCODE: "history read again"}
+CPP = "native"
 
 
 def write_chart(report: BenchmarkReport, path: str | Path) -> None:
-    """Writes the median latency along the history axis, each way on its fastest backend, to an SVG file."""
+    """Writes the median latency along the history axis to an SVG file: each way on its fastest backend, and a step in
+    C++ besides."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -22,12 +22,16 @@ def write_chart(report: BenchmarkReport, path: str | Path) -> None:
     labels = list(dict.fromkeys(cell.label for cell in report.cells))
     windows = {peer.label: peer.window for peer in report.peers if peer.window}
     for place, label in enumerate(labels):
-        for mode, style in LINES.items():
-            cells = report.fastest("history", label, mode)
+        again = f"newest {windows[label]:,} read again" if label in windows else "history read again"
+        lines = (
+            (report.fastest("history", label, STEP, but=(CPP,)), "-", "one step"),
+            (report.curve("history", label, STEP, CPP), ":", "one step in C++"),
+            (report.fastest("history", label, ENCODE, but=(CPP,)), "--", again),
+        )
+        for cells, style, way in lines:
             if len(cells) > 1:
                 x = [cell.history for cell in cells]
                 y = [cell.latency.p50 * 1e3 for cell in cells]
-                way = f"newest {windows[label]:,} read again" if label in windows else WAYS[mode]
                 axes.plot(x, y, style, color=f"C{place}", marker="o", markersize=3, label=f"{label}, {way}")
     config = report.config
     axes.set(xscale="log", yscale="log", xlabel="events in the user's history", ylabel="milliseconds (median)")

@@ -54,13 +54,13 @@ class BenchmarkConfig:
 
     @classmethod
     def quick(cls) -> BenchmarkConfig:
-        """Under a minute for one bundle: the history axis, a few batches and catalogues, ONNX Runtime and torch."""
+        """A minute for one bundle: the history axis, a few batches and catalogues; ONNX Runtime, C++ and torch."""
         return cls(
             history=(1, 10, 50, 200, 500, 1000, 2000),
             batch=(1, 16, 128),
             catalogue=(10_000, 100_000),
             threads=(1, 2),
-            backends=("onnxruntime", "torch"),
+            backends=("onnxruntime", "native", "torch"),
             seconds=0.25,
             rounds=3,
         )

@@ -120,10 +120,12 @@ class BenchmarkReport:
         ]
         return sorted(found, key=lambda cell: getattr(cell, axis))
 
-    def fastest(self, axis: str, label: str, mode: str) -> list[Cell]:
-        """Like `curve`, each cell of the backend that is fastest there (p50)."""
+    def fastest(self, axis: str, label: str, mode: str, but: tuple[str, ...] = ()) -> list[Cell]:
+        """Like `curve`, each cell of the backend that is fastest there (p50), of all `but` these."""
         best: dict[int, Cell] = {}
         for backend in self.backends(label, mode):
+            if backend in but:
+                continue
             for cell in self.curve(axis, label, mode, backend):
                 place = getattr(cell, axis)
                 if place not in best or cell.latency.p50 < best[place].latency.p50:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Table:
     def __len__(self) -> int:
         return len(self.values)
 
-    @property
+    @cached_property
     def dtype(self) -> str:
         return str(self.values.dtype)
 

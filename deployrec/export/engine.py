@@ -54,7 +54,8 @@ def plan_file(graph: str) -> str:
 def profile(
     manifest: Manifest, max_batch: int, max_history: int | None = None, max_k: int = LARGEST_K
 ) -> dict[str, tuple[int, int, int]]:
-    """Smallest, typical and largest size of each dynamic axis; every graph's profile comes from this one table."""
+    """Smallest, typical and largest size of each dynamic axis; every graph's profiles come from this one table: one for
+    any batch, and one tuned for a single user."""
     least, most = LARGEST_EXCLUDE
     exclude = min(max(manifest.num_items, least), most)
     if max_k > MOST_K:
@@ -173,14 +174,8 @@ class PlanBuilder:
             config.plugins_to_serialize = [str(carried)]
         cache = config.create_timing_cache(self.cache)
         config.set_timing_cache(cache, ignore_mismatch=False)
-        dynamic = self.builder.create_optimization_profile()
-        for tensor in signature.inputs:
-            shapes = [tuple(sizes[a][i] if isinstance(a, str) else a for a in tensor.shape) for i in range(3)]
-            if tensor.name == "k":  # it decides a shape, so the profile holds its values
-                dynamic.set_shape_input(tensor.name, *([size] for size in sizes["K"]))
-            else:
-                dynamic.set_shape(tensor.name, *shapes)
-        config.add_optimization_profile(dynamic)
+        for profile in self.profiles(signature, sizes):
+            config.add_optimization_profile(profile)
         plan = self.builder.build_serialized_network(network, config)
         if plan is None:
             raise ConfigError(
@@ -193,6 +188,20 @@ class PlanBuilder:
             )
         self.cache = bytes(config.get_timing_cache().serialize())
         return bytes(plan), layers
+
+    def profiles(self, signature: Graph, sizes: Mapping[str, tuple[int, int, int]]) -> list[Any]:
+        """One for any batch, and one for a single user, in the order of the runtime's `profile_of`."""
+        return [self._profile(signature, own) for own in (sizes, {**sizes, "B": (1, 1, 1)})]
+
+    def _profile(self, signature: Graph, sizes: Mapping[str, tuple[int, int, int]]) -> Any:
+        profile = self.builder.create_optimization_profile()
+        for tensor in signature.inputs:
+            if tensor.name == "k":  # it decides a shape, so the profile holds its values
+                profile.set_shape_input(tensor.name, *([size] for size in sizes["K"]))
+                continue
+            shapes = [tuple(sizes[a][i] if isinstance(a, str) else a for a in tensor.shape) for i in range(3)]
+            profile.set_shape(tensor.name, *shapes)
+        return profile
 
 
 def _plugin_nodes(trt: Any, source: Path) -> int:

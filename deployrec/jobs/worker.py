@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deployrec.bundle.bundle import Bundle
+from deployrec.runtime.added import check_catalogue
 from deployrec.runtime.backends.base import load_backend
 from deployrec.runtime.durable import DurableStore, open_database
 from deployrec.runtime.ranking import Ranking
@@ -44,6 +45,7 @@ class Worker:
         bundle = Bundle.open(job.bundle)
         catalogue = bundle.catalogue()
         store = DurableStore(open_database(job.address, create=True), Layout.of(bundle.manifest))
+        check_catalogue(bundle.manifest, store)
         backend = load_backend(job.backend, bundle)
         self.updates = Updates(
             bundle.manifest, backend, store, catalogue.rows, Ranking(bundle, backend, bundle.retired(catalogue))

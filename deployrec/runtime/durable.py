@@ -138,6 +138,7 @@ class DurableStore:
 
     def __init__(self, database: Database, layout: Layout) -> None:
         database.add(layout)
+        self.shared = True
         self.database = database
         self.layout = layout
         self._totals: dict[str, int] = {}

@@ -31,7 +31,6 @@ class Ranking:
         self._backend = backend
         self._num_items = bundle.manifest.num_items
         self.index = index
-        self._marked = np.zeros(self._num_items + 1, bool)
 
     def in_graph(self, choice: Choice | None) -> bool:
         """Whether the graphs themselves answer."""
@@ -75,28 +74,47 @@ class Ranking:
         return _top(scores, np.broadcast_to(rows, scores.shape), k)
 
     def _near(self, index: Index, user: np.ndarray, exclude: np.ndarray, k: int, rows: np.ndarray | None) -> TopK:
-        """By the index: so many candidates more as there are items to leave out; exact for whom too few are left."""
-        number = max(FETCHED, 2 * k) + exclude.shape[1]
-        if 4 * number > self._num_items:
+        """By the index: candidates to spare for those that are left out, more for whom too few of them are left, and
+        exact where even so there are too few."""
+        number = max(FETCHED, 2 * k)
+        most = number + exclude.shape[1]
+        if 4 * most > self._num_items:
             return self._exact(user, exclude, k, rows)
         offered, share = None, 1.0
         if rows is not None:
             offered, share = np.zeros(self._num_items + 1, bool), len(rows) / self._num_items
             offered[rows] = True
-        found = np.sort(index.candidates(user, number, share, offered), axis=1)
-        scores = np.matmul(self.table.take(found), user[:, :, None])[:, :, 0]
-        scores[found == 0] = -np.inf
-        for line in range(len(user)):
-            left_out = exclude[line % len(exclude)]
-            self._marked[left_out] = True
-            scores[line, self._marked[found[line]]] = -np.inf
-            self._marked[left_out] = False
-        best = _top(scores, found, k)
-        for line in np.flatnonzero(best.items[:, -1] == 0).tolist():
-            own = exclude[line % len(exclude)][None]
-            items, values = self._exact(user[line : line + 1], own, k, rows)
-            best.items[line, : items.shape[1]], best.scores[line, : items.shape[1]] = items[0], values[0]
-        return best
+        lines = []
+        for line, found in enumerate(index.candidates(user, min(2 * number, most), share, offered)):
+            own = exclude[line % len(exclude)]
+            best = self._rescored(user[line], found, own, k)
+            if len(best[0]) < k and most > 2 * number:
+                (found,) = index.candidates(user[line : line + 1], most, share, offered)
+                best = self._rescored(user[line], found, own, k)
+            if len(best[0]) < k:
+                exact = self._exact(user[line : line + 1], own[None], k, rows)
+                best = exact.items[0], exact.scores[0]
+            lines.append(best)
+        if len(lines) == 1:  # for a single request np.stack's own code takes its time
+            return TopK(best[0][None], best[1][None])
+        return TopK(*map(np.stack, zip(*lines, strict=True)))
+
+    def _rescored(
+        self, user: np.ndarray, found: np.ndarray, left_out: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of rows [n] that were found, the k best by their exact scores with a user vector [D], but for some rows."""
+        if found[-1] < 0:
+            found = found[found >= 0]
+        scores, sought = self.table.take(found) @ user, np.sort(left_out)
+        for most in (3 * k, len(found)):  # few are left out of the first, as a rule
+            some = _highest(scores, most)
+            rows = found[some]
+            left = sought.take(sought.searchsorted(rows), mode="clip") != rows
+            if np.count_nonzero(left) >= k:
+                break
+        rows, scores = rows[left], scores[some][left]
+        best = np.lexsort((rows, -scores))[:k]
+        return rows[best], scores[best]
 
     def similar(self, row: int, exclude: np.ndarray, k: int, rows: np.ndarray) -> TopK:
         """The k items among `rows` of the highest cosine with an item, but for exclude [1, E]."""
@@ -109,6 +127,12 @@ class Ranking:
         if len(rows) * GATHERED <= len(self.table):
             return (user @ self.table.take(rows).T).astype(np.float32, copy=False)
         return self.table.products(user).take(rows, axis=1)
+
+
+def _highest(scores: np.ndarray, most: int) -> np.ndarray:
+    """Places of the `most` highest of scores [n], and of those that equal the last of them."""
+    least = max(0, len(scores) - most)
+    return np.flatnonzero(scores >= np.partition(scores, least)[least]) if least else np.arange(len(scores))
 
 
 def _leave_out(scores: np.ndarray, rows: np.ndarray, exclude: np.ndarray) -> None:

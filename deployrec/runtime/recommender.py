@@ -159,6 +159,12 @@ class Recommender:
         has threads."""
         return bool(getattr(self.backend, "forkable", False)) and self._ranking.index is None
 
+    @property
+    def later_items(self) -> int:
+        """Times that a user's record named an item of a longer catalogue than this one, which another process serves
+        from the same store since this one opened it: such items are passed over, and stay in the record."""
+        return self._updates.later_items
+
     def __enter__(self) -> Recommender:
         return self
 
@@ -396,12 +402,12 @@ class Recommender:
         rows = self._updates.read([id_text(user, "a user id")])
         if not rows.version[0] and not rows.num_events[0]:
             return None
-        time = rows.last_time[0].item()
+        time, ids = rows.last_time[0].item(), self.catalogue.item_ids
         return UserRecord(
             num_events=rows.num_events[0].item(),
             last_event_id=rows.last_event_id[0],
             last_time=None if math.isnan(time) else time,
-            seen=[self.catalogue.item_ids[row] for row in np.frombuffer(rows.seen[0], np.int32)],
+            seen=[ids[row] for row in np.frombuffer(rows.seen[0], np.int32) if row < len(ids)],
             sequences=dict(rows.sequences[0]),
             user_vector=rows.user[0].copy(),
             state={name: tensor[0].copy() for name, tensor in rows.state.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, compress
@@ -17,6 +18,8 @@ from deployrec.runtime.events import Observation
 from deployrec.runtime.ranking import Ranking
 from deployrec.runtime.reader import Reader
 from deployrec.runtime.stores.base import ConflictError, Rows, Store
+
+log = logging.getLogger("deployrec.runtime")
 
 BATCH = 256
 """Users of one call to a graph."""
@@ -63,6 +66,11 @@ class Updates:
             in_place(backend, self._row, self._one.past, self._one.moved) if "step" in manifest.graphs else None
         )
         self._many = store.layout.zeros(0).fixed
+        self._num_items = manifest.num_items
+        self._shared = bool(getattr(store, "shared", False))
+        self.later_items = 0
+        """times that a user's record named an item which another process's catalogue has, and this one has not: it is
+        passed over here, and stays in the record"""
 
     def one(self, user: str, event: Observation, wanted: Wanted | None) -> tuple[bool, Best | None]:
         """Reads one event; answers whether it was applied, and with what is wanted then (None for a duplicate)."""
@@ -81,7 +89,7 @@ class Updates:
             elif wanted is None:
                 self._in_place.advance()
             elif self.ranking.in_graph(wanted.choice):
-                best = self._in_place.step(_excluded(after.seen, wanted), wanted.k)
+                best = self._in_place.step(self._excluded(after.seen, wanted), wanted.k)
             else:
                 self._in_place.advance()
                 best = self._score(self._one.moved.user, after.seen, wanted)
@@ -249,7 +257,7 @@ class Updates:
     ) -> TopK | None:
         """Moves users on event by event; the last event of each brings what is wanted."""
         by_graph = wanted is not None and self.ranking.in_graph(wanted.choice)
-        exclude, k = (_excluded(after.seen, wanted), wanted.k) if wanted is not None and by_graph else (None, 0)
+        exclude, k = (self._excluded(after.seen, wanted), wanted.k) if wanted is not None and by_graph else (None, 0)
         best: TopK | None = None
         if max(map(len, read)) == 1:
             items = np.array([events[0][0] for events in read], np.int64)
@@ -278,19 +286,37 @@ class Updates:
             for tensor in state.values():
                 tensor[place] = 0
             kept = rows.window[place, max(0, self.reader.window - before[place]) :]
+            if self._shared and (later := kept > self._num_items).any():
+                self._passed_over(int(np.count_nonzero(later)))
+                kept = kept[~later]
             reads[place] = self.reader.manifest.newest(np.concatenate([kept, histories[place]]))
         return self.reader.encode(reads, state)
 
     def _score(self, user: np.ndarray, seen: Sequence[bytes], wanted: Wanted) -> TopK:
         rows = None if wanted.choice is None else wanted.choice.rows
-        return self.ranking.best(user, _excluded(seen, wanted), wanted.k, rows)
+        return self.ranking.best(user, self._excluded(seen, wanted), wanted.k, rows)
+
+    def _excluded(self, seen: Sequence[bytes], wanted: Wanted) -> np.ndarray:
+        """Item rows int32 [B, E] to leave out, padded with 0."""
+        rows = _left_out(seen, wanted)
+        if not self._shared or not (later := rows > self._num_items).any():
+            return rows
+        self._passed_over(int(np.count_nonzero(later)))
+        return np.where(later, 0, rows)
+
+    def _passed_over(self, rows: int) -> None:
+        if rows and not self.later_items:
+            log.warning(
+                "users have seen items that are not in this process's catalogue: another process serves a bundle with "
+                "added items from the same store; they are passed over, load that bundle here too"
+            )
+        self.later_items += rows
 
 
 Move = Callable[[Sequence[Sequence[Observation]], Rows, Rows, Wanted | None], TopK | None]
 
 
-def _excluded(seen: Sequence[bytes], wanted: Wanted) -> np.ndarray:
-    """Item rows int32 [B, E] to leave out, padded with 0."""
+def _left_out(seen: Sequence[bytes], wanted: Wanted) -> np.ndarray:
     if wanted.choice is not None and wanted.choice.left_out:
         seen = [own + wanted.choice.left_out if wanted.exclude_seen else wanted.choice.left_out for own in seen]
     elif not wanted.exclude_seen:

@@ -27,6 +27,17 @@ def test_the_svg_names_every_line_and_is_the_same_twice(tmp_path: Path) -> None:
     assert text == (tmp_path / "b.svg").read_text()
 
 
+def test_cpp_has_a_line_beside_pythons_however_fast_either_is(tmp_path: Path) -> None:
+    from deployrec.benchmark.chart import write_chart
+
+    report = report_of(lambda t: 1e-4, lambda t: 5e-6 * t)
+    for seconds in (1e-5, 1e-3):
+        cells = [cell("step", history, seconds, backend="native") for history in (1, 200, 2000)]
+        write_chart(replace(report, cells=[*report.cells, *cells]), tmp_path / "chart.svg")
+        text = (tmp_path / "chart.svg").read_text()
+        assert [f">m, {way}<" in text for way in ("one step", "one step in C++", "history read again")] == [True] * 3
+
+
 def test_a_peers_line_says_what_it_reads_of_a_long_history(tmp_path: Path) -> None:
     from deployrec.benchmark.chart import write_chart
 

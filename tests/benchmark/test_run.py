@@ -126,6 +126,14 @@ def test_absent_backends_are_named_once_and_without_a_path(bundle_of: Callable[[
     assert not [s for s in report.skipped if str(bundle_of("recblr").parent) in s.reason]
 
 
+def test_a_quick_run_has_cpp_in_it_or_says_why_not(bundle_of: Callable[[str], Path], sample: Dataset) -> None:
+    backends = BenchmarkConfig.quick().backends
+    config = replace(TINY, backends=backends, catalogue=(), batch=(), threads=(), stages=False)
+    report = run_benchmark([bundle_of("recblr")], config, dataset=sample)
+    reasons = {s.what: s.reason for s in report.skipped}
+    assert "native" in report.backends("recblr", STEP) or "libdeployrec_serving.so" in reasons["native"]
+
+
 def test_two_bundles_of_one_model_get_two_labels(bundle_of: Callable[[str], Path], sample: Dataset) -> None:
     config = replace(TINY, catalogue=(), batch=(), threads=(), stages=False, backends=("onnxruntime",))
     report = run_benchmark([bundle_of("recblr"), bundle_of("recblr")], config, dataset=sample)

@@ -19,6 +19,7 @@ from deployrec.export import export_bundle
 from deployrec.export.again import torch_model
 from deployrec.export.items import add_items, retire_items
 from deployrec.export.tower import Tower, fit_tower
+from deployrec.jobs.worker import Job, Worker
 from deployrec.runtime import Recommender
 from deployrec.runtime.verify import verify
 from tests.runtime.conftest import stored
@@ -112,6 +113,37 @@ def test_states_made_before_are_served_unchanged(base: Path, extended: Path, tmp
         Recommender.load(base, store=address)
     with Recommender.load(extended, store=address) as again_after:
         assert stored(again_after, "ann").seen[-1] == "new-3"
+
+
+@pytest.mark.slow  # further certificates
+@pytest.mark.parametrize("key", ["recblr", "sasrec"])
+def test_an_older_process_serves_on_beside_one_with_added_items(
+    key: str, bundle_of: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Users have seen new items, of SASRec in the window that is read again too; their records keep them."""
+    base, longer, address = bundle_of(key), tmp_path / "longer", f"lmdb:{tmp_path / 'users'}"
+    ids = Bundle.open(base).catalogue().item_ids
+    add_items(base, pl.DataFrame({"item_id": ["new"], "neighbours": [f"{ids[1]}|{ids[2]}"]}), longer)
+    with Recommender.load(base, store=address) as before, Recommender.load(longer, store=address) as after:
+        before.observe_many([(user, ids[1]) for user in USERS])
+        after.observe_many([(user, item) for user in USERS for item in [*ids[2:72], "new"]])
+        assert before.later_items == 0
+        lists = before.recommend_many(USERS, 20)
+        assert before.later_items == len(USERS)
+        for user in USERS:
+            best = before.observe_and_recommend(user, ids[72], k=20)
+            for found in (lists[user], best):
+                assert len(found) == 20
+                assert not set(ids[1:72]) & {entry.item_id for entry in found}
+        _, lists = before.observe_many([(user, item) for user in USERS for item in ids[73:76]], recommend=5)
+        assert [len(lists[user]) for user in USERS] == [5] * len(USERS)
+        assert stored(before, "ann").seen == ids[1:76]
+        assert stored(after, "ann").seen == [*ids[1:72], "new", *ids[72:76]]
+        assert "new" not in {entry.item_id for entry in after.recommend("ann", 1000)}
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == "deployrec.runtime"]
+    assert "load that bundle here too" in warning
+    with pytest.raises(StaleStateError, match="further items"):
+        Worker(Job(base, address))
 
 
 @pytest.mark.slow  # two further certificates

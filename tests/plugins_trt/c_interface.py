@@ -54,6 +54,14 @@ class Native:
         self.call("recommend", _array([user]), ctypes.c_size_t(1), WHOLE(k), rows, scores)
         return list(zip(rows, scores, strict=True))
 
+    def recommend_among(self, user: int, k: int, choice: Choice, item: int | None = None) -> list[tuple[int, float]]:
+        """Once the user has read the item, where one is named; without the places that are left."""
+        rows, scores, one = (WHOLE * k)(), (ctypes.c_float * k)(), ctypes.c_size_t(1)
+        read, name = ([], "recommend") if item is None else ([_array([item])], "observe_and_recommend")
+        wanted = (_array([user]), *read, one, ctypes.byref(choice), WHOLE(k), rows, scores)
+        self.call(f"{name}_among", *wanted)
+        return [(row, score) for row, score in zip(rows, scores, strict=True) if row]
+
     def export(self, user: int) -> bytes:
         size = ctypes.c_size_t(0)
         try:
@@ -74,6 +82,45 @@ class Native:
 
     def counter(self, name: str) -> float:
         return float(self.c.deployrec_counter(self.handle, name.encode()))
+
+
+class Choice(ctypes.Structure):
+    """`deployrec_choice`"""
+
+    _fields_ = (
+        ("is_limited", ctypes.c_int),
+        *(("only", ctypes.POINTER(WHOLE)), ("only_count", ctypes.c_size_t)),
+        *(("exclude", ctypes.POINTER(WHOLE)), ("exclude_count", ctypes.c_size_t)),
+    )
+
+    @classmethod
+    def of(cls, only: list[int] | None = None, exclude: list[int] | None = None) -> Choice:
+        both = [_array(rows or []) for rows in (only, exclude)]
+        return cls(only is not None, both[0], len(only or []), both[1], len(exclude or []))
+
+
+class Items:
+    """A catalogue of the shared library at `library`."""
+
+    def __init__(self, library: Path, bundle: Path) -> None:
+        self.c = ctypes.CDLL(str(library))
+        for name in ("error", "item_id", "item_title"):
+            getattr(self.c, f"deployrec_{name}").restype = ctypes.c_char_p
+        self.c.deployrec_item_row.restype = WHOLE
+        self.handle = ctypes.c_void_p()
+        self.check(self.c.deployrec_catalogue_load(str(bundle).encode(), ctypes.byref(self.handle)))
+
+    def __del__(self) -> None:
+        self.c.deployrec_catalogue_free(self.handle)
+
+    def check(self, code: int) -> None:
+        if code:
+            raise RefusedError(code, self.c.deployrec_error().decode())
+
+    def where(self, condition: str, room: int) -> list[int]:
+        rows, count = (WHOLE * max(1, room))(), ctypes.c_size_t(room)
+        self.check(self.c.deployrec_where(self.handle, condition.encode(), rows, ctypes.byref(count)))
+        return list(rows[: count.value])
 
 
 def _array(values: object) -> object:

@@ -29,9 +29,9 @@ class Calls:
         self.known: set[int] = set()
 
     def make(self, number: int) -> Calls:
-        kinds = (self.observe, self.recommend, self.step, self.step_many, self.encode, self.forget, self.export)
+        kinds = (self.observe, self.recommend, self.step, self.step_many, self.among, self.encode, self.forget)
         for _ in range(number):
-            self.random.choices(kinds, (4, 3, 6, 4, 1, 0.2, 0.5))[0]()
+            self.random.choices((*kinds, self.export), (4, 3, 6, 4, 2, 1, 0.2, 0.5))[0]()
         return self
 
     def item(self) -> int:
@@ -75,6 +75,21 @@ class Calls:
         self.write("l", len(users), k, *users)
         for user in users:  # C++ leaves the list of a user without events to the caller
             self.expected.append(self.rows(found[str(user)]) if user in self.known else [(0, -math.inf)] * k)
+
+    def among(self) -> None:
+        """A list of some items; they may be none, and fewer than k may be left."""
+        user, k = self.random.choice(self.users), self.k()
+        row = self.item() if self.random.random() < 0.5 or user not in self.known else 0
+        only, exclude = ([self.item() for _ in range(self.random.choice((0, 3, 100)))] for _ in range(2))
+        may, may_not = list(map(self.id, only)), list(map(self.id, exclude))
+        if row:
+            found = self.recommender.observe_and_recommend(user, self.id(row), k=k, only=may, exclude=may_not)
+        else:
+            found = self.recommender.recommend(user, k, only=may, exclude=may_not)
+        self.known.add(user)
+        self.write("c", user, row, k, len(only), *only, len(exclude), *exclude)
+        listed = self.rows(found)
+        self.expected.append([*listed, *[(0, -math.inf)] * (k - len(listed))])
 
     def encode(self) -> None:
         user, resume = self.random.choice(self.users), self.random.random() < 0.5

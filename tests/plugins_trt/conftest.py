@@ -53,3 +53,13 @@ def builder_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     if reason := rtx_environment.missing():
         pytest.skip(f"the real builder {reason}")
     return rtx_environment.lay_out(tmp_path_factory.mktemp("tensorrt"))
+
+
+@pytest.fixture(scope="session")
+def library(builds: Path) -> Path:
+    """The serving library, shared."""
+    toolchain.need_onnxruntime()
+    options = ["-DDEPLOYREC_CPU=ON", "-DDEPLOYREC_SHARED=ON", "-DCMAKE_BUILD_TYPE=Release"]
+    options += ["-DCMAKE_DISABLE_FIND_PACKAGE_TensorRT=ON"]
+    folder = toolchain.build(builds, "serving-shared", *options, targets=("deployrec_serving",))
+    return folder / "serving" / "libdeployrec_serving.so"

@@ -15,21 +15,11 @@ from deployrec.errors import ConfigError
 from deployrec.runtime.backends.native import LIBRARY_VARIABLE
 from deployrec.runtime.recommender import Recommender
 from deployrec.runtime.stores.lmdb import database
-from tests.plugins_trt import toolchain
 from tests.plugins_trt.c_interface import Native, RefusedError
 
 pytestmark = pytest.mark.slow
 FULL, STALE, FILE = 6, 5, 2
 """codes of deployrec.h"""
-
-
-@pytest.fixture(scope="session")
-def library(builds: Path) -> Path:
-    toolchain.need_onnxruntime()
-    options = ["-DDEPLOYREC_CPU=ON", "-DDEPLOYREC_SHARED=ON", "-DCMAKE_BUILD_TYPE=Release"]
-    options += ["-DCMAKE_DISABLE_FIND_PACKAGE_TensorRT=ON"]
-    folder = toolchain.build(builds, "serving-shared", *options, targets=("deployrec_serving",))
-    return folder / "serving" / "libdeployrec_serving.so"
 
 
 @pytest.mark.parametrize("key", ["glintru", "sasrec"])

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import Manifest
-from deployrec.export.engine import profile
+from deployrec.export.engine import PlanBuilder, profile
+from deployrec.runtime.backends.tensorrt.backend import profile_of
 from deployrec.runtime.recommender import Recommender
 
 PLUGIN_LAYERS = {"glintru": 1, "recblr": 2}
@@ -69,6 +70,24 @@ def test_all_graphs_are_built_with_the_plugin_in_encode_alone(
         assert 0 < record["parity"]["state"] < 2e-2
     else:
         assert record["parity"] == {}
+
+
+def test_a_plan_takes_any_batch_and_is_tuned_for_a_single_user_besides(bundle_of: Callable[[str], Path]) -> None:
+    class Profile(dict[str, Any]):
+        def set_shape(self, name: str, *shapes: tuple[int, ...]) -> None:
+            self[name] = shapes
+
+        set_shape_input = set_shape
+
+    builder = PlanBuilder.__new__(PlanBuilder)
+    builder.builder = SimpleNamespace(create_optimization_profile=Profile)
+    manifest = Bundle.open(bundle_of("recblr")).manifest
+    many, single = builder.profiles(manifest.graphs["step"], profile(manifest, 64))
+    assert [shape[0] for shape in many["item_id"]] == [1, 32, 64]
+    assert {tuple(shape[0] for shape in shapes) for name, shapes in single.items() if name != "k"} == {(1, 1, 1)}
+    assert single["exclude_items"] == ((1, 1), (1, 64), (1, 512))
+    assert single["k"] == many["k"] == ([1], [10], [100])
+    assert (profile_of(1), profile_of(2), profile_of(64)) == (1, 0, 0)
 
 
 @pytest.mark.slow

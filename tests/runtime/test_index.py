@@ -151,6 +151,23 @@ def test_retired_rows_are_in_no_index(users: np.ndarray, tmp_path: Path) -> None
     assert facts["recall"] >= 0.97
 
 
+def test_a_handful_of_items_has_no_index(users: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("faiss", reason="needs faiss-cpu")
+    table = Large().weights["table"]
+    with pytest.raises(ConfigError, match=r"at least 16 items for an index; got 15; leave --index out"):
+        write_index(table[:16], users, tmp_path, np.zeros(0, np.int64))
+    assert write_index(table[:17], users, tmp_path, np.zeros(0, np.int64))["recall"] >= 0.9
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_index_of_other_items_is_one_line(indexed: Path, copy_of: Callable[[Bundle], Bundle]) -> None:
+    copy = copy_of(Bundle.open(indexed))
+    facts = write_index(np.tile(copy.item_table(), (2, 1)), np.ones((9, 8), np.float32), copy.path, np.zeros(0, int))
+    seal(copy.path, {**copy.manifest.document, "index": facts})
+    with pytest.raises(BundleError, match=r"expected an index of 4,000 items; got item 8,001"):
+        Recommender.load(copy.path)
+
+
 def test_a_broken_index_is_one_line(indexed: Path, copy_of: Callable[[Bundle], Bundle]) -> None:
     copy = copy_of(Bundle.open(indexed))
     (copy.path / INDEX).write_bytes(b"no index at all" * 10)

@@ -158,7 +158,8 @@ class Layout:
 
 
 class Store(Protocol):
-    """Users' records of one bundle. Calls come from one thread at a time; other processes may share the records.
+    """Users' records of one bundle. Calls come from one thread at a time; other processes may share the records, and
+    then `shared`, where a store has it, is true.
 
     A call that raises leaves every record as it was (ConflictError: those of the users it names). A store is ONE
     module with `load(layout, address) -> Store`, in this folder or behind an entry point of `deployrec.stores`;

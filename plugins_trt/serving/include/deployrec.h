@@ -51,6 +51,22 @@ DEPLOYREC_API int deployrec_observe_and_recommend(deployrec_recommender* recomme
                                                   int64_t* best_rows, float* scores);
 DEPLOYREC_API int deployrec_recommend(deployrec_recommender* recommender, const int64_t* users, size_t count, int64_t k,
                                       int64_t* best_rows, float* scores);
+/* Which items a list may hold: item rows, of those that deployrec_where finds, say. */
+typedef struct deployrec_choice {
+  int is_limited;      /* 0: the whole catalogue may come, and `only` is not read */
+  const int64_t* only; /* else all that may come [only_count] */
+  size_t only_count;
+  const int64_t* exclude; /* what may not [exclude_count] */
+  size_t exclude_count;
+} deployrec_choice;
+/* The same lists under a choice, that of every event and user of the call. */
+DEPLOYREC_API int deployrec_observe_and_recommend_among(deployrec_recommender* recommender, const int64_t* users,
+                                                        const int64_t* item_rows, size_t count,
+                                                        const deployrec_choice* choice, int64_t k, int64_t* best_rows,
+                                                        float* scores);
+DEPLOYREC_API int deployrec_recommend_among(deployrec_recommender* recommender, const int64_t* users, size_t count,
+                                            const deployrec_choice* choice, int64_t k, int64_t* best_rows,
+                                            float* scores);
 /* One user's history; without `resume` in place of what the user had. */
 DEPLOYREC_API int deployrec_encode(deployrec_recommender* recommender, int64_t user, const int64_t* item_rows,
                                    size_t count, int resume);
@@ -74,6 +90,18 @@ DEPLOYREC_API int64_t deployrec_num_items(const deployrec_recommender* recommend
 DEPLOYREC_API int64_t deployrec_max_k(const deployrec_recommender* recommender);
 /* A counter of deployrec/serving.h by its name; -1 for another name. */
 DEPLOYREC_API double deployrec_counter(const deployrec_recommender* recommender, const char* name);
+
+/* A bundle's items by their own ids, see deployrec/catalogue.h. Texts live as long as the catalogue. */
+typedef struct deployrec_catalogue deployrec_catalogue;
+DEPLOYREC_API int deployrec_catalogue_load(const char* bundle, deployrec_catalogue** catalogue);
+DEPLOYREC_API void deployrec_catalogue_free(deployrec_catalogue* catalogue);
+DEPLOYREC_API int64_t deployrec_item_row(const deployrec_catalogue* catalogue, const char* item_id); /* 0: unknown */
+DEPLOYREC_API const char* deployrec_item_id(const deployrec_catalogue* catalogue, int64_t row);
+DEPLOYREC_API const char* deployrec_item_title(const deployrec_catalogue* catalogue, int64_t row);
+/* Rows, rising, of the items that fit a condition such as "genre has 'Comedy' and year >= 1990": `count` is the room at
+ * `rows`, and then how many they are. With too little room DEPLOYREC_INVALID_ARGUMENT. */
+DEPLOYREC_API int deployrec_where(const deployrec_catalogue* catalogue, const char* condition, int64_t* rows,
+                                  size_t* count);
 
 /* A bundle's graphs by themselves, for callers who keep the states. All tensors are packed for the batch. */
 typedef struct deployrec_graphs deployrec_graphs;

@@ -60,6 +60,8 @@ class Arena {
 
   RecordLayout record_layout() const;
   Status read_record(Device& device, int64_t slot, Record* record);
+  // The user vector [user_dim] alone.
+  Status read_user(Device& device, int64_t slot, std::vector<float>* user);
   // In place of what the slot holds.
   Status write_record(Device& device, int64_t slot, const Record& record);
   // All users, through records; see state_file.h. A refused file leaves the arena as it was.

@@ -30,6 +30,19 @@ Status Arena::read_record(Device& device, int64_t slot, Record* record) {
   return {};
 }
 
+Status Arena::read_user(Device& device, int64_t slot, std::vector<float>* user) {
+  const StateSegment& segment = segments_.back();
+  const auto count = static_cast<size_t>(segment.count);
+  const unsigned char* from = row(slot) + segment.offset;
+  std::vector<Half> halves(segment.is_half ? count : 0);
+  user->resize(count);
+  Status status = segment.is_half ? device.download(halves.data(), from, count * sizeof(Half))
+                                  : device.download(user->data(), from, count * sizeof(float));
+  if (status.ok()) status = device.wait();
+  if (segment.is_half) std::transform(halves.begin(), halves.end(), user->begin(), host_half_to_float);
+  return status;
+}
+
 Status Arena::write_record(Device& device, int64_t slot, const Record& record) {
   std::vector<unsigned char> bytes(row_bytes_);
   to_row(record, bytes.data());

@@ -23,6 +23,7 @@ class Bundle {
 
   const std::string& folder() const { return folder_; }
   bool has(Graph graph) const { return graphs_.count(text_of(graph)) != 0; }
+  bool has(const std::string& file) const { return files_.count(file) != 0; }
   // What a plan of the graph would be called; lists may be as long as the catalogue.
   PlanName name(Graph graph) const;
   int64_t dim() const { return dim_; }

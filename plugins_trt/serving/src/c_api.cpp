@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,10 +29,20 @@ std::string& last_error() {
 
 namespace {
 
-std::vector<Event> events_of(const int64_t* users, const int64_t* item_rows, size_t count) {
+constexpr deployrec_choice kAll{0, nullptr, 0, nullptr, 0};
+
+std::optional<ItemRows> only_of(const deployrec_choice& choice) {
+  if (choice.is_limited == 0) return std::nullopt;
+  return ItemRows{choice.only, choice.only_count};
+}
+
+std::vector<Event> events_of(const int64_t* users, const int64_t* item_rows, size_t count,
+                             const deployrec_choice& choice = kAll) {
   std::vector<Event> events;
   events.reserve(count);
-  for (size_t i = 0; i < count; ++i) events.push_back({users[i], item_rows[i]});
+  for (size_t i = 0; i < count; ++i) {
+    events.push_back({users[i], item_rows[i], {choice.exclude, choice.exclude_count}, only_of(choice)});
+  }
   return events;
 }
 
@@ -66,8 +77,15 @@ int deployrec_observe(deployrec_recommender* recommender, const int64_t* users, 
 
 int deployrec_observe_and_recommend(deployrec_recommender* recommender, const int64_t* users, const int64_t* item_rows,
                                     size_t count, int64_t k, int64_t* best_rows, float* scores) {
+  return deployrec_observe_and_recommend_among(recommender, users, item_rows, count, &deployrec::kAll, k, best_rows,
+                                               scores);
+}
+
+int deployrec_observe_and_recommend_among(deployrec_recommender* recommender, const int64_t* users,
+                                          const int64_t* item_rows, size_t count, const deployrec_choice* choice,
+                                          int64_t k, int64_t* best_rows, float* scores) {
   return answered([&] {
-    const std::vector<deployrec::Event> events = deployrec::events_of(users, item_rows, count);
+    const std::vector<deployrec::Event> events = deployrec::events_of(users, item_rows, count, *choice);
     deployrec::Recommendations best;
     Status status = recommender->recommender->observe_and_recommend(events.data(), count, k, &best);
     if (status.ok()) deployrec::copy(best, best_rows, scores);
@@ -77,9 +95,16 @@ int deployrec_observe_and_recommend(deployrec_recommender* recommender, const in
 
 int deployrec_recommend(deployrec_recommender* recommender, const int64_t* users, size_t count, int64_t k,
                         int64_t* best_rows, float* scores) {
+  return deployrec_recommend_among(recommender, users, count, &deployrec::kAll, k, best_rows, scores);
+}
+
+int deployrec_recommend_among(deployrec_recommender* recommender, const int64_t* users, size_t count,
+                              const deployrec_choice* choice, int64_t k, int64_t* best_rows, float* scores) {
   return answered([&] {
     std::vector<deployrec::Request> requests(count);
-    for (size_t i = 0; i < count; ++i) requests[i].user = users[i];
+    for (size_t i = 0; i < count; ++i) {
+      requests[i] = {users[i], {choice->exclude, choice->exclude_count}, deployrec::only_of(*choice)};
+    }
     deployrec::Recommendations best;
     Status status = recommender->recommender->recommend(requests.data(), count, k, &best);
     if (status.ok()) deployrec::copy(best, best_rows, scores);

@@ -4,14 +4,36 @@
 #include <cerrno>
 #include <cstdlib>
 #include <exception>
+#include <limits>
 #include <numeric>
 
 #include "bundle.h"
+#include "where.h"
 
 namespace deployrec {
 namespace {
 
 constexpr const char* kFile = "items.csv";
+
+template <class Value>
+bool holds(const Value& own, const std::string& order, const Value& value) {
+  if (order == "==" || order == "in") return own == value;
+  if (order == "!=") return own != value;
+  if (order == "<") return own < value;
+  if (order == "<=") return own <= value;
+  if (order == ">") return own > value;
+  return own >= value;
+}
+
+// Whether an item that holds `text` fits.
+bool fits(const std::string& text, const Comparison& test) {
+  if (test.order == "has") return has_word(text, test.values.front().text);
+  double number = 0;
+  if (!parse_number(text, &number)) number = std::numeric_limits<double>::quiet_NaN();
+  return std::any_of(test.values.begin(), test.values.end(), [&](const Comparison::Value& value) {
+    return value.is_number ? holds(number, test.order, value.number) : holds(text, test.order, value.text);
+  });
+}
 
 // Takes one line of CSV off `csv` from `at` on: quoted fields may hold commas, line ends and doubled quotes.
 std::vector<std::string> next_line(const std::string& csv, size_t* at) {
@@ -50,6 +72,10 @@ Status Catalogue::load(const std::string& bundle, std::unique_ptr<Catalogue>* ca
     Status status = Bundle::open(bundle, &opened);
     if (status.ok()) status = opened.read(kFile, &csv);
     if (status.ok()) status = made->parse(csv, bundle + "/" + kFile, opened.name(Graph::kScore).num_items);
+    if (status.ok() && opened.has(kRetiredFile)) {
+      status = opened.read(kRetiredFile, &csv);
+      if (status.ok()) status = made->parse_retired(csv, bundle + "/" + kRetiredFile);
+    }
     if (status.ok()) *catalogue = std::move(made);
     return status;
   } catch (const std::exception&) {
@@ -61,6 +87,13 @@ Status Catalogue::parse(const std::string& csv, const std::string& path, int64_t
   size_t at = 0;
   const std::vector<std::string> header = next_line(csv, &at);
   bool is_whole = header.size() >= 3 && header[0] == "item_id" && header[1] == "title" && header[2] == "popularity";
+  std::vector<Column*> columns;
+  std::vector<std::unordered_map<std::string, int32_t>> places;
+  for (size_t i = 3; is_whole && i < header.size(); ++i) {
+    columns.push_back(&columns_[header[i]]);
+    *columns.back() = {{""}, {0}};  // the padding's
+    places.push_back({{"", 0}});
+  }
   while (is_whole && at < csv.size()) {
     const std::vector<std::string> fields = next_line(csv, &at);
     errno = 0;
@@ -72,10 +105,66 @@ Status Catalogue::parse(const std::string& csv, const std::string& path, int64_t
     is_whole = is_whole && rows_.emplace(fields[0], static_cast<int64_t>(ids_.size())).second;
     ids_.push_back(fields[0]);
     titles_.push_back(fields[1]);
+    for (size_t i = 0; i < columns.size(); ++i) {
+      const std::string& text = fields[i + 3];
+      const auto [place, is_new] = places[i].emplace(text, static_cast<int32_t>(columns[i]->texts.size()));
+      if (is_new) columns[i]->texts.push_back(text);
+      columns[i]->places.push_back(place->second);
+    }
   }
   if (is_whole && this->num_items() == num_items) return {};
   return {StatusCode::kFile, "expected item_id,title,popularity of " + std::to_string(num_items) +
                                  " different items in " + path + "; got others; export the bundle again"};
+}
+
+Status Catalogue::parse_retired(const std::string& csv, const std::string& path) {
+  size_t at = 0;
+  std::string wrong = next_line(csv, &at).front();
+  bool is_whole = wrong == "item_id";
+  while (is_whole && at < csv.size()) {
+    wrong = next_line(csv, &at).front();
+    retired_.push_back(row(wrong));
+    is_whole = retired_.back() != 0;
+  }
+  std::sort(retired_.begin(), retired_.end());
+  if (is_whole) return {};
+  return {StatusCode::kFile, "expected item_id and items of " + std::string(kFile) + " in " + path + "; got '" + wrong +
+                                 "'; retire them again"};
+}
+
+Status Catalogue::fitting(const std::string& condition, std::vector<int64_t>* rows) const noexcept {
+  try {
+    const auto test = [&](const Comparison& comparison, Mask* mask) -> Status {
+      const std::string& name = comparison.column;
+      const auto column = columns_.find(name);
+      if (column != columns_.end()) {
+        Mask distinct;
+        for (const std::string& text : column->second.texts) distinct.push_back(fits(text, comparison));
+        for (size_t i = 0; i < mask->size(); ++i) (*mask)[i] = distinct[static_cast<size_t>(column->second.places[i])];
+        return {};
+      }
+      if (name != "item_id" && name != "title" && name != "popularity") {
+        std::string known = "item_id, title, popularity";
+        for (const auto& other : columns_) known += ", " + other.first;
+        return {StatusCode::kInvalidArgument, "expected a column of items.csv (" + known + ") in the filter; got '" +
+                                                  name + "'; name one of them"};
+      }
+      for (size_t i = 0; i < mask->size(); ++i) {
+        (*mask)[i] = name == "popularity" ? fits(std::to_string(popularity_[i]), comparison)
+                                          : fits(name == "title" ? titles_[i] : ids_[i], comparison);
+      }
+      return {};
+    };
+    Mask mask;
+    Status status = deployrec::fitting(condition, ids_.size(), test, &mask);
+    rows->clear();
+    for (int64_t row = 1; status.ok() && row <= num_items(); ++row) {
+      if (mask[static_cast<size_t>(row)] != 0 && !is_retired(row)) rows->push_back(row);
+    }
+    return status;
+  } catch (const std::exception&) {
+    return {StatusCode::kOutOfMemory, "out of memory"};
+  }
 }
 
 int64_t Catalogue::row(const std::string& item_id) const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "deployrec/catalogue.h"
 #include "graph_file.h"
 #include "onnxruntime_options.h"
 
@@ -22,12 +23,23 @@ int64_t product(const std::vector<int64_t>& dims) {
   return std::accumulate(dims.begin(), dims.end(), int64_t{1}, std::multiplies<>());
 }
 
+// Which rows are retired; the graphs leave them out by themselves.
+Status read_retired(const Bundle& bundle, std::vector<char>* is_retired) {
+  if (!bundle.has(Catalogue::kRetiredFile)) return {};
+  std::unique_ptr<Catalogue> catalogue;
+  Status status = Catalogue::load(bundle.folder(), &catalogue);
+  for (int64_t row = 0; status.ok() && row <= catalogue->num_items(); ++row) {
+    is_retired->push_back(catalogue->is_retired(row));
+  }
+  return status;
+}
+
 }  // namespace
 
 Status OnnxRuntimeRunner::read_table(std::shared_ptr<OnnxRuntime> runtime, const Bundle& bundle,
                                      std::shared_ptr<ItemTable>* table) {
   const OrtApi& api = runtime->api();
-  auto made = std::make_shared<ItemTable>(ItemTable{{}, OrtOwned<OrtValue>(api.ReleaseValue), 0});
+  auto made = std::make_shared<ItemTable>(ItemTable{{}, OrtOwned<OrtValue>(api.ReleaseValue), 0, {}});
   Status status = bundle.read(kTableFile, &made->bytes);
   if (!status.ok()) return status;
   made->num_items = bundle.name(Graph::kScore).num_items;
@@ -41,6 +53,9 @@ Status OnnxRuntimeRunner::read_table(std::shared_ptr<OnnxRuntime> runtime, const
       api.CreateTensorWithDataAsOrtValue(runtime->host(), made->bytes.data(), made->bytes.size(), dims.data(),
                                          dims.size(), kElement<float>, made->value.out()),
       "take the item table");
+  if (status.ok()) status = read_retired(bundle, &made->vectors.is_retired);
+  made->vectors.values = reinterpret_cast<const float*>(made->bytes.data());
+  made->vectors.dim = bundle.dim();
   if (status.ok()) *table = std::move(made);
   return status;
 }

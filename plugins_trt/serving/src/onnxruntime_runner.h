@@ -19,6 +19,7 @@ struct ItemTable {
   std::string bytes;
   OrtOwned<OrtValue> value;
   int64_t num_items;
+  ItemVectors vectors;  // the bytes, to the host
 };
 
 class OnnxRuntimeRunner final : public Runner {
@@ -31,6 +32,9 @@ class OnnxRuntimeRunner final : public Runner {
   std::unique_ptr<OnnxRuntimeRunner> share() const;
 
   const EngineShape& shape() const override { return shape_; }
+  std::shared_ptr<const ItemVectors> item_vectors() const override {
+    return {session_->table, &session_->table->vectors};
+  }
   Status run(const EngineMemory& memory, const RunSize& size) override;
 
  private:

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "deployrec/status.h"
 #include "plan_name.h"
+#include "ranking.h"
 
 namespace deployrec {
 
@@ -57,6 +59,8 @@ class Runner {
  public:
   virtual ~Runner() = default;
   virtual const EngineShape& shape() const = 0;
+  // Null where the host does not hold them.
+  virtual std::shared_ptr<const ItemVectors> item_vectors() const { return nullptr; }
   // Puts one run on the device's stream.
   virtual Status run(const EngineMemory& memory, const RunSize& size) = 0;
 };

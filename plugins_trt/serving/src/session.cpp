@@ -24,6 +24,9 @@ Status check_events(const Event* events, size_t count, bool with_lists, int64_t 
   for (size_t i = 0; i < count; ++i) {
     Status status = check_rows("an item row", i, {&events[i].item_row, 1}, 1, num_items);
     if (status.ok() && with_lists) status = check_rows("an excluded row", i, events[i].exclude, 0, num_items);
+    if (status.ok() && with_lists && events[i].only) {
+      status = check_rows("a row that may come", i, *events[i].only, 1, num_items);
+    }
     if (!status.ok()) return status;
   }
   return {};
@@ -98,45 +101,57 @@ Status Session::observe_and_recommend(const Event* events, size_t count, int64_t
   Status status = check_events(events, count, true, bundle().num_items);
   if (!status.ok()) return status;
   Call call(*arena_);
-  bool has_carried = bundle().window == 0, has_beyond = false;
-  if (bundle().window > 0) {
-    std::unordered_map<int64_t, int64_t> totals;
-    for (size_t i = 0; i < count; ++i) {
-      const auto total = totals.try_emplace(events[i].user, events_of(events[i].user)).first;
-      (carries(++total->second) ? has_carried : has_beyond) = true;
-    }
+  const bool by_window = bundle().window > 0;
+  bool has_stepped = false, has_advanced = false, has_beyond = false, has_scored = false;
+  std::unordered_map<int64_t, int64_t> totals;
+  for (size_t i = 0; i < count; ++i) {
+    const bool is_whole = !events[i].only.has_value();
+    const bool is_beyond =
+        by_window && !carries(++totals.try_emplace(events[i].user, events_of(events[i].user)).first->second);
+    (is_beyond ? has_beyond : is_whole ? has_stepped : has_advanced) = true;
+    has_scored = has_scored || (is_beyond && is_whole);
+    if (!is_whole) status = need_items(k);
+    if (!status.ok()) return status;
   }
-  if (has_carried) status = need_lists(Graph::kStep, k, "to observe and recommend");
+  if (has_stepped) status = need_lists(Graph::kStep, k, "to observe and recommend");
+  if (status.ok() && has_advanced) status = need(Graph::kAdvance, "to observe");
   if (status.ok() && has_beyond) status = need_to_read_again();
-  if (status.ok() && has_beyond) status = need_lists(Graph::kScore, k, "for lists after that");
+  if (status.ok() && has_scored) status = need_lists(Graph::kScore, k, "for lists after that");
   const std::vector<int64_t> users = users_of(events, count);
   if (status.ok()) status = call.claim(*device_, users);
   if (!status.ok()) return status;
 
   prepare(count, k, recommendations);
   for (const std::vector<size_t>& wave : plan_waves(users)) {
-    std::vector<BatchRow> stepped, scored;
+    std::vector<BatchRow> stepped, advanced, scored;
     std::vector<Reading> readings;
     stepped.reserve(wave.size());
     for (const size_t i : wave) {
       const int64_t slot = call.slots()[i];
-      if (carries(events_in(slot) + 1)) {
+      if (!carries(events_in(slot) + 1)) {
+        readings.push_back({slot, &events[i].item_row, 1, false});
+      } else if (!events[i].only.has_value()) {
         stepped.push_back(list_row(slot, &events[i].item_row, events[i].exclude, i));
       } else {
-        readings.push_back({slot, &events[i].item_row, 1, false});
+        advanced.push_back({slot, &events[i].item_row, 1, {}, nullptr, 0, 0, false});
       }
     }
     if (!stepped.empty()) status = run(call, Graph::kStep, stepped, k, recommendations);
+    if (status.ok() && !advanced.empty()) status = run(call, Graph::kAdvance, advanced, 0, nullptr);
     if (!status.ok()) return status;
     for (const BatchRow& row : stepped) arena_->note(row.slot, row.items, 1);
+    for (const BatchRow& row : advanced) arena_->note(row.slot, row.items, 1);
     status = read(call, readings);
-    if (!status.ok()) return status;
-    if (readings.empty()) continue;
     for (const size_t i : wave) {
       const int64_t slot = call.slots()[i];
-      if (!carries(events_in(slot))) scored.push_back(list_row(slot, nullptr, events[i].exclude, i));
+      if (!status.ok()) return status;
+      if (events[i].only.has_value()) {
+        status = rank(call, slot, *events[i].only, events[i].exclude, i, recommendations);
+      } else if (!carries(events_in(slot))) {
+        scored.push_back(list_row(slot, nullptr, events[i].exclude, i));
+      }
     }
-    status = run(call, Graph::kScore, scored, k, recommendations);
+    if (status.ok() && !scored.empty()) status = run(call, Graph::kScore, scored, k, recommendations);
     if (!status.ok()) return status;
   }
   arena_->counters().events += static_cast<int64_t>(count);
@@ -146,9 +161,13 @@ Status Session::observe_and_recommend(const Event* events, size_t count, int64_t
 }
 
 Status Session::recommend(const Request* requests, size_t count, int64_t k, Recommendations* recommendations) {
-  Status status = need_lists(Graph::kScore, k, "to recommend");
+  Status status;
   for (size_t i = 0; status.ok() && i < count; ++i) {
-    status = check_rows("an excluded row", i, requests[i].exclude, 0, bundle().num_items);
+    status = requests[i].only.has_value() ? need_items(k) : need_lists(Graph::kScore, k, "to recommend");
+    if (status.ok()) status = check_rows("an excluded row", i, requests[i].exclude, 0, bundle().num_items);
+    if (status.ok() && requests[i].only) {
+      status = check_rows("a row that may come", i, *requests[i].only, 1, bundle().num_items);
+    }
   }
   if (!status.ok()) return status;
   Call call(*arena_);
@@ -158,10 +177,15 @@ Status Session::recommend(const Request* requests, size_t count, int64_t k, Reco
     if (events_of(requests[i].user) == 0) continue;
     const int64_t slot = arena_->slots().find(requests[i].user);
     call.pin(slot);
-    rows.push_back(list_row(slot, nullptr, requests[i].exclude, i));
+    if (!requests[i].only.has_value()) {
+      rows.push_back(list_row(slot, nullptr, requests[i].exclude, i));
+    } else {
+      status = rank(call, slot, *requests[i].only, requests[i].exclude, i, recommendations);
+      if (!status.ok()) return status;
+    }
   }
   arena_->counters().lists += static_cast<int64_t>(count);
-  return run(call, Graph::kScore, rows, k, recommendations);
+  return rows.empty() ? status : run(call, Graph::kScore, rows, k, recommendations);
 }
 
 Status Session::encode(const History* histories, size_t count) {

@@ -53,7 +53,11 @@ class Session {
   Status need(Graph graph, const std::string& what_for) const;
   Status need_to_read_again() const;
   Status need_lists(Graph graph, int64_t k, const std::string& what_for) const;
+  Status need_items(int64_t k) const;
 
+  // The k best of `only` as the slot's user stands, into row `answer`.
+  Status rank(Call& call, int64_t slot, const ItemRows& only, const ItemRows& exclude, size_t answer,
+              Recommendations* recommendations);
   BatchRow list_row(int64_t slot, const int64_t* item, const ItemRows& exclude, size_t answer) const;
   Status run(Call& call, Graph graph, const std::vector<BatchRow>& rows, int64_t k, Recommendations* recommendations);
   // Each slot comes once.
@@ -62,6 +66,7 @@ class Session {
 
   std::shared_ptr<Device> device_;
   std::shared_ptr<Arena> arena_;
+  std::shared_ptr<const ItemVectors> items_;  // null where the host has none
   bool exclude_seen_ = true;
   std::array<std::unique_ptr<BatchRunner>, kGraphs> runners_;
 };

@@ -34,6 +34,7 @@ Status Session::create(std::shared_ptr<Device> device, std::vector<std::unique_p
                                             std::to_string(shape.max_time) +
                                             "; run deployrec build engine with a larger --max-history"};
     }
+    if (made->items_ == nullptr) made->items_ = engine->item_vectors();
     std::unique_ptr<BatchRunner>& place = made->runners_[static_cast<size_t>(shape.name.graph)];
     const std::vector<int64_t> batches =
         batch_sizes(shape.name.graph == Graph::kEncode ? std::vector<int64_t>{} : options.batches, shape.max_batch);
@@ -109,6 +110,32 @@ Status Session::need_lists(Graph graph, int64_t k, const std::string& what_for) 
           "expected k in 1.." + std::to_string(most) + "; got " + std::to_string(k) +
               (most < bundle().num_items ? "; run deployrec build engine with a larger --max-k"
                                          : "; ask for as many items as there are at most")};
+}
+
+Status Session::need_items(int64_t k) const {
+  if (items_ == nullptr) {
+    return {StatusCode::kMissingPlan,
+            "expected a bundle's item table for lists of some items only; got plans; set Options::bundle alone"};
+  }
+  if (k >= 1 && k <= bundle().num_items) return {};
+  return {StatusCode::kInvalidArgument, "expected k in 1.." + std::to_string(bundle().num_items) + "; got " +
+                                            std::to_string(k) + "; ask for as many items as there are at most"};
+}
+
+Status Session::rank(Call& call, int64_t slot, const ItemRows& only, const ItemRows& exclude, size_t answer,
+                     Recommendations* recommendations) {
+  std::vector<float> user;
+  std::vector<int64_t> excluded(exclude.data, exclude.data + exclude.count);
+  const std::vector<int32_t>& seen = arena_->slots().owner(slot).book.seen;
+  if (exclude_seen_) excluded.insert(excluded.end(), seen.begin(), seen.end());
+  Status status = arena_->read_user(*device_, slot, &user);
+  if (!status.ok()) return status;
+  const int64_t k = recommendations->k, to = static_cast<int64_t>(answer) * k;
+  return call.unlocked([&]() -> Status {
+    best_of(*items_, user, only, std::move(excluded), k, recommendations->item_rows.data() + to,
+            recommendations->scores.data() + to);
+    return {};
+  });
 }
 
 BatchRow Session::list_row(int64_t slot, const int64_t* item, const ItemRows& exclude, size_t answer) const {

@@ -24,6 +24,9 @@ Status tensorrt_failed(const char* what, const std::string& said) {
                                    (said.empty() ? "no reason" : said) + "; check the plan's TensorRT version and GPU"};
 }
 
+// Of a plan's optimization profiles the second is tuned for a single user, the first takes any number.
+int32_t profile_of(int64_t batch) { return batch == 1 ? 1 : 0; }
+
 bool begins_with(const std::string& text, const char* start) { return text.rfind(start, 0) == 0; }
 
 int64_t device_memory_size(const nvinfer1::ICudaEngine& engine) {
@@ -183,12 +186,16 @@ Status TensorRtRunner::run(const EngineMemory& memory, const RunSize& size) {
 
 Status TensorRtRunner::context_for(const RunSize& size, Context** context) {
   const bool is_encode = graph() == Graph::kEncode;
-  Context& found = contexts_[is_encode ? std::make_tuple(int64_t{0}, int64_t{0}, int64_t{0})
+  Context& found = contexts_[is_encode ? std::make_tuple(int64_t{profile_of(size.batch)}, int64_t{0}, int64_t{0})
                                        : std::make_tuple(size.batch, size.k, size.exclude)];
   if (found.context == nullptr) {
     found.context.reset(engine_->createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED));
     if (found.context == nullptr) return tensorrt_failed("create a context", log_.take());
     give_memory(*found.context, activations_.as<void>(), device_memory_size(*engine_));
+    if (!found.context->setOptimizationProfileAsync(profile_of(size.batch), device_->stream())) {
+      found.context.reset();
+      return tensorrt_failed("choose a profile", log_.take());
+    }
   }
   *context = &found;
   return {};

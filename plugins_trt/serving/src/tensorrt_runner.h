@@ -64,7 +64,7 @@ class TensorRtRunner final : public Runner {
   std::unique_ptr<nvinfer1::ICudaEngine> engine_;
   EngineShape shape_;
   DeviceMemory activations_;  // shared by all contexts: they run one after another
-  std::map<std::tuple<int64_t, int64_t, int64_t>, Context> contexts_;  // by batch, k and E; an encode engine has one
+  std::map<std::tuple<int64_t, int64_t, int64_t>, Context> contexts_;  // by batch, k and E; an encode engine has two
 };
 
 }  // namespace deployrec

@@ -4,6 +4,8 @@
 //   o N (USER ROW)...        observe
 //   r N K (USER ROW)...      observe and recommend: a line of K times ROW SCORE for each event
 //   l N K USER...            recommend: a line for each user
+//   c USER ROW K N ROW... M ROW...   the same of one user with N rows that may come and M that may not; observes ROW
+//                            first unless it is 0
 //   e USER RESUME N ROW...   encode
 //   f USER                   forget
 //   x USER                   export and import again: the size of the record
@@ -38,6 +40,7 @@ class Script {
     for (char kind = 0; in_ >> kind;) {
       if (kind == 'o' || kind == 'r') events(kind == 'r');
       if (kind == 'l') lists();
+      if (kind == 'c') chosen();
       if (kind == 'e') encode();
       if (kind == 'f') stop_unless_ok(recommender_.forget(number()));
       if (kind == 'x') exported();
@@ -70,11 +73,26 @@ class Script {
     stop_unless_ok(recommender_.recommend(requests.data(), requests.size(), k, &best));
     print(best);
   }
+  std::vector<int64_t> numbers() {
+    std::vector<int64_t> values(static_cast<size_t>(number()));
+    for (int64_t& value : values) value = number();
+    return values;
+  }
+  void chosen() {
+    const int64_t user = number(), row = number(), k = number();
+    const std::vector<int64_t> only = numbers(), exclude = numbers();
+    const deployrec::ItemRows may{only.data(), only.size()}, may_not{exclude.data(), exclude.size()};
+    const deployrec::Event event{user, row, may_not, may};
+    const deployrec::Request request{user, may_not, may};
+    deployrec::Recommendations best;
+    stop_unless_ok(row != 0 ? recommender_.observe_and_recommend(&event, 1, k, &best)
+                            : recommender_.recommend(&request, 1, k, &best));
+    print(best);
+  }
   void encode() {
     const int64_t user = number();
     const bool resume = number() != 0;
-    std::vector<int64_t> rows(static_cast<size_t>(number()));
-    for (int64_t& row : rows) row = number();
+    const std::vector<int64_t> rows = numbers();
     const deployrec::History history{user, {rows.data(), rows.size()}, resume};
     stop_unless_ok(recommender_.encode(&history, 1));
   }

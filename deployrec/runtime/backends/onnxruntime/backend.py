@@ -18,8 +18,8 @@ from deployrec.runtime.backends.onnxruntime.providers import Provider, onnxrunti
 
 MOST_THREADS = 1024
 LARGE_TABLE = 32 * 2**20
-"""Bytes of an item table from which on the sessions read it in place: packing weights for the CPU would hold a
-copy in each of the sessions that score (775 MB for a million items of 64) and is slower for one user at that size."""
+"""Bytes of an item table from which on the sessions that score read it in place: packing weights for the CPU would hold
+a copy in each of them (775 MB for a million items of 64) and is slower for one user at that size."""
 
 
 def load(bundle: Bundle, threads: int = 1, device: str = "cpu") -> OnnxRuntimeBackend:
@@ -76,7 +76,7 @@ class OnnxRuntimeBackend:
         self, bundle: Bundle, threads: int, device: str, providers: list[Provider], name: str
     ) -> onnxruntime.InferenceSession:
         content, files = self._graphs[name]
-        options, values = _options(bundle.manifest, threads), [self._shared[file] for file in files.values()]
+        options, values = _options(bundle.manifest, threads, name), [self._shared[file] for file in files.values()]
         if files:
             # By the first, the numbers are there for whatever reads the graph; by the second, no session on the CPU
             # keeps a copy of them.
@@ -141,12 +141,12 @@ class BoundInPlace:
         return bound.best
 
 
-def _options(manifest: Manifest, threads: int) -> onnxruntime.SessionOptions:
+def _options(manifest: Manifest, threads: int, graph: str) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if 4 * manifest.num_items * manifest.dim >= LARGE_TABLE:
+    if graph in ("step", "score") and 4 * manifest.num_items * manifest.dim >= LARGE_TABLE:
         options.add_session_config_entry("session.disable_prepacking", "1")
     return options
 

@@ -87,8 +87,13 @@ class TensorRtBackend:
         return Moved(found["user"], {tensor.name: found[tensor.present] for tensor in self.manifest.state.tensors})
 
 
+def profile_of(batch: int) -> int:
+    """The optimization profile of a plan for so many users: 1 is tuned for a single one, 0 takes any number."""
+    return int(batch == 1)
+
+
 class _Plan:
-    """One plan, its context, and device buffers that grow to the largest call seen."""
+    """One plan, its contexts, and device buffers that grow to the largest call seen."""
 
     def __init__(self, trt: Any, runtime: Any, log: Any, stream: CudaStream, bundle: Bundle, name: str) -> None:
         self.name, self.stream, self.log = name, stream, log
@@ -103,7 +108,8 @@ class _Plan:
         self.most = int(self.engine.get_tensor_profile_values(0, "k")[2][0]) if "k" in names else 0
         if self.engine.name != str(PlanName.of(bundle.manifest, name, self.most)):
             raise BundleError(f"expected {path} to be this bundle's {name} plan; got another; build it again")
-        self.context = self.engine.create_execution_context()
+        self.contexts: dict[int, Any] = {}
+        """by profile: a change of a context's own would cost more than a small run"""
         self.buffers: dict[str, DeviceBuffer] = {}
         self.largest = {n: tuple(self.engine.get_tensor_profile_shape(n, 0)[2]) for n in names if n != "k"}
         self.k = np.zeros(1, np.int64)
@@ -111,20 +117,24 @@ class _Plan:
     def run(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.stream.select()
         inputs = {name: np.ascontiguousarray(value) for name, value in feed.items()}
+        (batch,) = {len(value) for name, value in inputs.items() if name != "k"}
+        context = self._context(profile_of(batch))
         if "k" in inputs:
-            self._set_k(int(inputs.pop("k")[0]))
+            self._set_k(context, int(inputs.pop("k")[0]))
         for name, value in inputs.items():
             self._check_profile(name, value.shape)
-            self.context.set_input_shape(name, value.shape)
+            context.set_input_shape(name, value.shape)
             self.stream.upload(self._buffer(name, value.nbytes), value)
         types = {"int64": np.int64, "float32": np.float32}
         outputs = {
-            tensor.name: np.empty(tuple(self.context.get_tensor_shape(tensor.name)), types[tensor.dtype])
+            tensor.name: np.empty(tuple(context.get_tensor_shape(tensor.name)), types[tensor.dtype])
             for tensor in self.signature.outputs
         }
         for name, value in outputs.items():
             self._buffer(name, value.nbytes)
-        if not self.context.execute_async_v3(self.stream.handle):
+        for name in (*inputs, *outputs):
+            context.set_tensor_address(name, self.buffers[name].address)
+        if not context.execute_async_v3(self.stream.handle):
             raise ConfigError(
                 f"expected TensorRT to run the {self.name} plan; got {self.log.take()}; build it again here"
             )
@@ -136,10 +146,15 @@ class _Plan:
     def _buffer(self, name: str, size: int) -> DeviceBuffer:
         if name not in self.buffers or self.buffers[name].size < size:
             self.buffers[name] = self.stream.allocate(size)
-            self.context.set_tensor_address(name, self.buffers[name].address)
         return self.buffers[name]
 
-    def _set_k(self, k: int) -> None:
+    def _context(self, profile: int) -> Any:
+        if profile not in self.contexts:
+            context = self.contexts[profile] = self.engine.create_execution_context()
+            context.set_optimization_profile_async(profile, self.stream.handle)
+        return self.contexts[profile]
+
+    def _set_k(self, context: Any, k: int) -> None:
         """TensorRT reads k, which decides a shape, from the host's memory."""
         if k > self.most:
             raise ConfigError(
@@ -147,8 +162,8 @@ class _Plan:
                 "run `deployrec build engine` with a larger --max-k"
             )
         self.k[0] = k
-        self.context.set_input_shape("k", self.k.shape)
-        self.context.set_tensor_address("k", self.k.ctypes.data)
+        context.set_input_shape("k", self.k.shape)
+        context.set_tensor_address("k", self.k.ctypes.data)
 
     def _check_profile(self, name: str, shape: tuple[int, ...]) -> None:
         largest = self.largest[name]

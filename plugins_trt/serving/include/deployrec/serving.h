@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,11 +26,14 @@ struct ItemRows {
   size_t count = 0;
 };
 
-// One thing that happened. `exclude`: what a list after it leaves out beside what was seen.
+// One thing that happened. `exclude`: what a list after it leaves out beside what was seen; `only`, where it is
+// given: all that may come, such as Catalogue::fitting finds, whose exact scores are then all that is computed. Both are
+// for observe_and_recommend.
 struct Event {
   int64_t user = 0;
   int64_t item_row = 0;
   ItemRows exclude = {};
+  std::optional<ItemRows> only = std::nullopt;
 };
 
 // A user's events. Without `resume` the user starts from nothing, whatever the slot held.
@@ -42,6 +46,7 @@ struct History {
 struct Request {
   int64_t user = 0;
   ItemRows exclude = {};
+  std::optional<ItemRows> only = std::nullopt;
 };
 
 // Row i answers the i-th event or request. Where fewer than `k` items are left, item row 0 ends the row.
