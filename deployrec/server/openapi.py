@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from deployrec.server import schemas, tensors
+from deployrec.server.page import render
 from deployrec.server.problems import MEDIA_TYPE, ProblemDetails
 from deployrec.version import __version__
 
@@ -48,10 +49,6 @@ REFUSED = {
     "429": "too much waits; send it again",
     "503": "no bundle is ready, or the store does not answer; send it again",
 }
-PAGE = """<!doctype html><title>deployrec</title><link rel="stylesheet"
-href="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui.css"><div id="ui"></div>
-<script src="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({url: "openapi.json", dom_id: "#ui"})</script>"""
 
 
 def document(summaries: Mapping[Operation, str]) -> dict[str, Any]:
@@ -74,13 +71,13 @@ def document(summaries: Mapping[Operation, str]) -> dict[str, Any]:
 
 def pages(described: dict[str, Any]) -> dict[Operation, Handler]:
     """The routes of the document, and of a page that shows it."""
-    content = msgspec.json.encode(described)
+    content, shown = msgspec.json.encode(described), render(described)
 
     async def openapi_json(request: Request) -> Response:
         return Response(content, media_type="application/json")
 
     async def docs(request: Request) -> Response:
-        return HTMLResponse(PAGE)
+        return HTMLResponse(shown)
 
     return {("GET", "/openapi.json"): openapi_json, ("GET", "/docs"): docs}
 

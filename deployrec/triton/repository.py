@@ -15,10 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 from google.protobuf import text_format
-from onnx import numpy_helper
 from tritonclient.grpc import model_config_pb2 as pb
 
 from deployrec.bundle.bundle import Bundle
@@ -115,14 +112,14 @@ def _describe(into: Any, tensor: GraphTensor, k: int) -> None:
 
 
 def _with_k(content: bytes, k: int) -> bytes:
-    """The graph with the number of items as a constant instead of an input, which would have no batch axis."""
-    model = onnx.load_model_from_string(content)
-    kept = [value for value in model.graph.input if value.name != "k"]
-    del model.graph.input[:]
-    model.graph.input.extend(kept)
+    """The graph with the number of items as a constant: as an input it would have no batch axis.
 
-    model.graph.initializer.append(numpy_helper.from_array(np.array([k], np.int64), "k"))
-    return bytes(model.SerializeToString())
+    Protobuf reads a message that stands twice as one: what is appended is a graph of one initializer, k: int64 [1]. An
+    input that has an initializer need not be given.
+    """
+    tensor = b"\x08\x01\x10\x07\x42\x01k\x4a\x08" + k.to_bytes(8, "little")
+    graph = b"\x2a" + bytes([len(tensor)]) + tensor
+    return content + b"\x3a" + bytes([len(graph)]) + graph
 
 
 def _write(folder: Path, config: pb.ModelConfig) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,14 @@ def test_its_graphs_answer_as_the_certificate_says(repository: Path, twin_bundle
         state = {t.past: found[t.present] for t in bundle.manifest.state.tensors}
     assert found["topk_items"][0].tolist() == cases.topk_items[case][:K].tolist()
     np.testing.assert_allclose(found["user"][0], cases.user[case], atol=1e-5)
+
+
+def test_it_is_written_without_the_onnx_package(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+    script = "import sys; sys.modules['onnx'] = None; from deployrec.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    build = ["build", "triton", str(twin_bundle().path), "--out", str(tmp_path / "out"), "--k", "5"]
+    subprocess.run([sys.executable, "-c", script, *build], check=True)
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "step" / "1" / "model.onnx")
+    assert "k" not in {value.name for value in session.get_inputs()}
 
 
 def test_a_repository_is_new_and_lists_fit(
