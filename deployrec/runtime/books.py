@@ -147,10 +147,16 @@ def read_on(rows: Rows, histories: Sequence[np.ndarray], window: int) -> None:
 
 
 def _seen_one_each(seen: Sequence[bytes], new: np.ndarray) -> list[bytes]:
-    """`_seen` of many users and one item row of each, int32 [B]."""
+    """`_seen` of many users and one item row of each, int32 [B]: all are searched at once."""
     raw = new.tobytes()
     rows = [raw[start : start + ROW_BYTES] for start in range(0, len(raw), ROW_BYTES)]
-    return [own + row if row not in own else _moved_to_end(own, row) for own, row in zip(seen, rows, strict=True)]
+    after = list(map(add, seen, rows))
+    lengths = np.fromiter(map(len, seen), np.int64, len(seen)) // ROW_BYTES
+    again = np.flatnonzero(np.frombuffer(b"".join(seen), np.int32) == new.repeat(lengths))
+    if again.size:
+        for place in np.searchsorted(lengths.cumsum(), again, side="right").tolist():
+            after[place] = _moved_to_end(seen[place], rows[place])
+    return after
 
 
 def _seen(seen: bytes, events: Sequence[Observation]) -> bytes:

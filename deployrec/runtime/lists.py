@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import repeat
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from deployrec.bundle.catalogue import Catalogue
 from deployrec.errors import ConfigError
 from deployrec.runtime.choice import Choices
 from deployrec.runtime.events import shown
-from deployrec.runtime.updates import Wanted
+from deployrec.runtime.updates import Best, Wanted
 
 USUAL_K = 10
 """How many items a request gets that names no k."""
@@ -69,6 +70,17 @@ class Lists:
         """Rows and their scores, the best first, up to the first exhausted slot."""
         if 0 in rows:  # exhausted slots, which sort last
             rows = rows[: rows.index(0)]
+        return self._named(rows, scores)
+
+    def titled_many(self, users: Iterable[str], lists: Sequence[Best]) -> dict[str, list[Recommendation]]:
+        """`titled` of many users, in one pass over all their items."""
+        rows, scores = list(chain.from_iterable(best[0] for best in lists)), chain.from_iterable(b[1] for b in lists)
+        if 0 in rows:
+            return {user: self.titled(*best) for user, best in zip(users, lists, strict=True)}
+        named, ends = self._named(rows, scores), accumulate(len(best[0]) for best in lists)
+        return {user: named[end - len(best[0]) : end] for user, best, end in zip(users, lists, ends, strict=True)}
+
+    def _named(self, rows: list[int], scores: Iterable[float]) -> list[Recommendation]:
         ids, titles = self._catalogue.item_ids, self._catalogue.titles
         entries = zip(map(ids.__getitem__, rows), map(titles.__getitem__, rows), scores, strict=False)
         # What Recommendation(...) ends in, without its call.

@@ -266,9 +266,9 @@ class Recommender:
         outcomes = _outcomes(users, read, dict(zip(known, applied, strict=True)))
         if wanted is None:
             return outcomes
-        named = dict.fromkeys(users)
-        others = self._lists([user for user in named if user not in lists], wanted)
-        return outcomes, {user: self._best(lists[user], wanted) if user in lists else others[user] for user in named}
+        titled = self._answers.titled_many(lists, list(lists.values()))
+        titled |= self._lists([user for user in dict.fromkeys(users) if user not in lists], wanted)
+        return outcomes, {user: titled[user] for user in users}
 
     @_alone
     def encode_history(self, user: Id, items: Iterable[Id]) -> int:
@@ -549,8 +549,10 @@ class Recommender:
 
     def _lists(self, users: Sequence[str], wanted: Wanted) -> dict[str, list[Recommendation]]:
         """The best items of each user as the state stands."""
-        found = self._updates.lists(users, wanted)
-        return {user: self._best(best, wanted) for user, best in found}
+        found = dict(self._updates.lists(users, wanted))
+        known = {user: best for user, best in found.items() if best is not None}
+        titled = self._answers.titled_many(known, list(known.values()))
+        return {user: titled[user] if user in titled else self._answers.popular(wanted) for user in found}
 
     def _best(self, best: Best | None, wanted: Wanted) -> list[Recommendation]:
         return self._answers.popular(wanted) if best is None else self._answers.titled(*best)
