@@ -19,8 +19,11 @@ from tests.support import interrupted_at
 
 COMMITTED = json.loads((RESULTS / "accuracy.json").read_text())["rows"]
 SIZES = {
-    "ml-1m": SimpleNamespace(num_users=6_040, num_items=3_416, num_events=999_611),
-    "beauty": SimpleNamespace(num_users=22_363, num_items=12_101, num_events=198_502),
+    "ml-1m": SimpleNamespace(num_users=6_040, num_items=3_416, num_events=999_611, repeats=False),
+    "ml-1m-timed-half": SimpleNamespace(num_users=2_999, num_items=3_416, num_events=487_344, repeats=False),
+    "beauty": SimpleNamespace(num_users=22_363, num_items=12_101, num_events=198_502, repeats=False),
+    "video": SimpleNamespace(num_users=24_303, num_items=10_672, num_events=231_780, repeats=False),
+    "online-retail": SimpleNamespace(num_users=4_339, num_items=3_665, num_events=387_797, repeats=True),
 }
 TINY = "dim=8,tokens=400,epochs=2,warmup_steps=5,window=12"
 
