@@ -30,9 +30,9 @@ def table() -> str:
     rows = Results(RESULTS / "accuracy.json").rows
     cells = {(row["model"], row["data"], row["preset"]): served(row) for row in reversed(rows)}
     models = sorted({model for model, *_ in cells if ":" not in model or model == "sasrec:block=ligr"})
-    lines = [[f"`{model}`", *(cells.get((model, *column)) for column in COLUMNS)] for model in models]
-    best = [max((line[at] or 0.0 for line in lines), default=0.0) for at in range(1, len(COLUMNS) + 1)]
-    texts = [[line[0], *map(shown, line[1:], best)] for line in lines]
+    lines = {model: [cells.get((model, *column)) for column in COLUMNS] for model in models}
+    best = [max(value or 0.0 for value in column) for column in zip(*lines.values(), strict=True)]
+    texts = [[f"`{model}`", *map(shown, line, best)] for model, line in lines.items()]
     floors = ["best chain of counts", *(f"{floor(rows, *column):.3f}" for column in COLUMNS)]
     return markdown(["", *(f"{data}, {preset}" for data, preset in COLUMNS)], [*texts, floors])
 
