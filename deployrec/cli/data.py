@@ -12,7 +12,6 @@ from rich.table import Table
 
 from deployrec.cli.console import out as console
 from deployrec.cli.options import LOG_HELP, print_notes, takes_log
-from deployrec.data.units import NAMES, resolution, when
 from deployrec.progress import working
 
 if TYPE_CHECKING:
@@ -87,11 +86,14 @@ def info(
     console.print(table)
     print_notes(dataset)
     if dataset.repeats:
-        console.print("note: users come back to items: training, evaluation and serving keep seen items as candidates")
+        said = "note: users come back to items: training, evaluation and serving keep seen items as candidates"
+        console.print(said, soft_wrap=True)
 
 
 def _times(dataset: Dataset) -> str:
     """From when to when, how fine, how many fall on another's, and how many stood out of order."""
+    from deployrec.data.units import NAMES, resolution, when
+
     if dataset.times is None:
         return "none: the order of the file"
     same = np.delete(np.diff(dataset.times) == 0, dataset.offsets[1:-1] - 1)

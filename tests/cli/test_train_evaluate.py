@@ -58,7 +58,7 @@ def test_train_then_evaluate(log: Path, tmp_path: Path) -> None:
     trained = [line for line in printed.splitlines() if "masked" in line]
     assert [line for line in figures.splitlines() if "masked" in line] == trained
     assert len(trained) == 11
-    assert trained[-1].startswith("note: the model ranks below bigram (masked NDCG@10 ")
+    assert trained[-1].startswith("note: the model ranks below bigram (unmasked NDCG@10 ")
     assert "streamed against windowed for the 28 users beyond 12 events: too few to say" in figures
     moved = log.rename(tmp_path / "moved.csv")
     again = invoke("evaluate", run, "--data", moved, "--split", "validation")

@@ -267,10 +267,12 @@ def test_nothing_but_our_lines_is_printed(
     out, err = capfd.readouterr()
     within_an_epoch = re.compile(r"epoch \d/2  .* of \d+, ")  # a line that a slow machine gets too
     lines = [line for line in out.splitlines() if not within_an_epoch.match(line)]
-    assert lines[0] == "training recblr (quick) on tiny: 120 users, 30 items, 4,099 events"
-    assert [line.split("  ")[0] for line in lines[1:3]] == ["epoch 1/2", "epoch 2/2"]
-    assert "left" in lines[1]
-    assert lines[3].startswith("tiny, test")
+    assert lines[0].startswith("note: 28% of the events repeat an item of their user: seen items stay candidates")
+    assert lines[1] == "training recblr (quick) on tiny: 120 users, 30 items, 4,099 events"
+    assert [line.split("  ")[0] for line in lines[2:4]] == ["epoch 1/2", "epoch 2/2"]
+    assert "left" in lines[2]
+    assert lines[4].startswith("tiny, test")
+    assert lines[-2].startswith("still learning at its last epoch, 2: more may help (--set epochs=4)")
     assert lines[-1].startswith(f"run {tmp_path}")
     assert err == ""
     assert notices == []

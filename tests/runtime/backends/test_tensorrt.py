@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import shutil
 from collections.abc import Callable
@@ -60,14 +61,22 @@ class Engine:
         self.outputs = {tensor.name: tensor for tensor in self.session.get_outputs()}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
+        self.profile = 0
 
     def create_execution_context(self) -> Engine:
-        return self
+        context = copy.copy(self)
+        context.shapes, context.addresses = {}, {}
+        return context
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> None:
+        assert stream == HostStream.handle
+        self.profile = profile
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
         return [tuple(LARGEST[a] if isinstance(a, str) else a for a in self.inputs[name].shape)] * 3
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        assert self.profile == 0 or shape[0] == 1, "this profile is for a single user"
         self.shapes[name] = tuple(shape)
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
