@@ -11,7 +11,7 @@ import pytest
 from deployrec.benchmark import Peer
 from tests.benchmark.test_findings import cell, report_of
 
-pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib", reason="needs matplotlib")
 
 
 def test_the_svg_names_every_line_and_is_the_same_twice(tmp_path: Path) -> None:

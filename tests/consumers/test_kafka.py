@@ -17,7 +17,7 @@ from deployrec.cli.main import run
 from deployrec.runtime import Recommender
 
 pytestmark = pytest.mark.slow
-kafka = pytest.importorskip("confluent_kafka")
+kafka = pytest.importorskip("confluent_kafka", reason="needs confluent_kafka")
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ def test_a_wrong_header_length_is_refused(client: TestClient, bundle: Bundle, le
 
 @pytest.mark.slow
 def test_tritons_own_client_talks_to_it(bundle: Bundle) -> None:
-    http = pytest.importorskip("tritonclient.http")
+    http = pytest.importorskip("tritonclient.http", reason="needs tritonclient")
     with Server(bundle.path) as server, http.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
         assert client.is_server_live()
         assert client.is_server_ready()
