@@ -1,4 +1,4 @@
-"""In front of every route: request ids, the bearer token, problems, counts and the log."""
+"""In front of every route: request ids, the bearer token, problems, counts and the log; the way to the busy ones."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import json
 import logging
 import re
 import time
+from collections.abc import Sequence
 from itertools import count
 from secrets import token_hex
 from typing import Any
 
 from prometheus_client import Counter, Histogram
+from starlette.requests import Request
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployrec.server.metrics import Metrics
+from deployrec.server.openapi import Handler
 from deployrec.server.problems import RequestError, problem_of, respond
 
 log = logging.getLogger("deployrec.server")
@@ -24,11 +28,22 @@ REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class Gate:
-    """ASGI middleware. The path of a request reaches the routes as it was sent, still percent-encoded: an id may hold
-    a slash."""
+    """The whole server as one ASGI app. The path of a request reaches the routes as it was sent, still percent-encoded:
+    an id may hold a slash.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, token: bytes | None, log_requests: bool) -> None:
-        self.app, self.metrics, self.log_requests = app, metrics, log_requests
+    app: answers all requests; busy: routes of it, with their handlers, that the gate asks by itself. They carry the
+    load, and Starlette's way there takes as long as they do.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        busy: Sequence[tuple[Route, Handler]],
+        metrics: Metrics,
+        token: bytes | None,
+        log_requests: bool,
+    ) -> None:
+        self.app, self.busy, self.metrics, self.log_requests = app, busy, metrics, log_requests
         self._process, self._numbers = token_hex(6), count()
         self._counts: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.expected = None if token is None else b"Bearer " + token
@@ -54,7 +69,12 @@ class Gate:
         error: Exception | None = None
         try:
             self._check_token(scope["path"], headers)
-            await self.app(scope, receive, answer)
+            handler = self._busy_handler(scope)
+            if handler is None:
+                await self.app(scope, receive, answer)
+            else:
+                response = await handler(Request(scope, receive))
+                await response(scope, receive, answer)
         except Exception as raised:
             error = raised
             problem = problem_of(raised)
@@ -71,6 +91,14 @@ class Gate:
         if self.log_requests or error is not None:
             about = {"request_id": request_id, "method": scope["method"], "path": scope["path"], "status": status}
             log.info(str(error or "answered"), extra={**about, "milliseconds": round(1e3 * seconds, 3)})
+
+    def _busy_handler(self, scope: Scope) -> Handler | None:
+        for route, handler in self.busy:
+            found = route.path_regex.match(scope["path"])
+            if found and scope["method"] in route.methods:
+                scope["route"], scope["path_params"] = route, found.groupdict()
+                return handler
+        return None
 
     def _counts_of(self, route: str, status: int) -> tuple[Counter, Histogram]:
         """Looked up once: that takes longer than counting."""

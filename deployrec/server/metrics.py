@@ -73,7 +73,7 @@ class BundleMetrics:
         self.stage = {name: metrics.stages.labels(*labels, name) for name in ("queue", "read", "run", "write")}
         self.batch = metrics.batches.labels(*labels)
         self.conflicts = metrics.conflicts.labels(*labels)
-        self.outcome = {outcome: metrics.events.labels(*labels, outcome.value.replace(" ", "_")) for outcome in Outcome}
+        self.outcome = {text: metrics.events.labels(*labels, text.replace(" ", "_")) for text in map(str, Outcome)}
 
 
 class TimedStore:

@@ -8,10 +8,9 @@ import tempfile
 from contextlib import ExitStack
 
 import uvicorn
-from starlette.applications import Starlette
 
 from deployrec.server.app import create_app
-from deployrec.server.gate import JsonLines
+from deployrec.server.gate import Gate, JsonLines
 from deployrec.server.metrics import FOLDER
 from deployrec.server.settings import Settings
 
@@ -45,7 +44,7 @@ def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
         )
 
 
-def app() -> Starlette:
+def app() -> Gate:
     """The app of one process, as the environment says; its log goes to stderr, a JSON object a line."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from itertools import chain
+from operator import add, attrgetter
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deployrec.runtime import Outcome, Recommender
+from deployrec.runtime import Recommender
 from deployrec.runtime.recommender import UserRecord
 from deployrec.server import reading
+from deployrec.server.bodies import Bodies
 from deployrec.server.bundles import Arms, Bundles
 from deployrec.server.problems import RequestError
 from deployrec.server.schemas import (
@@ -32,7 +36,8 @@ from deployrec.server.served import After, Call, Observe, Recommend, Served
 Fields = tuple[Any, ...]
 """An event as the beginning of `deployrec.Event`."""
 Lists = dict[str, list[Item]]
-OUTCOMES = {outcome: str(outcome) for outcome in Outcome}
+IDS, ORDER = attrgetter("user", "item", "event_id"), attrgetter("time", "sequence", "source")
+NO_ORDER = (None, None, None)
 EVENTS = msgspec.json.Decoder(EventsRequest)
 RECOMMENDATIONS = msgspec.json.Decoder(RecommendationsRequest)
 
@@ -40,12 +45,12 @@ RECOMMENDATIONS = msgspec.json.Decoder(RecommendationsRequest)
 class Routes:
     """Handlers of requests, each answered by the bundles of the moment in which its body had come."""
 
-    def __init__(self, bundles: Bundles) -> None:
-        self.bundles, self.limits = bundles, bundles.settings.limits
+    def __init__(self, bundles: Bundles, bodies: Bodies) -> None:
+        self.bundles, self.limits, self.bodies = bundles, bundles.settings.limits, bodies
 
     async def events(self, request: Request) -> Response:
         """Apply one event or many; answers once all are committed."""
-        body = await reading.read(request, EVENTS, self.limits)
+        body = await self.bodies.read(request, EVENTS)
         events, arms = self._events(body), self.bundles.now()
         if arms.canary is None:
             outcomes, lists = await self._apply(arms.main, events, body)
@@ -62,7 +67,7 @@ class Routes:
 
     async def recommendations(self, request: Request) -> Response:
         """The best items of many users, or after a bare history, of which nothing is stored."""
-        body = await reading.read(request, RECOMMENDATIONS, self.limits)
+        body = await self.bodies.read(request, RECOMMENDATIONS)
         if (body.users is None) == (body.history is None):
             raise RequestError(400, "expected either users or a history; got both or neither; send one of them")
         arms = self.bundles.now()
@@ -118,33 +123,31 @@ class Routes:
                 raise RequestError(
                     400, "expected user and item, or events; got neither; send one event or a list of them"
                 )
-            return [self._fields(body)]
+            return self._fields((body,))
         if body.user is not None or body.item is not None:
             raise RequestError(400, "expected user and item, or events; got both; send one event or a list of them")
         reading.check_number(len(body.events), self.limits.max_events, "events")
-        return list(map(self._fields, body.events))
+        return self._fields(body.events)
 
-    def _fields(self, event: Event | EventsRequest) -> Fields:
-        """As short as the event allows: events of two or three texts are read column by column."""
-        user, item, event_id = event.user, event.item, event.event_id
-        if event.sequence is None and event.time is None and event.source is None:
-            if event_id is None:
-                reading.check_ids((user, item), self.limits)
-                return user, item
-            reading.check_ids((user, item, event_id), self.limits)
-            return user, item, event_id
-        reading.check_ids((user, item, event_id, event.source), self.limits)
-        return user, item, event_id, event.time, event.sequence, event.source
+    def _fields(self, events: Sequence[Event | EventsRequest]) -> list[Fields]:
+        """As short as the events allow: those of two or three texts are read column by column."""
+        ids = list(map(IDS, events))
+        reading.check_ids(chain.from_iterable(ids), self.limits)
+        order = list(map(ORDER, events))
+        if any(map(NO_ORDER.__ne__, order)):
+            reading.check_ids((source for _, _, source in order), self.limits)
+            return list(map(add, ids, order))
+        return ids if any(event_id is not None for _, _, event_id in ids) else [event[:2] for event in ids]
 
     async def _apply(self, served: Served, events: list[Fields], body: EventsRequest) -> tuple[list[str], Lists | None]:
         """Outcomes of the events, and the lists of their users where they are wanted."""
         if body.recommend is None:
             outcomes, _ = await served.ask(len(events), Observe(events, None))
-            return [OUTCOMES[outcome] for outcome in outcomes], None
+            return outcomes, None
         choice = reading.choice_of(body.recommend, body, served.max_k, self.limits)
         outcomes, lists = await served.ask(len(events), Observe(events, choice))
         users = dict.fromkeys(str(event[0]) for event in events)
-        return [OUTCOMES[outcome] for outcome in outcomes], {user: items_of(lists[user], choice.k) for user in users}
+        return outcomes, {user: items_of(lists[user], choice.k) for user in users}
 
     async def _apply_by_arm(self, arms: Arms, events: list[Fields], body: EventsRequest) -> Response:
         parts = _by_arm(arms, [event[0] for event in events])
