@@ -29,9 +29,9 @@ class Batcher:
     """Hands jobs to `work`, one batch at a time, on a thread of its own; called from the event loop alone.
 
     work: answers one for each ask, an exception for one that failed. A batch starts as soon as as many jobs wait as
-    made the batch before, or `max_delay` seconds after the first: one caller alone waits for nobody, many callers in
-    step for each other. A full batch waits for nobody, and lies ready for the thread while the one before it runs. A
-    job larger than `max_batch` is a batch by itself.
+    there seem to be callers (those of the batch before, and who waited when it ended), or `max_delay` seconds after the
+    first: one caller alone waits for nobody, many callers for each other. A full batch waits for nobody, and lies ready
+    for the thread while the one before it runs. A job larger than `max_batch` is a batch by itself.
     """
 
     def __init__(
@@ -97,7 +97,6 @@ class Batcher:
             job = self.waiting.popleft()
             size += job.size
             batch.append(job)
-        self._expected = len(batch)
         self._handed += 1
         if self._handed == 1:
             self.size -= size
@@ -117,6 +116,7 @@ class Batcher:
 
     def _end(self, loop: asyncio.AbstractEventLoop, batch: Batch, answers: Sequence[Any]) -> None:
         self._handed -= 1
+        self._expected = len(batch) + len(self.waiting)
         self.size -= self._behind
         self._behind = 0
         if self.waiting:

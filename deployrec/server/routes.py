@@ -38,8 +38,17 @@ Fields = tuple[Any, ...]
 Lists = dict[str, list[Item]]
 IDS, ORDER = attrgetter("user", "item", "event_id"), attrgetter("time", "sequence", "source")
 NO_ORDER = (None, None, None)
+JSON = (b"content-type", b"application/json")
 EVENTS = msgspec.json.Decoder(EventsRequest)
 RECOMMENDATIONS = msgspec.json.Decoder(RecommendationsRequest)
+
+
+class Json(Response):
+    """An answer, for a third of the time that headers of all kinds take."""
+
+    def __init__(self, answer: msgspec.Struct) -> None:
+        self.status_code, self.background, self.body = 200, None, encode(answer)
+        self.raw_headers = [JSON, (b"content-length", b"%d" % len(self.body))]
 
 
 class Routes:
@@ -54,7 +63,7 @@ class Routes:
         events, arms = self._events(body), self.bundles.now()
         if arms.canary is None:
             outcomes, lists = await self._apply(arms.main, events, body)
-            return _json(EventsAnswer(outcomes, [arms.main.bundle_id], lists))
+            return Json(EventsAnswer(outcomes, [arms.main.bundle_id], lists))
         return await self._apply_by_arm(arms, events, body)
 
     async def of_user(self, request: Request) -> Response:
@@ -63,7 +72,7 @@ class Routes:
         served = arms.of(user)
         choice = reading.choice_in(request, served.max_k, self.limits)
         lists = await served.ask(1, Recommend([user], choice))
-        return _json(UserAnswer(items_of(lists[user], choice.k), served.bundle_id))
+        return Json(UserAnswer(items_of(lists[user], choice.k), served.bundle_id))
 
     async def recommendations(self, request: Request) -> Response:
         """The best items of many users, or after a bare history, of which nothing is stored."""
@@ -87,7 +96,7 @@ class Routes:
         lists: dict[str, list[Item]] = {user: [] for user in users}
         for (_, places), choice, own in zip(parts, choices, answers, strict=True):
             lists.update((users[place], items_of(own[users[place]], choice.k)) for place in places)
-        return _json(UsersAnswer(lists, [served.bundle_id for served, _ in parts]))
+        return Json(UsersAnswer(lists, [served.bundle_id for served, _ in parts]))
 
     async def record(self, request: Request) -> Response:
         """What is stored of a user."""
@@ -103,7 +112,7 @@ class Routes:
         record = Record(
             found.num_events, found.last_event_id, found.last_time, found.seen, found.sequences, served.bundle_id
         )
-        return _json(record)
+        return Json(record)
 
     async def forget(self, request: Request) -> Response:
         """Erase a user: the records of all bundles, and the history."""
@@ -163,14 +172,14 @@ class Routes:
             for place, outcome in zip(places, own, strict=True):
                 outcomes[place] = outcome
         ids = [served.bundle_id for served, _ in parts]
-        return _json(EventsAnswer(outcomes, ids, None if body.recommend is None else lists))
+        return Json(EventsAnswer(outcomes, ids, None if body.recommend is None else lists))
 
     async def _after(self, served: Served, history: list[Any], body: RecommendationsRequest) -> Response:
         reading.check_number(len(history), self.limits.max_history, "items")
         reading.check_ids(history, self.limits)
         choice: Choice = reading.choice_of(body.k, body, served.max_k, self.limits)
         found = await served.ask(1, After(history, choice))
-        return _json(UserAnswer(items_of(found, choice.k), served.bundle_id))
+        return Json(UserAnswer(items_of(found, choice.k), served.bundle_id))
 
 
 def _by_arm(arms: Arms, users: list[Any]) -> list[tuple[Served, range | list[int]]]:
@@ -181,10 +190,6 @@ def _by_arm(arms: Arms, users: list[Any]) -> list[tuple[Served, range | list[int
     for place, user in enumerate(users):
         places.setdefault(arms.of(str(user)), []).append(place)
     return list(places.items()) or [(arms.main, range(0))]
-
-
-def _json(answer: msgspec.Struct) -> Response:
-    return Response(encode(answer), media_type="application/json")
 
 
 def _unknown(user: str) -> RequestError:

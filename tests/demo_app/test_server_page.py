@@ -17,7 +17,7 @@ from deployrec_demo import load, server_address, server_page
 from deployrec_demo.load import CALLERS, SECONDS, Load, check
 from deployrec_demo.server_address import Address
 from tests.demo_app.conftest import text
-from tests.server.processes import Server
+from benchmarks.callers import Server
 
 Open = Callable[..., AppTest]
 

@@ -17,7 +17,7 @@ from deployrec.cli.main import run
 from deployrec.errors import BundleError
 from deployrec.runtime import Recommender
 from deployrec.server.bundles import position
-from tests.server.processes import Callers, Server
+from benchmarks.callers import Callers, Server
 from tests.server.test_process import ITEMS
 
 

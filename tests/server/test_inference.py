@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from deployrec.bundle import Bundle
 from deployrec.runtime import Recommender
-from tests.server.processes import Server
+from benchmarks.callers import Server
 from tests.server.test_refused import refused
 
 TYPES = {"int64": "INT64", "float32": "FP32"}

@@ -16,7 +16,7 @@ from deployrec.bundle import Bundle
 from deployrec.cli.main import run
 from deployrec.runtime import Recommender
 from tests.runtime.conftest import stored
-from tests.server.processes import Callers, Server, connected
+from benchmarks.callers import Callers, Server, connected
 
 ITEMS = [f"i{row}" for row in range(1, 31)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deployrec.bundle import Bundle
-from tests.server.processes import Server
+from benchmarks.callers import Server
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
 CHECKS += "unsupported_method,negative_data_rejection"
