@@ -20,12 +20,13 @@ import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.callers import Server
 from benchmarks.hostile_requests import Hostile, Requests
 from benchmarks.measuring import UNTRACKED, add_out, clear_errors, machine, markdown, write_results
+from deployrec.bundle.bundle import Bundle
 from deployrec.runtime import Recommender
 
 BODY_SECONDS = 0.5
@@ -65,13 +66,14 @@ def main() -> None:
     print(markdown(["kind", *statuses], lines))
     print(f"{counts.errors} errors, {counts.hangs} hangs, {counts.written_by_refused} events of refused requests")
     about = {"requests": arguments.requests, "seed": arguments.seed}
-    write_results("hostile", {"machine": machine("cpu"), **about, **asdict(counts)}, arguments.out or UNTRACKED)
+    write_results("hostile", {"machine": machine("cpu"), **about, **vars(counts)}, arguments.out or UNTRACKED)
     sys.exit(0 if counts.sound else 1)
 
 
 def trial(bundle: Path, folder: Path, number: int, threads: int, seed: int) -> Counts:
     """What became of so many requests; `folder` takes the store."""
-    counts, requests, store = Counts(), Requests(seed), f"lmdb:{folder / 'users'}"
+    item = Bundle.open(bundle).catalogue().item_ids[1]
+    counts, requests, store = Counts(), Requests(seed, item), f"lmdb:{folder / 'users'}"
     applied, refused, unknown = 0, set(), 0
     with Server(bundle, "--store", store, "--limit", f"body_seconds={BODY_SECONDS}") as server:
         with ThreadPoolExecutor(threads) as pool:

@@ -108,8 +108,8 @@ class Hostile(NamedTuple):
 class Requests:
     """Hostile requests without end, the same for every seed."""
 
-    def __init__(self, seed: int) -> None:
-        self.draw, self.number = random.Random(seed), 0
+    def __init__(self, seed: int, item: str) -> None:
+        self.draw, self.number, self.item = random.Random(seed), 0, item
         self.kinds: list[Callable[[str], Hostile]] = [
             *(self.mutated, self.edges, self.deep, self.encoded, self.sized, self.paths, self.methods, self.headers),
             *(self.framed, self.chunked, self.smuggled, self.slow, self.tensors, self.filters),
@@ -123,7 +123,7 @@ class Requests:
         """A sound body with bytes changed, cut out and doubled."""
         path, text = self.draw.choice(self.sound(user))
         body = bytearray(text.encode())
-        for _ in range(self.draw.randint(1, 4)):
+        for _ in range(self.draw.randint(0, 3)):
             at = self.draw.randrange(len(body) + 1)
             new = [
                 self.draw.choice(EDGES).encode("utf-8", "surrogatepass"),
@@ -136,7 +136,7 @@ class Requests:
     def edges(self, user: str) -> Hostile:
         """Values at the edge of their types, in any field."""
         chosen = {name: self.draw.choice(EDGES) for name in self.draw.sample(FIELDS, self.draw.randint(1, 3))}
-        fields = {"user": json.dumps(user), "item": '"1"', **chosen}
+        fields = {"user": json.dumps(user), "item": json.dumps(self.item), **chosen}
         text = "{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}"
         return Hostile("edges", post(self.draw.choice((EVENTS, LISTS)), text.encode("utf-8", "surrogatepass")))
 
@@ -149,13 +149,13 @@ class Requests:
 
     def encoded(self, user: str) -> Hostile:
         """Other encodings than UTF-8, declared or not."""
-        text = json.dumps({"user": user, "item": "1"})
+        text = json.dumps({"user": user, "item": self.item})
         bodies = [
             (text.encode("utf-16"), b""),
             (text.encode("utf-32"), b""),
             (b"\xef\xbb\xbf" + text.encode(), b""),
-            (text.replace("1", "\u00fc").encode("latin-1"), b""),
-            (text.encode().replace(b"1", b"\xc0\xb1"), b""),
+            (text.replace(self.item, "\u00fc").encode("latin-1"), b""),
+            (text.encode().replace(self.item.encode(), b"\xc0\xb1"), b""),
             (gzip.compress(text.encode()), b"Content-Encoding: gzip\r\n"),
             (gzip.compress(b" " * 10**7), b"Content-Encoding: gzip\r\n"),
             (gzip.compress(text.encode()), b""),
@@ -165,15 +165,15 @@ class Requests:
 
     def sized(self, user: str) -> Hostile:
         """More of everything than there may be."""
-        event = {"user": user, "item": "1"}
+        event = {"user": user, "item": self.item}
         bodies: list[object] = [
             {"events": [event] * 1001},
             {"users": [user] * 1001},
-            {"history": ["1"] * 10_001},
-            {"user": user * 60, "item": "1"},
+            {"history": [self.item] * 10_001},
+            {"user": user * 60, "item": self.item},
             {**event, "event_id": "e" * 300},
             {**event, "recommend": 10**6},
-            {**event, "recommend": 3, "only": ["1"] * 10_001},
+            {**event, "recommend": 3, "only": [self.item] * 10_001},
             {**event, "padding": "x" * 10**6 * 2},
         ]
         path = self.draw.choice((EVENTS, LISTS))
@@ -215,14 +215,14 @@ class Requests:
         length = self.draw.choice(
             (b"-1", b"+5", b"0x10", b"1e3", b"99999999999", b"9" * 40, b"5, 5", b"5\r\nContent-Length: 6", b" ")
         )
-        body = json.dumps({"user": user, "item": "1"}).encode()
+        body = json.dumps({"user": user, "item": self.item}).encode()
         return Hostile(
             "framed", head("POST", EVENTS) + b"Content-Length: " + length + b"\r\n\r\n" + body, user, whole=False
         )
 
     def chunked(self, user: str) -> Hostile:
         """Chunks that are none."""
-        body = json.dumps({"user": user, "item": "1"}).encode()
+        body = json.dumps({"user": user, "item": self.item}).encode()
         size = self.draw.choice(
             (b"-5", b"ffffffffffffffff", b"fffffffff", b"zz", b"5;" + b"x" * 9000, b"%x" % (len(body) + 1), b"0")
         )
@@ -231,7 +231,7 @@ class Requests:
 
     def smuggled(self, user: str) -> Hostile:
         """A second request within the first one's body, by two lengths that differ."""
-        hidden = post(EVENTS, json.dumps({"user": user, "item": "1"}).encode())
+        hidden = post(EVENTS, json.dumps({"user": user, "item": self.item}).encode())
         framing = self.draw.choice(
             [
                 b"Content-Length: 4\r\nTransfer-Encoding: chunked",
@@ -246,7 +246,7 @@ class Requests:
 
     def slow(self, user: str) -> Hostile:
         """A body of which the rest never comes."""
-        body = json.dumps({"user": user, "item": "1"}).encode()
+        body = json.dumps({"user": user, "item": self.item}).encode()
         whole = post(EVENTS, body)
         return Hostile("slow", whole[: len(whole) - self.draw.randint(1, len(body))], user)
 
@@ -269,16 +269,17 @@ class Requests:
 
     def filters(self, user: str) -> Hostile:
         """Conditions that are none."""
-        asked = {"user": user, "item": "1", "recommend": 2, "where": self.draw.choice(FILTERS)}
+        asked = {"user": user, "item": self.item, "recommend": 2, "where": self.draw.choice(FILTERS)}
         return Hostile("filters", post(EVENTS, json.dumps(asked).encode()), user)
 
     def sound(self, user: str) -> list[tuple[str, str]]:
-        name = json.dumps(user)
+        name, item = json.dumps(user), json.dumps(self.item)
+        event = f'{{"user":{name},"item":{item}'
         return [
-            (EVENTS, f'{{"user":{name},"item":"1","event_id":"e","time":1.5,"sequence":3,"source":"s","recommend":3}}'),
-            (EVENTS, f'{{"events":[{{"user":{name},"item":"1"}},{{"user":7,"item":"2","time":"2026-01-01"}}]}}'),
+            (EVENTS, event + ',"event_id":"e","time":1.5,"sequence":3,"source":"s","recommend":3}'),
+            (EVENTS, f'{{"events":[{event}}},{event},"time":"2026-01-01"}}]}}'),
             (LISTS, f'{{"users":[{name},7,"g"],"k":3,"where":"popularity >= 1"}}'),
-            (LISTS, '{"history":["1","2",3],"k":2,"exclude_seen":true,"only":["1","2","3"]}'),
+            (LISTS, f'{{"history":[{item},"2",3],"k":2,"exclude_seen":true,"only":[{item},"2","3"]}}'),
             (INFER, '{"inputs":[{"name":"k","shape":[1],"datatype":"INT64","data":[3]}]}'),
         ]
 

@@ -32,7 +32,7 @@ class Bodies:
         declared = headers.get(b"content-length")
         if declared is not None and (not declared.isdigit() or int(declared) > self.limits.max_body):
             raise self._too_long(shown(declared.decode("latin-1")[:20]))
-        if headers.get(b"content-encoding", b"identity") != b"identity":
+        if b"content-encoding" in headers and headers[b"content-encoding"] != b"identity":
             raise RequestError(415, "expected a body without Content-Encoding; got a compressed one; send it as it is")
         try:
             return await self._deadlines.wait(self._received(request.receive))

@@ -10,7 +10,7 @@ Answer = TypeVar("Answer")
 
 
 class Deadlines:
-    """`asyncio.timeout` of always the same seconds, for a tenth of its time: a request costs an entry, not a timer."""
+    """`asyncio.timeout` of always the same seconds, for a sixth of its time: a request costs an entry, not a timer."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

@@ -14,6 +14,7 @@ from typing import Any
 
 from prometheus_client import Counter, Histogram
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -66,7 +67,7 @@ class Gate:
 
         scope["path"] = scope["raw_path"].decode("latin-1")
         scope["headers_by_name"] = headers
-        error: Exception | None = None
+        said = "answered"
         try:
             self._check_token(scope["path"], headers)
             handler = self._busy_handler(scope)
@@ -74,23 +75,23 @@ class Gate:
                 await self.app(scope, receive, answer)
             else:
                 response = await handler(Request(scope, receive))
-                await response(scope, receive, answer)
-        except Exception as raised:
-            error = raised
-            problem = problem_of(raised)
-            if problem.status == 500:
-                log.exception("error of the server", extra={"request_id": request_id})
+                status = response.status_code
+                response.raw_headers.append((b"x-request-id", request_id.encode()))
+                await send({"type": "http.response.start", "status": status, "headers": response.raw_headers})
+                await send({"type": "http.response.body", "body": response.body})
+        except Exception as error:
             if status:  # half an answer is out: ending the connection is all that tells
                 raise
-            await respond(problem, request_id)(scope, receive, answer)
+            said = str(error)
+            await _problem(error, request_id)(scope, receive, answer)
         seconds = time.perf_counter() - start
         route = getattr(scope.get("route"), "path", "other")
         requests, latency = self._counts.get((route, status)) or self._counts_of(route, status)
         requests.inc()
         latency.observe(seconds)
-        if self.log_requests or error is not None:
+        if self.log_requests or status >= 400:
             about = {"request_id": request_id, "method": scope["method"], "path": scope["path"], "status": status}
-            log.info(str(error or "answered"), extra={**about, "milliseconds": round(1e3 * seconds, 3)})
+            log.info(said, extra={**about, "milliseconds": round(1e3 * seconds, 3)})
 
     def _busy_handler(self, scope: Scope) -> Handler | None:
         for route, handler in self.busy:
@@ -116,6 +117,14 @@ class Gate:
                 "ask who runs the server",
                 {"WWW-Authenticate": "Bearer"},
             )
+
+
+def _problem(error: Exception, request_id: str) -> Response:
+    """In a function of its own: a frame that an error passed and that names it would live on until it is collected."""
+    problem = problem_of(error)
+    if problem.status == 500:
+        log.error("error of the server", exc_info=error, extra={"request_id": request_id})
+    return respond(problem, request_id)
 
 
 class JsonLines(logging.Formatter):

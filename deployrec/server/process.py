@@ -19,8 +19,7 @@ SETTINGS = "DEPLOYREC_SERVE"
 """The environment variable by which the processes of one server are told what to serve; it holds no token."""
 DRAIN_SECONDS = 30
 """How long requests under way may take once a SIGTERM has come."""
-
-COLLECT_AFTER = 50_000
+COLLECT_AFTER = 10_000
 """New objects after which Python looks for cycles: hundreds of requests under way are no garbage, and looking at them
 over and over takes a twentieth of the time."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from msgspec import UNSET
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from deployrec.runtime.events import id_text, shown
@@ -38,21 +39,23 @@ def check_k(k: int, max_k: int) -> None:
         raise RequestError(400, f"expected from 1 to {max_k} items; got {k}; ask for fewer")
 
 
-def choice_in(request: Request, max_k: int, limits: Limits) -> Choice:
-    """`choice_of` what the query says, in which exclude and only may come several times."""
-    query = request.query_params
+def choice_in(text: bytes, max_k: int, limits: Limits) -> Choice:
+    """`choice_of` what a query's text says, in which exclude and only may come several times."""
+    query = QueryParams(text)
     exclude, only = (list[str | int](query.getlist(name)) or None for name in SEVERAL)
     unknown = set(query) - {"k", "exclude_seen", "where", *SEVERAL}
     single = [name for name, _ in query.multi_items() if name not in SEVERAL]
     if unknown or len(set(single)) < len(single):
         raise RequestError(
             400,
-            f"expected k, exclude_seen and where once at most, exclude and only; got {shown(request.url.query)}; "
+            f"expected k, exclude_seen and where once at most, exclude and only; got {shown(text.decode('latin-1'))}; "
             "mend the query",
         )
     k, truth = query.get("k"), TRUTH.get(query.get("exclude_seen", "true"))
     if truth is None or (k is not None and not (k.isascii() and k.isdigit() and len(k) < 20)):
-        raise RequestError(400, f"expected k=10 or exclude_seen=false; got {shown(request.url.query)}; mend the query")
+        raise RequestError(
+            400, f"expected k=10 or exclude_seen=false; got {shown(text.decode('latin-1'))}; mend the query"
+        )
     asked = RecommendationsRequest(
         exclude_seen=truth if "exclude_seen" in query else UNSET, exclude=exclude, only=only, where=query.get("where")
     )
