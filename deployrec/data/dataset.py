@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from deployrec.data.units import PER_SECOND
+from deployrec.time_units import PER_SECOND
 from deployrec.errors import ConfigError, DataError
 
 Int64Array = NDArray[np.int64]

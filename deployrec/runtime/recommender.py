@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from deployrec.runtime import forks
 from deployrec.runtime.added import check_catalogue, check_items
 from deployrec.runtime.backends.base import Backend, load_backend
 from deployrec.runtime.choice import Choices
+from deployrec.runtime.clock import Clock
 from deployrec.runtime.events import (
+    NO_TIME,
     Event,
     Id,
     Observation,
@@ -31,7 +32,6 @@ from deployrec.runtime.events import (
     events_of,
     id_text,
     items_of,
-    seconds,
     shown,
     users_of,
 )
@@ -73,7 +73,8 @@ class UserRecord:
 
     num_events: int
     last_event_id: str | None
-    last_time: float | None
+    last_time: int | None
+    """in the unit of the bundle's log, see `deployrec.runtime.events.Time`; None where it is unknown"""
     seen: list[str]
     sequences: dict[str, int]
     user_vector: np.ndarray
@@ -105,6 +106,7 @@ class Recommender:
         self.unknown_items = 0
         self.catalogue = bundle.catalogue()
         layout = Layout.of(self.manifest)
+        self.clock = Clock(layout.unit)
         self.store = MemoryStore(layout) if store is None else store
         if self.store.layout != layout:
             raise StaleStateError(
@@ -406,7 +408,7 @@ class Recommender:
         return UserRecord(
             num_events=rows.num_events[0].item(),
             last_event_id=rows.last_event_id[0],
-            last_time=None if math.isnan(time) else time,
+            last_time=None if time == NO_TIME else time,
             seen=[ids[row] for row in np.frombuffer(rows.seen[0], np.int32) if row < len(ids)],
             sequences=dict(rows.sequences[0]),
             user_vector=rows.user[0].copy(),
@@ -466,7 +468,7 @@ class Recommender:
         encoded = aside.read(saved.users).take(range(len(read)))
         encoded.version[...], encoded.last_time[...] = 1, rows.last_time
         encoded.last_event_id = rows.last_event_id
-        encoded.read = [[event.item for event in events] for events in read]
+        encoded.read = read
         return encoded
 
     @_alone
@@ -505,7 +507,7 @@ class Recommender:
         if None in rows:
             return None
         event_ids, hashes = (ids[0], map(event_hash, ids[0])) if ids else (repeat(None), repeat(b""))
-        fields = zip(rows, items, event_ids, hashes, repeat(math.nan), repeat(None), strict=False)
+        fields = zip(rows, items, event_ids, hashes, repeat(NO_TIME), repeat(None), strict=False)
         return list(users), list(map(tuple.__new__, repeat(Observation), fields))
 
     def _observation(
@@ -522,7 +524,7 @@ class Recommender:
         else:
             event_id = id_text(event_id, "an event id")
             hashed = event_hash(event_id)
-        time = math.nan if time is None else seconds(time)
+        time = NO_TIME if time is None else self.clock.read(time)
         mark = None if sequence is None and source is None else event_mark(sequence, source)
         if row is None:
             if self.on_unknown_item == "error":

@@ -100,7 +100,7 @@ class Record(Struct):
 
     num_events: int
     last_event_id: str | None
-    last_time: float | None
+    last_time: int | None
     seen: list[str]
     sequences: dict[str, int]
     bundle_id: str

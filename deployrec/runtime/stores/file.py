@@ -206,10 +206,7 @@ class Block:
 
     def fill_events(self, layout: Layout, rows: Rows) -> None:
         """Puts in which events were applied."""
-        times = self._checked("last_time", rows.last_time.shape, np.float64)
-        if np.isinf(times).any():
-            raise DataError("expected finite numbers in 'last_time'; got others; save the states again")
-        rows.last_time[...] = times
+        rows.last_time[...] = self._checked("last_time", rows.last_time.shape, np.int64)
         rows.event_hashes = self._ragged("event_hashes")
         rows.last_event_id, rows.sequences = list(self.last_event_id), list(self.sequences)
 

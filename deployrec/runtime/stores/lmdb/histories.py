@@ -26,8 +26,8 @@ class Histories:
         self.kept = kept
         self.cursor = txn.cursor(db=table)
 
-    def append(self, user: bytes, items: Sequence[str], written: float, first: int = 0, end: int | None = None) -> bool:
-        """Puts items behind the user's history; `first` are said to have been before where there is none.
+    def append(self, user: bytes, items: Sequence[bytes], written: float, first: int = 0, end: int | None = None) -> bool:
+        """Puts items' entries behind the user's history; `first` are said to have been before where there is none.
 
         With `end` only where the history then counts so many; whether it did.
         """
@@ -41,7 +41,7 @@ class Histories:
         total = first + count + len(items)
         if end is not None and total != end:
             return False
-        new = [ITEM_HEAD.pack(len(text)) + text for item in items for text in (item.encode(),)]
+        new = [ITEM_HEAD.pack(len(item)) + item for item in items]
         begun = count >= CHUNK
         while new:
             if count >= CHUNK:
@@ -55,7 +55,7 @@ class Histories:
         return True
 
     def of(self, user: bytes) -> History:
-        items: list[str] = []
+        items: list[bytes] = []
         first, written = 0, 0.0
         for place, chunk in self._chunks(user):
             first = place if not items else first
@@ -64,7 +64,8 @@ class Histories:
         if not items:
             return NO_HISTORY
         total = first + len(items)
-        return History(items if self.kept is None else items[len(items) - min(self.kept, len(items)) :], total, written)
+        kept = len(items) if self.kept is None else min(self.kept, len(items))
+        return History.of_entries(items[len(items) - kept :], total, written)
 
     def total(self, user: bytes) -> int:
         """Events of the user's history, those that are kept no more included."""
@@ -107,12 +108,12 @@ def _chunk_of(user: bytes, key: bytes) -> bool:
     return key[: len(user) + 1] == user + HISTORY
 
 
-def _items(chunk: bytes) -> tuple[float, list[str]]:
-    """When the chunk was written, and its items."""
+def _items(chunk: bytes) -> tuple[float, list[bytes]]:
+    """When the chunk was written, and its entries."""
     written, count = CHUNK_HEAD.unpack_from(chunk)
     at, items = CHUNK_HEAD.size, []
     for _ in range(count):
         (length,) = ITEM_HEAD.unpack_from(chunk, at)
         at += ITEM_HEAD.size + length
-        items.append(chunk[at - length : at].decode())
+        items.append(chunk[at - length : at])
     return written, items
