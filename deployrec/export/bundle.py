@@ -16,11 +16,12 @@ from safetensors.torch import save
 
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.catalogue import Catalogue
-from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, TOWER, WEIGHTS, Graph
+from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, TOWER, WEIGHTS, Graph, TimeFacts
 from deployrec.bundle.parity import CERTIFIED_K, LONG, Comparison, ParityCases
 from deployrec.bundle.table import DTYPES
 from deployrec.bundle.writing import check_target, writing
 from deployrec.data import Dataset, write_items
+from deployrec.data.units import resolution
 from deployrec.errors import ConfigError, ParityError
 from deployrec.export import parity
 from deployrec.export.graphs import write_graphs
@@ -111,6 +112,8 @@ def export_bundle(
         document["exclude_seen"] = not dataset.repeats if exclude_seen is None else exclude_seen
         if facts:
             document["table"] = asdict(facts)
+        if model.moment is not None:
+            document["time"] = asdict(_time(dataset))
         if tower:
             progress(0, 0, "fitting the tower")
             catalogue = Catalogue.parse((folder / ITEMS).read_bytes(), folder / ITEMS, model.num_items)
@@ -207,6 +210,12 @@ def _index(bundle: Bundle, dataset: Dataset, folder: Path) -> dict[str, Any]:
     read = [bundle.manifest.newest(history) for history in _measured(dataset)]
     users = [reader.encode(read[start : start + READ]).user.copy() for start in range(0, len(read), READ)]
     return write_index(bundle.item_table(), np.concatenate(users), folder, np.zeros(0, np.int64))
+
+
+def _time(dataset: Dataset) -> TimeFacts:
+    """How the log of a time-aware model counts time; ConfigError for a log without times."""
+    times = dataset.clock()
+    return TimeFacts(dataset.time_unit, resolution(times, dataset.time_unit), float(dataset.gaps().max(initial=0)))
 
 
 def _measured(dataset: Dataset) -> list[np.ndarray]:
