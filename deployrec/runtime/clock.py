@@ -12,10 +12,9 @@ import numpy as np
 
 from deployrec.errors import DataError
 from deployrec.runtime.events import NO_TIME, shown
+from deployrec.state import UNKNOWN_TIME
 from deployrec.time_units import NAMES, PER_SECOND, UNIX
 
-UNKNOWN = -1.0
-"""Seconds since an event whose time is unknown."""
 EXACT_FLOAT = 2**53
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 NANOSECONDS = 10**9
@@ -42,7 +41,7 @@ class Clock:
         unit and looks like another one."""
         if type(value) is int:
             return self._checked(value, value)
-        number = _text(value) if isinstance(value, str) else value
+        number: Any = _text(value) if isinstance(value, str) else value
         if isinstance(number, np.datetime64):
             return self._checked(_numpy_nanoseconds(number) * self._per_second // NANOSECONDS, value)
         if isinstance(number, date):
@@ -74,10 +73,10 @@ class Clock:
         """Seconds float32 [B] from the events at `last`, int64 [B], to `now`: 0 of later ones, -1 where either is
         NO_TIME. Differences are taken in whole units, as those that the model was trained on."""
         if now == NO_TIME:
-            return np.full(last.shape, UNKNOWN, np.float32)
+            return np.full(last.shape, UNKNOWN_TIME, np.float32)
         # As unsigned numbers, for between two moments there may be more nanoseconds than int64 holds.
         gaps = np.maximum(last, now).astype(np.uint64) - last.astype(np.uint64)
-        return np.where(last == NO_TIME, UNKNOWN, gaps / self._per_second).astype(np.float32)
+        return np.where(last == NO_TIME, UNKNOWN_TIME, gaps / self._per_second).astype(np.float32)
 
     def kept(self, moment: int) -> int:
         """A moment as nanoseconds since 1970, as histories keep it whatever the bundle; NO_TIME where that cannot be

@@ -71,8 +71,8 @@ TIMED = b"\xff"
 
 
 def entry(item: str, nanoseconds: int) -> bytes:
-    """One event as histories keep it: the item's id in UTF-8 and, where its time is known, TIMED and the nanoseconds since
-    1970 as 8 bytes, the lowest first."""
+    """One event as histories keep it: the item's id in UTF-8 and, where its time is known, TIMED and the nanoseconds
+    since 1970 as 8 bytes, the lowest first."""
     if nanoseconds == NO_TIME:
         return item.encode()
     return item.encode() + TIMED + nanoseconds.to_bytes(8, "little", signed=True)
@@ -214,7 +214,7 @@ class DurableStore:
             new = slice(max(0, len(history.items) - (history.total - known[place])), None)
             unread[place] = history.items[new]
             times = history.times[new] or [NO_TIME] * len(unread[place])
-            rows.last_time[place] = newest_time(int(rows.last_time[place]), list(map(self._clock.of_kept, times)))
+            rows.last_time[place] = newest_time(int(rows.last_time[place]), list(map(self._clock.of_kept, times)))[0]
         rows.unread = unread
         newest = [known[place] for place in behind]
         for layout in self.database.layouts():

@@ -151,6 +151,14 @@ def events_of(value: object) -> list[object]:
     return _listed(value, "events", 'give a list such as [("alice", "1062"), ("bob", "661")]')
 
 
+def times_of(value: object, number: int) -> list[Any]:
+    """One time (see `Time`), or None, of each of so many; raises DataError for another number."""
+    listed = _listed(value, "times", 'give a list such as ["2026-01-31T12:00:00Z", None]')
+    if len(listed) != number:
+        raise DataError(f"expected a time, or None, for each of {number:,}; got {len(listed):,}; give as many")
+    return listed
+
+
 def users_of(value: object) -> list[object]:
     """Users as a list; refuses text."""
     return _listed(value, "user ids", 'give a list such as ["alice", "bob"]')

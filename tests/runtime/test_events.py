@@ -6,7 +6,7 @@ import enum
 import re
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from datetime import time as clock
 from decimal import Decimal
 from typing import Any, cast
@@ -118,7 +118,7 @@ def test_any_other_time_is_refused_and_changes_nothing(recommender: Recommender,
         lambda: recommender.observe_and_recommend("ann", "i1", time=wrong),
         lambda: recommender.observe_many([("bob", "i2", "b", 1.0), ("ann", "i1", "e", wrong)]),
     ):
-        with pytest.raises(DataError, match="expected a time .*; got .*; "):
+        with pytest.raises(DataError, match=r"expected a time .*; got .*; "):
             call()
     assert list(recommender.store.users()) == []
 

@@ -130,7 +130,8 @@ class Layout:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Layout:
-        return cls(manifest.state_id, manifest.num_items, manifest.dim, manifest.window, manifest.state)
+        unit = manifest.time.unit if manifest.time else ""
+        return cls(manifest.state_id, manifest.num_items, manifest.dim, manifest.window, manifest.state, unit)
 
     @cached_property
     def dtype(self) -> np.dtype:

@@ -26,8 +26,10 @@ class Histories:
         self.kept = kept
         self.cursor = txn.cursor(db=table)
 
-    def append(self, user: bytes, items: Sequence[bytes], written: float, first: int = 0, end: int | None = None) -> bool:
-        """Puts items' entries behind the user's history; `first` are said to have been before where there is none.
+    def append(
+        self, user: bytes, read: Sequence[bytes], written: float, first: int = 0, end: int | None = None
+    ) -> bool:
+        """Puts events' entries behind the user's history; `first` are said to have been before where there is none.
 
         With `end` only where the history then counts so many; whether it did.
         """
@@ -38,10 +40,10 @@ class Histories:
             first, chunk = newest
             _, count = CHUNK_HEAD.unpack_from(chunk)
             body = chunk[CHUNK_HEAD.size :]
-        total = first + count + len(items)
+        total = first + count + len(read)
         if end is not None and total != end:
             return False
-        new = [ITEM_HEAD.pack(len(item)) + item for item in items]
+        new = [ITEM_HEAD.pack(len(entry)) + entry for entry in read]
         begun = count >= CHUNK
         while new:
             if count >= CHUNK:
