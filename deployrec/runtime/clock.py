@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deployrec.errors import DataError
-from deployrec.runtime.events import NO_TIME, shown
+from deployrec.runtime.events import NO_TIME, Time, shown
 from deployrec.state import UNKNOWN_TIME
 from deployrec.time_units import NAMES, PER_SECOND, UNIX
 
@@ -20,7 +20,7 @@ EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 NANOSECONDS = 10**9
 FINER = re.compile(r"[.,]\d{6}(\d{1,3})")
 """Digits behind the microseconds, which `datetime` does not read."""
-NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
+NUMBER = re.compile(r"[+-]?\d{1,25}(\.\d{0,25})?", re.ASCII)
 NUMPY = {"W": 7 * 86_400 * NANOSECONDS, "D": 86_400 * NANOSECONDS, "h": 3_600 * NANOSECONDS, "m": 60 * NANOSECONDS}
 NUMPY |= {unit: NANOSECONDS // count for unit, count in PER_SECOND.items()}
 FINER_NUMPY = {"ps": 10**3, "fs": 10**6, "as": 10**9}
@@ -40,7 +40,8 @@ class Clock:
         """A moment (see `Time`), not NO_TIME; raises DataError for anything else, and for a number that is far from the
         unit and looks like another one."""
         if type(value) is int:
-            return self._checked(value, value)
+            whole: int = value
+            return self._checked(whole, value)
         number: Any = _text(value) if isinstance(value, str) else value
         if isinstance(number, np.datetime64):
             return self._checked(_numpy_nanoseconds(number) * self._per_second // NANOSECONDS, value)
@@ -58,12 +59,6 @@ class Clock:
                 )
             number = math.floor(number)
         return self._checked(int(number), value)
-
-    def read_text(self, text: str) -> int:
-        """`read` of a text in which digits alone are a number, as in a query or on a command line."""
-        if NUMBER.fullmatch(text):
-            return self.read(float(text) if "." in text else int(text))
-        return self.read(text)
 
     def now(self) -> int:
         """This moment."""
@@ -107,6 +102,13 @@ class Clock:
                 f"{shown(value)}; leave it out where there is none"
             )
         return moment
+
+
+def of_text(text: str) -> int | float | str:
+    """A moment that is a text for want of types, as in a query or on a command line: digits alone are a number."""
+    if not NUMBER.fullmatch(text):
+        return text
+    return float(text) if "." in text else int(text)
 
 
 def _text(text: str) -> datetime | np.datetime64:

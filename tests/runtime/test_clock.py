@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from deployrec.data import load_dataset
 from deployrec.errors import DataError
 from deployrec.runtime.books import newest_time
-from deployrec.runtime.clock import Clock
+from deployrec.runtime.clock import Clock, of_text
 from deployrec.runtime.events import NO_TIME
 from deployrec.time_units import PER_SECOND
 
@@ -85,7 +85,7 @@ def test_what_64_bits_or_a_float_cannot_hold_exactly_is_refused(value: Any) -> N
     ("text", "number"), [("1769860800", AT), ("1769860800.9", AT), ("2026-01-31T12:00", AT), ("-5", -5)]
 )
 def test_on_a_command_line_digits_are_a_number(text: str, number: int) -> None:
-    assert Clock("s").read_text(text) == number
+    assert Clock("s").read(of_text(text)) == number
 
 
 def test_a_datetime_without_a_zone_is_utc_whatever_the_machine_says(monkeypatch: pytest.MonkeyPatch) -> None:
