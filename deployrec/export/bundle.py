@@ -88,7 +88,8 @@ def export_bundle(
     an approximate index over the items too (extra `index`), which the runtime then searches; tower: fit what makes
     vectors of new items' columns (extra `items`); progress hears of every graph and every history.
     Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `window` or `longest` out of
-    range, a model of another catalogue than the data set's or with weights that are not finite; ParityError if a gate
+    range, a model of another catalogue than the data set's or with weights that are not finite, a time-aware one of a
+    log without times; ParityError if a gate
     fails (the report is then OUT.parity-failed.json); BundleError if the disk refuses. Nothing else is left.
     """
     out = Path(out)
@@ -97,6 +98,7 @@ def export_bundle(
     check_target(out, force)
     check_weights(model)
     model, facts = model.cpu().float().eval(), None
+    time = None if model.moment is None else _time(dataset)
     if table not in DTYPES:
         raise ConfigError(f"expected a table of {', '.join(DTYPES)}; got {table!r}; name one of them")
     if table != "float32":
@@ -112,8 +114,8 @@ def export_bundle(
         document["exclude_seen"] = not dataset.repeats if exclude_seen is None else exclude_seen
         if facts:
             document["table"] = asdict(facts)
-        if model.moment is not None:
-            document["time"] = asdict(_time(dataset))
+        if time:
+            document["time"] = asdict(time)
         if tower:
             progress(0, 0, "fitting the tower")
             catalogue = Catalogue.parse((folder / ITEMS).read_bytes(), folder / ITEMS, model.num_items)
