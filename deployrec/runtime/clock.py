@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deployrec.errors import DataError
-from deployrec.runtime.events import NO_TIME, Time, shown
+from deployrec.runtime.events import NO_TIME, shown
 from deployrec.state import UNKNOWN_TIME
 from deployrec.time_units import NAMES, PER_SECOND, UNIX
 
@@ -50,6 +50,7 @@ class Clock:
         if isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating)):
             raise _no_time(value)
         if isinstance(number, (float, np.floating)):
+            number = float(number)
             if not math.isfinite(number):
                 raise _no_time(value)
             if abs(number) >= EXACT_FLOAT:
