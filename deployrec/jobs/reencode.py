@@ -55,8 +55,8 @@ def reencode(
     their histories from it unless the store has one already; lists: a Parquet file of each user's k best items, written
     whole in the end; ray: address of a Ray cluster, or "local" for one on this machine; now: the moment that the lists
     of a time-aware bundle are for, by default this one.
-    Raises ConfigError for a store that keeps no histories, DataError for a broken log or a wrong moment, BundleError for
-    a broken bundle.
+    Raises ConfigError for a store that keeps no histories, DataError for a broken log or a wrong moment, BundleError
+    for a broken bundle.
     """
     if k < 1:
         raise ConfigError(f"expected k of at least 1; got {k}; give a whole number")
