@@ -65,6 +65,12 @@ class Clock:
         """This moment."""
         return time.time_ns() * self._per_second // NANOSECONDS
 
+    def asked(self, now: object) -> int | None:
+        """The moment of a request: the one that is named, else this one, or None where the bundle is not time-aware."""
+        if now is None:
+            return self.now() if self.unit else None
+        return self.read(now)
+
     def elapsed(self, last: np.ndarray, now: int) -> np.ndarray:
         """Seconds float32 [B] from the events at `last`, int64 [B], to `now`: 0 of later ones, -1 where either is
         NO_TIME. Differences are taken in whole units, as those that the model was trained on."""

@@ -327,7 +327,7 @@ class Recommender:
         the item's share of all interactions. Raises ConfigError for a k that is no number of items and for a filter
         that cannot be read, DataError for what is no list of ids and for a `now` that is no time.
         """
-        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where, self._request(now))
+        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where, self.clock.asked(now))
         user = id_text(user, "a user id")
         return self._lists([user], wanted)[user]
 
@@ -343,7 +343,7 @@ class Recommender:
         now: Time | None = None,
     ) -> dict[str, list[Recommendation]]:
         """`recommend` of many users, by the text of the id, many to a run of the graph."""
-        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where, self._request(now))
+        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where, self.clock.asked(now))
         return self._lists(list(dict.fromkeys(id_text(user, "a user id") for user in users_of(users))), wanted)
 
     @_alone
@@ -362,7 +362,7 @@ class Recommender:
 
         times: of each item, None where it is unknown; only a time-aware bundle asks, for the last of them.
         """
-        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where, self._request(now))
+        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where, self.clock.asked(now))
         return self._after([history], None if times is None else [times], wanted)[0]
 
     @_alone
@@ -379,7 +379,7 @@ class Recommender:
     ) -> list[list[Recommendation]]:
         """`recommend_after` of many histories, many to a run of the graphs."""
         return self._after(
-            histories, times, self._answers.wanted(k, exclude_seen, exclude, only, where, self._request(now))
+            histories, times, self._answers.wanted(k, exclude_seen, exclude, only, where, self.clock.asked(now))
         )
 
     @_alone
@@ -389,7 +389,7 @@ class Recommender:
         NaN for an item that the catalogue does not know (UnknownItemError under on_unknown_item="error"), -inf for one
         that is never recommended. Items that the user has seen are scored like others.
         """
-        moment = self._request(now)
+        moment = self.clock.asked(now)
         rows, known = self._choices.candidates(items)
         record = self._updates.read([id_text(user, "a user id")])
         if record.num_events[0]:
@@ -425,7 +425,7 @@ class Recommender:
     def user_vector(self, user: Id, now: Time | None = None) -> np.ndarray | None:
         """A copy of the user's vector float32 [D], whose products with item vectors are the scores (of a time-aware
         bundle those of this moment, see `recommend`); None for a user without events."""
-        moment = self._request(now)
+        moment = self.clock.asked(now)
         record = self._updates.read([id_text(user, "a user id")])
         return self._asked(record, moment)[0].copy() if record.num_events[0] else None
 
@@ -575,10 +575,6 @@ class Recommender:
     def _moment(self, now: Time | None) -> int | None:
         """A moment that a caller may have named."""
         return None if now is None else self.clock.read(now)
-
-    def _request(self, now: Time | None) -> int | None:
-        """The moment of a request: this one where the caller names none and the bundle is time-aware."""
-        return self.clock.now() if now is None and self.manifest.time else self._moment(now)
 
     def _asked(self, rows: Rows, now: int | None) -> np.ndarray:
         """User vectors [B, D] as they are scored at that moment."""

@@ -32,6 +32,13 @@ def test_time_and_now_change_the_scores(twin_bundle: Callable[..., Bundle]) -> N
     assert f"{library.recommend_after(['i3'])[0].score:.3f}" in found.output
 
 
+def test_info_says_how_time_is_counted(twin_bundle: Callable[..., Bundle]) -> None:
+    found = CliRunner().invoke(app, ["info", str(twin_bundle(unit="ms").path)], env={"COLUMNS": "200"})
+    assert (
+        "milliseconds since 1970, exact to a second; 11.6 days between two events at most in training" in found.output
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

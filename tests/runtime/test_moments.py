@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployrec.errors import DataError
+from deployrec.errors import ConfigError, DataError
 from deployrec.runtime import Bundle, Recommender
 from deployrec.runtime.lists import Recommendation
 from deployrec.runtime.verify import verify
@@ -168,6 +168,13 @@ def test_splits_batches_and_restarts_keep_the_last_time(
     again = Recommender.load(path)
     again.load_states(tmp_path / "17.npz")
     alike(known(again, now), known(whole, now))
+
+
+@pytest.mark.parametrize("backend", ["native", "tensorrt"])
+def test_backends_that_know_nothing_of_time_refuse_it(backend: str, twin_bundle: Callable[..., Bundle]) -> None:
+    with pytest.raises(ConfigError, match=r"^expected a bundle that is not time-aware for the backend") as error:
+        Recommender.load(twin_bundle(unit="s").path, backend=backend)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("old", "new"), [("s", "ms"), ("ns", "s"), ("", "s"), ("s", "")])

@@ -144,6 +144,18 @@ def test_a_flipped_byte_of_any_array_is_refused(twin_bundle: Callable[..., Bundl
             recommender.load_states(path)
 
 
+def test_a_file_of_another_format_is_refused_as_such(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+    recommender = Recommender.load(twin_bundle().path)
+    recommender.save_states(tmp_path / "states.npz")
+    with np.load(tmp_path / "states.npz") as file:
+        arrays = dict(file)
+    head = json.loads(arrays.pop("states").tobytes())
+    del head["format"]
+    np.savez(tmp_path / "old.npz", **arrays, states=np.frombuffer(json.dumps(head).encode(), np.uint8))
+    with pytest.raises(DataError, match=r"got a broken file \(format 1, of another deployrec\)"):
+        recommender.load_states(tmp_path / "old.npz")
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
