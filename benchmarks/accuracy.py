@@ -32,6 +32,7 @@ from benchmarks.published import PUBLISHED
 from deployrec.data import Dataset
 from deployrec.errors import RunError
 from deployrec.files import atomic_write
+from deployrec.training.baselines import FLOORS
 from deployrec.training.evaluate import ENOUGH_USERS
 from deployrec.training.presets import PRESETS
 from deployrec.training.runs import RUN_FILE, DataSource, Run
@@ -190,7 +191,7 @@ def line(model: str, seeds: list[dict[str, Any]], split: str) -> list[str]:
 
 def floors(row: dict[str, Any], split: str) -> list[list[str]]:
     """Popularity and the Markov chains, which every run evaluates beside itself on the test split, best first."""
-    table = {name: figures for name, figures in row["metrics"][split]["rows"].items() if name not in SCORERS}
+    table = {name: figures for name, figures in row["metrics"][split]["rows"].items() if name in FLOORS}
     return [
         [name, *(f"{figures[kind][metric]:.4f}" for kind in KINDS for metric in SHOWN), *[""] * (len(HEADER) - 5)]
         for name, figures in sorted(table.items(), key=lambda floor: -floor[1]["masked"]["ndcg@10"])

@@ -17,7 +17,19 @@ FOLDERS = {
     "stores": "deployrec.runtime.stores",
 }
 """Kinds of parts and where ours lie; another package offers one as an entry point of the group `deployrec.KIND`."""
-SUPPORT = {"base", "blocks", "layers", "prefixes", "registry", "stack", "taste", "testing", "transformer", "unroll"}
+SUPPORT = {
+    "base",
+    "blocks",
+    "layers",
+    "prefixes",
+    "registry",
+    "stack",
+    "taste",
+    "testing",
+    "time",
+    "transformer",
+    "unroll",
+}
 """Modules of those folders that are no parts."""
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+UNKNOWN_TIME = -1.0
+"""Seconds since a user's last event, to a time-aware model, where nobody knows; so are all negative ones."""
+
 
 @dataclass(frozen=True)
 class StateTensor:

@@ -22,10 +22,10 @@ def each_key(*keys: str) -> list[Any]:
     return [pytest.param(key, marks=[pytest.mark.slow] if key in BASELINES else []) for key in keys]
 
 
-def random_model(key: str | ModelClass, dataset: Dataset, seed: int = 0) -> SequentialRecommender:
+def random_model(key: str | ModelClass, dataset: Dataset, seed: int = 0, **options: Any) -> SequentialRecommender:
     """A small model whose weights are all random, biases and norms included, as after a training."""
     torch.manual_seed(seed)
-    model = build_model(key, dataset.num_items, {"dim": 16})
+    model = build_model(key, dataset.num_items, {"dim": 16, **options})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

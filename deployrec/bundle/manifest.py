@@ -35,7 +35,10 @@ RETIRED = "retired.csv"
 """Ids of items that are never recommended; in the bundles that have such."""
 TOWER = "tower.npz"
 """See deployrec.export.tower."""
-GRAPHS = ("step", "advance", "encode", "score")
+GRAPHS = ("step", "advance", "encode", "score", "moment")
+
+UNITS = ("s", "ms", "us", "ns")
+"""In which a log counts time."""
 
 MOST_ITEMS = 2**31 - 2
 """Records hold item rows as int32."""
@@ -52,6 +55,10 @@ class GraphTensor:
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+
+
+ELAPSED = GraphTensor("elapsed", "float32", ("B",))
+"""Seconds from a user's last event to the request, negative where unknown; an input of a time-aware bundle's graphs."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,18 @@ class IndexFacts:
     """which share of the exact ten best items it finds, on average over the users it was measured on"""
     users: int
     library: str
+
+
+@dataclass(frozen=True)
+class TimeFacts:
+    """Of a time-aware bundle: how its log counts time, and the seconds between events that training knew."""
+
+    unit: str
+    """of the log's times: "s", "ms", "us" or "ns" since 1970"""
+    resolution: str
+    """the coarsest of day, hour, minute, second, ... of which all its times were whole ones"""
+    max_gap: float
+    """most seconds between two events; longer ones count as so many"""
 
 
 @dataclass(frozen=True)
@@ -130,6 +149,8 @@ class Manifest:
     """up to how many events each kind of endless history, such as one item over and over, was found within the gates"""
     versions: dict[str, Any]
     table: TableFacts
+    time: TimeFacts | None
+    """None where the seconds since the last event change nothing"""
     index: IndexFacts | None
     base: Base | None
     item_rows: str
@@ -203,6 +224,7 @@ class Manifest:
             endless=_endless(document["certificate"]),
             versions=_field(document, "versions", dict),
             table=_table(document.get("table")),
+            time=_time(document.get("time")),
             index=_index(document.get("index"), files),
             base=_base(document.get("base")),
             item_rows=_field(document, "item_rows", str),
@@ -217,6 +239,7 @@ class Manifest:
             if file not in files:
                 raise BundleError(f"expected '{file}' in {MANIFEST} files; got none; export the bundle again")
         _check_state_in_graphs(manifest)
+        _check_time_in_graphs(manifest)
         if manifest.bundle_id != bundle_id(document) or manifest.state_id != state_id(document):
             raise BundleError(
                 f"expected bundle_id and state_id of what {MANIFEST} lists; got others; export the bundle again"
@@ -317,6 +340,17 @@ def _table(document: Any) -> TableFacts:
     return TableFacts(document["dtype"], _field(document, "recall", float, "table."), users)
 
 
+def _time(document: Any) -> TimeFacts | None:
+    if document is None:
+        return None
+    if not isinstance(document, dict) or document.get("unit") not in UNITS:
+        raise BundleError(f"expected a time in {', '.join(UNITS)} in {MANIFEST}; got {_short(document)}; export again")
+    max_gap = _field(document, "max_gap", float, "time.")
+    if not 0 <= max_gap < np.inf:
+        raise BundleError(f"expected time.max_gap in {MANIFEST} from 0; got {max_gap}; export the bundle again")
+    return TimeFacts(document["unit"], _field(document, "resolution", str, "time."), max_gap)
+
+
 def _index(document: Any, files: dict[str, FileDigest]) -> IndexFacts | None:
     if document is None:
         return None
@@ -400,11 +434,23 @@ def _check_state_in_graphs(manifest: Manifest) -> None:
         for side, kind in ((graph.inputs, "past"), (graph.outputs, "present")):
             found = {t for t in side if t.name.startswith(f"{kind}.")}
             expected = {GraphTensor(getattr(t, kind), t.dtype, ("B", *t.shape)) for t in manifest.state.tensors}
-            if found != (set() if name == "score" else expected):
+            if found != (set() if name in ("score", "moment") else expected):
                 raise BundleError(
                     f"expected the {kind} tensors of graphs.{name} as {MANIFEST} describes the state; got others; "
                     "export the bundle again"
                 )
+
+
+def _check_time_in_graphs(manifest: Manifest) -> None:
+    """What scores is told the seconds since the last event where the bundle is time-aware, and nowhere else."""
+    told = {name for name, graph in manifest.graphs.items() if ELAPSED in graph.inputs}
+    expected = {"step", "score", "moment"} & {*manifest.graphs, "moment"} if manifest.time else set()
+    if told != expected:
+        graphs, got = (", ".join(sorted(names)) or "none" for names in (expected, told))
+        raise BundleError(
+            f"expected '{ELAPSED.name}' as an input of the graphs that {MANIFEST} says ({graphs}); got {got}; "
+            "export the bundle again"
+        )
 
 
 def _digest(name: str, document: Any) -> FileDigest:

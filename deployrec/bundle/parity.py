@@ -91,7 +91,8 @@ class ParityCases:
 
     rows: all histories' item rows, one after the other; offsets [C + 1]; names [C], what a history is; user [C, D];
     state tensors [C, ...]; topk_items, topk_scores [C, K]; exclude [C, E], padded with 0; files: the digest of every
-    file that decides an answer; item_l1_max: the largest L1 norm of an item vector, which is not stored.
+    file that decides an answer; item_l1_max: the largest L1 norm of an item vector, which is not stored; elapsed [C],
+    of a time-aware bundle: the seconds from each history to its lists.
     The user vector and top-k of a case without events mean nothing and are not compared.
     """
 
@@ -105,6 +106,7 @@ class ParityCases:
     exclude: np.ndarray
     files: Mapping[str, str]
     item_l1_max: float
+    elapsed: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -125,6 +127,10 @@ class ParityCases:
 
     def history(self, case: int) -> np.ndarray:
         return self.rows[self.offsets[case] : self.offsets[case + 1]]
+
+    def asked(self, places: Sequence[int]) -> np.ndarray | None:
+        """Seconds [B] from the histories at `places` to their lists; None for a bundle that knows no time."""
+        return None if self.elapsed is None else self.elapsed[places]
 
     def label(self, case: int) -> str:
         return f"case {case}: {self.lengths[case]} events, {self.names[case]}"
@@ -153,11 +159,14 @@ class ParityCases:
             rows=np.concatenate([np.zeros(0, np.int64), *histories]),
             offsets=np.cumsum([0, *map(len, histories)]),
             state={name: tensor[places] for name, tensor in self.state.items()},
+            elapsed=self.asked(places),
             **{name: getattr(self, name)[places] for name in ("names", "user", "topk_items", "topk_scores", "exclude")},
         )
 
     def save(self, path: str | Path) -> None:
         arrays: dict[str, Any] = {name: getattr(self, name) for name in STORED}
+        if self.elapsed is not None:
+            arrays["elapsed"] = self.elapsed
         arrays |= {f"state.{name}": tensor for name, tensor in self.state.items()}
         arrays["files"] = np.array(json.dumps(dict(self.files)))
         with atomic_file(path) as file:
@@ -191,6 +200,10 @@ class ParityCases:
         shapes = {"offsets": (cases + 1,), "names": (cases,), "rows": (int(self.offsets[-1]),), "user": (cases, dim)}
         shapes |= {"topk_scores": (cases, k)}
         shapes |= {"exclude": (cases, self.exclude.shape[1])}
+        if self.elapsed is not None:
+            shapes |= {"elapsed": (cases,)}
+            if self.elapsed.dtype != np.float32 or not np.isfinite(self.elapsed).all():
+                raise ValueError("elapsed seconds that are no float32")
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} {getattr(self, name).shape} for {shape}")

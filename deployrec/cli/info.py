@@ -18,6 +18,7 @@ from deployrec.cli.console import out as console
 from deployrec.errors import BundleError
 from deployrec.files import canonical_json, first_line
 from deployrec.progress import working
+from deployrec.time_units import NAMES
 
 
 def info(
@@ -65,11 +66,21 @@ def _summary(bundle: Bundle) -> Table:
             f"any number of items, {'without' if manifest.exclude_seen else 'also of'} those the user has seen; "
             f"histories in chunks of {manifest.encode_chunk} events; opset {manifest.opset}",
         ),
+        *_time(manifest),
         ("data", _pairs(data)),
         ("training", _pairs({name: value for name, value in training.items() if name != "metrics"})),
         ("versions", _pairs(manifest.versions)),
         ("certificate", _certificate(bundle)),
     )
+
+
+def _time(manifest: Manifest) -> list[tuple[str, str]]:
+    """How a time-aware bundle counts time; nothing of another."""
+    time = manifest.time
+    if time is None:
+        return []
+    days = f"{time.max_gap / 86_400:,.1f} days between two events at most"
+    return [("time", f"{NAMES[time.unit]} since 1970, exact to a {time.resolution}; {days} in training")]
 
 
 def _metrics(manifest: Manifest) -> list[list[str]]:

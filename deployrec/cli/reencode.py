@@ -21,6 +21,9 @@ def reencode(
     k: Annotated[int, typer.Option(help="Items of these lists.")] = 10,
     backend: Annotated[str, typer.Option(help="Which backend runs the graphs.")] = "onnxruntime",
     ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster, or local for one on this machine.")] = None,
+    now: Annotated[
+        str | None, typer.Option(help="The moment that a time-aware bundle's lists are for; default: this one.")
+    ] = None,
 ) -> None:
     """Encode every user's history under a bundle, while others serve; killed or broken off, run it again.
 
@@ -35,10 +38,12 @@ def reencode(
       deployrec reencode bundles/recblr --store redis://localhost:6379/0 --ray auto
     """
     from deployrec.jobs.reencode import reencode as run
+    from deployrec.runtime.clock import of_text
 
     began = time.perf_counter()
     with doing("reading histories") as progress:
-        counts = run(bundle, store, data, lists, k, backend, ray, progress)
+        moment = None if now is None else of_text(now)
+        counts = run(bundle, store, data, lists, k, backend, ray, progress, moment)
     seconds = time.perf_counter() - began
     say(f"{counts.users:,} users, {counts.encoded:,} of them encoded, in {seconds:.1f} s")
     if lists is not None:

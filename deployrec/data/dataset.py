@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from deployrec.data.units import PER_SECOND
 from deployrec.errors import ConfigError, DataError
+from deployrec.time_units import PER_SECOND
 
 Int64Array = NDArray[np.int64]
 REPEATS = 0.05
@@ -112,13 +112,18 @@ class Dataset:
 
     def clock(self) -> Int64Array:
         """`times`, where they are times of day; ConfigError where there are none or their unit is unknown."""
-        if self.times is None or not self.time_unit:
+        if self.times is None or not self.timed:
             got = "none" if self.times is None else "numbers that tell an order and no more"
             raise ConfigError(
                 f"expected the time of every event of {self.name}; got {got}; name the column with --time and how it "
                 "is written with --time-format, or do without time"
             )
         return self.times
+
+    @property
+    def timed(self) -> bool:
+        """Whether `clock` and `gaps` have anything to say."""
+        return self.times is not None and bool(self.time_unit)
 
     def renumbered(self, items: pl.DataFrame) -> Dataset:
         """The same events under the rows of other `items`, in their order, whose popularity is counted anew.
@@ -154,13 +159,16 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over item ids, user ids, offsets and events; titles, times, name, notes and origin do not enter."""
+        """sha256 over item ids, user ids, offsets, events and, where they are known, times and their unit; titles,
+        name, notes and origin do not enter."""
         digest = hashlib.sha256()
         for texts in (self.items["item_id"].to_list(), self.user_ids):
             digest.update(_canonical_text(texts))
-        for array in (self.offsets, self.events):
+        timed = () if not self.timed else (self.clock(),)
+        for array in (self.offsets, self.events, *timed):
             digest.update(len(array).to_bytes(8, "little"))
             digest.update(array.astype("<i8", copy=False).tobytes())
+        digest.update(self.time_unit.encode())
         return digest.hexdigest()
 
 

@@ -16,11 +16,12 @@ from safetensors.torch import save
 
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.catalogue import Catalogue
-from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, TOWER, WEIGHTS, Graph
+from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, TOWER, WEIGHTS, Graph, TimeFacts
 from deployrec.bundle.parity import CERTIFIED_K, LONG, Comparison, ParityCases
 from deployrec.bundle.table import DTYPES
 from deployrec.bundle.writing import check_target, writing
 from deployrec.data import Dataset, write_items
+from deployrec.data.units import resolution
 from deployrec.errors import ConfigError, ParityError
 from deployrec.export import parity
 from deployrec.export.graphs import write_graphs
@@ -87,7 +88,8 @@ def export_bundle(
     an approximate index over the items too (extra `index`), which the runtime then searches; tower: fit what makes
     vectors of new items' columns (extra `items`); progress hears of every graph and every history.
     Raises ConfigError for an `out` that exists (unless `force`, and it is a bundle), a `window` or `longest` out of
-    range, a model of another catalogue than the data set's or with weights that are not finite; ParityError if a gate
+    range, a model of another catalogue than the data set's or with weights that are not finite, a time-aware one of a
+    log without times; ParityError if a gate
     fails (the report is then OUT.parity-failed.json); BundleError if the disk refuses. Nothing else is left.
     """
     out = Path(out)
@@ -96,6 +98,7 @@ def export_bundle(
     check_target(out, force)
     check_weights(model)
     model, facts = model.cpu().float().eval(), None
+    time = None if model.moment is None else _time(dataset)
     if table not in DTYPES:
         raise ConfigError(f"expected a table of {', '.join(DTYPES)}; got {table!r}; name one of them")
     if table != "float32":
@@ -111,6 +114,8 @@ def export_bundle(
         document["exclude_seen"] = not dataset.repeats if exclude_seen is None else exclude_seen
         if facts:
             document["table"] = asdict(facts)
+        if time:
+            document["time"] = asdict(time)
         if tower:
             progress(0, 0, "fitting the tower")
             catalogue = Catalogue.parse((folder / ITEMS).read_bytes(), folder / ITEMS, model.num_items)
@@ -207,6 +212,12 @@ def _index(bundle: Bundle, dataset: Dataset, folder: Path) -> dict[str, Any]:
     read = [bundle.manifest.newest(history) for history in _measured(dataset)]
     users = [reader.encode(read[start : start + READ]).user.copy() for start in range(0, len(read), READ)]
     return write_index(bundle.item_table(), np.concatenate(users), folder, np.zeros(0, np.int64))
+
+
+def _time(dataset: Dataset) -> TimeFacts:
+    """How the log of a time-aware model counts time; ConfigError for a log without times."""
+    times = dataset.clock()
+    return TimeFacts(dataset.time_unit, resolution(times, dataset.time_unit), float(dataset.gaps().max(initial=0)))
 
 
 def _measured(dataset: Dataset) -> list[np.ndarray]:

@@ -1,4 +1,5 @@
-"""A trained model as ONNX graphs: step, advance, encode and score, which share one external item table."""
+"""A trained model as ONNX graphs: step, advance, encode, score and, of a time-aware one, moment; all share one external
+item table."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from deployrec.bundle.manifest import ITEM_TABLE, Graph, GraphTensor
+from deployrec.bundle.manifest import ELAPSED, ITEM_TABLE, Graph, GraphTensor
 from deployrec.errors import ConfigError
 from deployrec.export.fewer_nodes import fewer_nodes
 from deployrec.export.onnx_bodies import add_bodies
@@ -32,15 +33,18 @@ def write_graphs(model: SequentialRecommender, folder: Path, progress: Progress 
     The model is expected in float32 on the CPU. One with an empty state spec gets neither step nor advance.
     """
     model.eval()
-    kinds: dict[str, type[nn.Module]] = {"encode": EncodeGraph, "score": ScoreGraph}
+    timed = model.moment is not None
+    kinds: dict[str, type[nn.Module]] = {"encode": EncodeGraph, "score": TimedScoreGraph if timed else ScoreGraph}
     if model.state_spec.tensors:
-        kinds = {"step": StepGraph, "advance": AdvanceGraph, **kinds}
+        kinds = {"step": TimedStepGraph if timed else StepGraph, "advance": AdvanceGraph, **kinds}
+    if timed:
+        kinds["moment"] = MomentGraph
     table = model.embedding.weight.detach().numpy()
     table.tofile(folder / ITEM_TABLE)
     signatures = {}
     for number, (name, kind) in enumerate(kinds.items()):
         progress(number, len(kinds), f"writing the {name} graph")
-        signatures[name] = signature(model.state_spec, model.config.dim, name)
+        signatures[name] = signature(model.state_spec, model.config.dim, name, timed)
         graph = to_onnx(kind(model), signatures[name])
         _share_table(graph, table)
         describe_state(graph, model.state_spec)
@@ -48,10 +52,14 @@ def write_graphs(model: SequentialRecommender, folder: Path, progress: Progress 
     return signatures
 
 
-def signature(spec: StateSpec, dim: int, graph: str) -> Graph:
-    """File, inputs and outputs of one of the graphs; a named axis is dynamic, and K is what the input k says."""
+def signature(spec: StateSpec, dim: int, graph: str, timed: bool = False) -> Graph:
+    """File, inputs and outputs of one of the graphs; a named axis is dynamic, and K is what the input k says.
+
+    Those of a time-aware model (`timed`) that score are told how many seconds ago the last event was, -1 for unknown.
+    """
     user = GraphTensor("user", "float32", ("B", dim))
-    request = (GraphTensor("exclude_items", "int64", ("B", "E")), GraphTensor("k", "int64", (1,)))
+    elapsed = (ELAPSED,) if timed else ()
+    request = (GraphTensor("exclude_items", "int64", ("B", "E")), GraphTensor("k", "int64", (1,)), *elapsed)
     best = (GraphTensor("topk_items", "int64", ("B", "K")), GraphTensor("topk_scores", "float32", ("B", "K")))
     past = tuple(GraphTensor(t.past, t.dtype, ("B", *t.shape)) for t in spec.tensors)
     present = tuple(GraphTensor(t.present, t.dtype, ("B", *t.shape)) for t in spec.tensors)
@@ -62,6 +70,7 @@ def signature(spec: StateSpec, dim: int, graph: str) -> Graph:
         "advance": ((event, *past), (user, *present)),
         "encode": ((*stretch, *past), (user, *present)),
         "score": ((user, *request), best),
+        "moment": ((user, *elapsed), (GraphTensor("user_now", "float32", ("B", dim)),)),
     }
     return Graph(f"{graph}.onnx", *sides[graph])
 
@@ -76,8 +85,16 @@ class StepGraph(nn.Module):
     def forward(
         self, item_id: Tensor, exclude_items: Tensor, k: Tensor | int, past: list[Tensor]
     ) -> tuple[Tensor, ...]:
-        user, present = self.model.step(item_id, _named(self.model.state_spec, past))
-        return *recommend(self.model, user, exclude_items, k), user, *_ordered(self.model.state_spec, present)
+        return _step(self.model, item_id, exclude_items, k, None, past)
+
+
+class TimedStepGraph(StepGraph):
+    """The same of a time-aware model: the best items `elapsed` [B] seconds after this event."""
+
+    def forward(  # type: ignore[override]
+        self, item_id: Tensor, exclude_items: Tensor, k: Tensor | int, elapsed: Tensor, past: list[Tensor]
+    ) -> tuple[Tensor, ...]:
+        return _step(self.model, item_id, exclude_items, k, elapsed, past)
 
 
 class AdvanceGraph(nn.Module):
@@ -115,17 +132,53 @@ class ScoreGraph(nn.Module):
         return recommend(self.model, user, exclude_items, k)
 
 
+class TimedScoreGraph(ScoreGraph):
+    """The same of a time-aware model: the best items `elapsed` [B] seconds after the last event."""
+
+    def forward(  # type: ignore[override]
+        self, user: Tensor, exclude_items: Tensor, k: Tensor | int, elapsed: Tensor
+    ) -> tuple[Tensor, ...]:
+        return recommend(self.model, user, exclude_items, k, elapsed)
+
+
+class MomentGraph(nn.Module):
+    """A stored user vector [B, D] and `elapsed` [B] -> the vector whose products with the items are the scores then."""
+
+    def __init__(self, model: SequentialRecommender) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, user: Tensor, elapsed: Tensor) -> Tensor:
+        return self.model.at_moment(user, elapsed)
+
+
 def recommend(
-    model: SequentialRecommender, user: Tensor, exclude_items: Tensor, k: Tensor | int
+    model: SequentialRecommender,
+    user: Tensor,
+    exclude_items: Tensor,
+    k: Tensor | int,
+    elapsed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The k best items [B, k] int64 and their scores for user vectors [B, D], without `exclude_items` [B, E].
 
-    k: from 1 to num_items, or int64 [1]. Excluded items are padded with 0. A slot that no item is left for holds item 0
-    with score -inf.
+    k: from 1 to num_items, or int64 [1]; elapsed [B]: seconds since the last event, as `score` of the model has it.
+    Excluded items are padded with 0. A slot that no item is left for holds item 0 with score -inf.
     """
-    scores = model.score(user).scatter(1, exclude_items, -torch.inf)
+    scores = model.score(user, elapsed).scatter(1, exclude_items, -torch.inf)
     values, items = torch.topk(scores, _number(k, model.num_items), dim=1)
     return torch.where(values == -torch.inf, 0, items), values
+
+
+def _step(
+    model: SequentialRecommender,
+    item_id: Tensor,
+    exclude_items: Tensor,
+    k: Tensor | int,
+    elapsed: Tensor | None,
+    past: list[Tensor],
+) -> tuple[Tensor, ...]:
+    user, present = model.step(item_id, _named(model.state_spec, past))
+    return *recommend(model, user, exclude_items, k, elapsed), user, *_ordered(model.state_spec, present)
 
 
 def _number(k: Tensor | int, most: int) -> int:

@@ -15,6 +15,7 @@ from deployrec.data import Dataset
 from deployrec.export.graphs import recommend
 from deployrec.models import SequentialRecommender, State
 from deployrec.progress import Progress, silent
+from deployrec.state import UNKNOWN_TIME
 
 LONGEST = 100_000
 MARKS = (10_000, 100_000)
@@ -22,6 +23,8 @@ MARKS = (10_000, 100_000)
 ENCODE_CHUNK = 512
 """Events that one run of encode.onnx reads; all that a model without a state reads of a history."""
 REAL_HISTORIES = 8
+CENTURY = 3.2e9
+"""Seconds, beyond any log's."""
 
 
 class History(NamedTuple):
@@ -60,6 +63,14 @@ def choose_histories(dataset: Dataset, edges: Iterable[int], longest: int, seed:
     return histories + [History(np.resize(rows, mark), name) for mark in marks for name, rows in endless.items()]
 
 
+def moments(cases: int, seed: int = 0) -> np.ndarray:
+    """Seconds float32 [C] from histories to the request, in turn: at once, unknown, a century, and any at random."""
+    asked = np.exp(np.random.default_rng(seed).uniform(0, np.log(CENTURY), cases))
+    for place, seconds in enumerate((0.0, UNKNOWN_TIME, CENTURY)):
+        asked[place::4] = seconds
+    return asked.astype(np.float32)
+
+
 def reference_cases(
     model: SequentialRecommender,
     chosen: Sequence[History],
@@ -80,7 +91,8 @@ def reference_cases(
     reference = copy.deepcopy(model).double()
     read = [served(model, history) for history in histories]
     user, state = _chunks(reference, read, reference.initial_state(len(histories)))
-    items, scores = recommend(reference, user, torch.from_numpy(exclude), top_k)
+    elapsed = None if model.moment is None else moments(len(histories))
+    items, scores = recommend(reference, user, torch.from_numpy(exclude), top_k, _double(elapsed))
     return ParityCases(
         rows=np.concatenate(histories).astype(np.int64),
         offsets=np.cumsum([0, *map(len, histories)]),
@@ -92,6 +104,7 @@ def reference_cases(
         exclude=exclude,
         files=files,
         item_l1_max=float(reference.embedding.weight.abs().sum(1).max()),
+        elapsed=elapsed,
     )
 
 
@@ -148,13 +161,19 @@ def _compared(
     state: State,
 ) -> list[Comparison]:
     """Torch's user vectors and states of the cases at `places`, with the lists made of them, against the reference."""
-    items, scores = recommend(model, user, torch.from_numpy(cases.exclude[places]), top_k)
+    elapsed = cases.asked(places)
+    asked = None if elapsed is None else torch.from_numpy(elapsed)
+    items, scores = recommend(model, user, torch.from_numpy(cases.exclude[places]), top_k, asked)
     rows: list[Comparison] = []
     for place, case in enumerate(places):
         state_of_case = {key: tensor[place].numpy() for key, tensor in state.items()}
         answer = Answer(user[place].numpy(), state_of_case, items[place].numpy(), scores[place].numpy())
         rows += cases.compare(name, case, answer)
     return rows
+
+
+def _double(seconds: np.ndarray | None) -> Tensor | None:
+    return None if seconds is None else torch.from_numpy(seconds).double()
 
 
 def served(model: SequentialRecommender, history: np.ndarray) -> np.ndarray:

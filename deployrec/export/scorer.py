@@ -22,7 +22,8 @@ class BundleScorer:
 
     def __init__(self, bundle: Bundle, backend: str = "onnxruntime", **options: object) -> None:
         self.name = backend
-        self._reader = Reader(bundle.manifest, load_backend(backend, bundle, **options))
+        self._backend = load_backend(backend, bundle, **options)
+        self._reader = Reader(bundle.manifest, self._backend)
         self._table = torch.from_numpy(bundle.item_table().copy())
         self.chunk = bundle.manifest.window or 1
 
@@ -48,14 +49,17 @@ class BundleScorer:
                 tensor[going] = moved.state[name]
         return torch.from_numpy(walked)
 
-    def score(self, users: Tensor) -> Tensor:
-        """Scores [B, N + 1] of user vectors [B, D]; column 0 is -inf."""
+    def score(self, users: Tensor, elapsed: np.ndarray | None = None) -> Tensor:
+        """Scores [B, N + 1] of user vectors [B, D]; column 0 is -inf. A time-aware bundle is asked `elapsed` [B]
+        seconds after the last event, None for unknown."""
+        if self._reader.manifest.time:
+            users = torch.from_numpy(self._backend.moment(users.numpy(), elapsed))
         scores = users @ self._table.T
         scores[:, 0] = -torch.inf
         return scores
 
-    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+    def scores(self, histories: Sequence[np.ndarray], elapsed: np.ndarray | None = None) -> Tensor:
         manifest = self._reader.manifest
         read = self._reader.encode if manifest.window else self._reader.steps
         user = read([manifest.newest(history) for history in histories]).user
-        return self.score(torch.from_numpy(user))
+        return self.score(torch.from_numpy(user), elapsed)

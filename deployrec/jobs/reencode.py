@@ -21,7 +21,10 @@ from deployrec.errors import ConfigError
 from deployrec.files import atomic_file, check_writable_file
 from deployrec.jobs.worker import Done, Group, Job, Lists, Run, Worker
 from deployrec.progress import Progress, silent
+from deployrec.runtime.clock import Clock
 from deployrec.runtime.durable import Database, History, open_database
+from deployrec.runtime.events import Time
+from deployrec.runtime.stores.base import Layout
 
 GROUP = 1024
 """Users in memory at once, in each process."""
@@ -44,13 +47,16 @@ def reencode(
     backend: str = "onnxruntime",
     ray: str | None = None,
     progress: Progress = silent,
+    now: Time | None = None,
 ) -> Counts:
     """Encodes every user of the store under the bundle; also those who have records under other bundles.
 
     store: address of a durable store that keeps histories; data: an event log (see `load_dataset`) whose users get
     their histories from it unless the store has one already; lists: a Parquet file of each user's k best items, written
-    whole in the end; ray: address of a Ray cluster, or "local" for one on this machine.
-    Raises ConfigError for a store that keeps no histories, DataError for a broken log, BundleError for a broken bundle.
+    whole in the end; ray: address of a Ray cluster, or "local" for one on this machine; now: the moment that the lists
+    of a time-aware bundle are for, by default this one.
+    Raises ConfigError for a store that keeps no histories, DataError for a broken log or a wrong moment, BundleError
+    for a broken bundle.
     """
     if k < 1:
         raise ConfigError(f"expected k of at least 1; got {k}; give a whole number")
@@ -58,13 +64,14 @@ def reencode(
         check_writable_file(lists, "--lists")
         if not Path(lists).absolute().parent.is_dir():
             raise ConfigError(f"expected a folder for {lists}; got none; make it, or pass another --lists")
-    Bundle.open(bundle)  # before a store is made for it
+    unit = Layout.of(Bundle.open(bundle).manifest).unit  # before a store is made for it
+    moment = Clock(unit).asked(now)
     database = open_database(store, create=True)
     if database.keeping.history == 0:
         raise ConfigError(f"expected a store that keeps histories; got {store}; leave history=0 out")
     if data is not None:
         _take_histories(database, data, progress)
-    job, run = Job(Path(bundle), store, backend, k if lists else 0), here if ray is None else _on_ray(ray)
+    job, run = Job(Path(bundle), store, backend, k if lists else 0, moment), here if ray is None else _on_ray(ray)
     total = database.num_histories()
     users = encoded = 0
     with _written(lists) as write:
@@ -110,7 +117,8 @@ def _take_histories(database: Database, data: Any, progress: Progress) -> None:
 def _history(dataset: Any, place: int, items: Sequence[str]) -> History:
     begin, end = dataset.offsets[place : place + 2]
     rows = dataset.events[begin:end].tolist()
-    return History([items[row - 1] for row in rows], len(rows), time.time())
+    times = () if not dataset.time_unit else list(map(Clock(dataset.time_unit).kept, dataset.times[begin:end].tolist()))
+    return History([items[row - 1] for row in rows], len(rows), time.time(), times)
 
 
 @contextmanager

@@ -22,12 +22,14 @@ Lists = list[tuple[str, list[str], list[float]]]
 
 @dataclass(frozen=True)
 class Job:
-    """What every process of a job needs to know; k: items of the lists that are wanted too, 0 for none."""
+    """What every process of a job needs to know; k: items of the lists that are wanted too, 0 for none; now: the moment
+    that they are for, as `Wanted` has it."""
 
     bundle: Path
     address: str
     backend: str = "onnxruntime"
     k: int = 0
+    now: int | None = None
 
 
 class Done(NamedTuple):
@@ -51,9 +53,8 @@ class Worker:
             bundle.manifest, backend, store, catalogue.rows, Ranking(bundle, backend, bundle.retired(catalogue))
         )
         self.ids = catalogue.item_ids
-        self.wanted = (
-            Wanted(min(job.k, bundle.manifest.num_items), exclude_seen=bundle.manifest.exclude_seen) if job.k else None
-        )
+        k = min(job.k, bundle.manifest.num_items)
+        self.wanted = Wanted(k, bundle.manifest.exclude_seen, now=job.now) if k else None
 
     def encode(self, users: Group) -> Done:
         caught = self.updates.catch_up(users)

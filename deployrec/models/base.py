@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deployrec.models.layers import at_last
+from deployrec.models.time import Moment
 from deployrec.models.unroll import State, unroll
 from deployrec.options import check_options, option
-from deployrec.state import StateSpec
+from deployrec.state import UNKNOWN_TIME, StateSpec
 
 Histories = Literal["long", "few", "short"]
 """Kinds of data: users with long histories (MovieLens), few of them, or short ones (shop reviews)."""
@@ -46,6 +47,9 @@ class SequentialRecommender(nn.Module):
 
         encode(a + b) == encode(b, state=encode(a).state) == step, step, ...
 
+    A model whose configuration has a true `time` is time-aware: `score` mixes into the user vector how long ago the
+    last event was. Nothing else knows of time.
+
     `deployrec.models.testing.check_model` checks all this for a model.
     """
 
@@ -68,6 +72,7 @@ class SequentialRecommender(nn.Module):
         self.embedding = nn.Embedding(num_items + 1, config.dim, padding_idx=0)
         mask = torch.zeros(num_items + 1)
         mask[0] = -torch.inf
+        self.moment = Moment(config.dim) if getattr(config, "time", False) else None
         self.register_buffer("padding_mask", mask, persistent=False)
 
     def initial_state(self, batch: int) -> State:
@@ -107,9 +112,19 @@ class SequentialRecommender(nn.Module):
         hidden, _ = self.encode(items, lengths, state)
         return hidden[targets > 0], targets
 
-    def score(self, user: Tensor) -> Tensor:
-        """Scores [..., N + 1] of all items for user vectors [..., D]; column 0 (padding) is -inf."""
-        return F.linear(user, self.embedding.weight, self.padding_mask)
+    def at_moment(self, user: Tensor, elapsed: Tensor | None = None) -> Tensor:
+        """User vectors [..., D] at a request `elapsed` [...] seconds after the last event; negative or None: unknown.
+
+        Those of a model that is not time-aware stay as they are.
+        """
+        if self.moment is None:
+            return user
+        now: Tensor = self.moment(user, user.new_full(user.shape[:-1], UNKNOWN_TIME) if elapsed is None else elapsed)
+        return now
+
+    def score(self, user: Tensor, elapsed: Tensor | None = None) -> Tensor:
+        """Scores [..., N + 1] of all items for user vectors [..., D] `at_moment`; column 0 (padding) is -inf."""
+        return F.linear(self.at_moment(user, elapsed), self.embedding.weight, self.padding_mask)
 
     def config_dict(self) -> dict[str, Any]:
         """The configuration as plain JSON values."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from deployrec.models.base import SequentialRecommender, context_length
 from deployrec.models.layers import Dropout
+from deployrec.models.time import time_option
 from deployrec.models.unroll import State
 from deployrec.options import option
 from deployrec.state import StateSpec, StateTensor
@@ -23,6 +24,7 @@ class GRU4RecConfig:
     layers: int = option(1, "GRUs on top of each other", at_least=1, at_most=64)
     dropout: float = option(0.3, "on embeddings", at_least=0, below=1)
     context_length: int = context_length()
+    time: bool = time_option()
 
 
 class GRU4Rec(SequentialRecommender):

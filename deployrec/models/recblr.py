@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from deployrec.models.base import context_length
 from deployrec.models.layers import CausalConv1d, Dropout, FeedForward, at_last, initialise
 from deployrec.models.stack import Stack
+from deployrec.models.time import time_option
 from deployrec.models.unroll import State
 from deployrec.options import option
 from deployrec.state import StateTensor
@@ -38,6 +39,7 @@ class RecBLRConfig:
         False, "true: recurrences start from weights, as the published code's do by its padding, instead of zeros"
     )
     context_length: int = context_length()
+    time: bool = time_option()
 
 
 class BDLRULayer(nn.Module):

@@ -52,6 +52,7 @@ def check_model(
 
     check_initial_state(built)
     check_scores(built)
+    check_moments(built)
     check_gradients(build_model(model, num_items, options))
     for number in range(rounds):
         histories = [[draw(1, num_items) for _ in range(draw(0, longest))] for _ in range(draw(1, 4))]
@@ -152,6 +153,19 @@ def check_scores(model: SequentialRecommender) -> None:
     assert (scores[:, 0] == -torch.inf).all(), "expected a score of -inf for padding, column 0"
     assert scores[:, 1:].isfinite().all(), "expected a finite score for every item"
     assert not model.embedding.weight[0].any(), "expected a zero vector for padding, row 0 of the embedding"
+
+
+def check_moments(model: SequentialRecommender) -> None:
+    """Of a time-aware model: seconds change scores, a row's own alone; unknown ones are all the same; so are ages."""
+    if model.moment is None:
+        return
+    user = torch.randn(1, model.config.dim, dtype=torch.float64).expand(5, -1)
+    unknown, still, at_once, age, longer = model.score(user, torch.tensor([-1.0, -1e9, 0.0, 3e9, 3e18]))[:, 1:]
+    _same(model.score(user)[0, 1:], unknown, "a score without seconds")
+    _same(still, unknown, "a score after a negative number of seconds")
+    _same(longer, age, "a score after more than a lifetime")
+    for one, other in ((unknown, at_once), (at_once, age)):
+        assert not torch.allclose(one, other), "expected scores that change with the seconds since the last event"
 
 
 def check_initial_state(model: SequentialRecommender) -> None:

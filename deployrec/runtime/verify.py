@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import Manifest
 from deployrec.bundle.parity import Answer, Comparison, ParityCases, worst
 from deployrec.progress import Progress, silent
 from deployrec.runtime.backends.base import Backend, Moved, State, TopK, load_backend
@@ -75,12 +74,12 @@ def compare_graphs(
 ) -> list[Comparison]:
     """Every way in which the runtime reaches a user's state, held against the reference of each case.
 
-    Alone: encode at once, encode in chunks, step by step with and without lists, encode then step, and score of the
-    reference's user vector; together: all cases as one ragged batch of encode and of steps, the last of each with its
-    list. Histories beyond LONG events together alone: in chunks, and step by step. A model that is exact up to W events
-    reads the newest W of a history, and so does its reference.
+    Alone: encode at once, encode in chunks, step by step with and without lists, encode then step, and score (and
+    moment) of the reference's user vector; together: all cases as one ragged batch of encode and of steps, the last of
+    each with its list. Histories beyond LONG events together alone: in chunks, and step by step. A model that is exact
+    up to W events reads the newest W of a history, and so does its reference.
     """
-    graphs = _Graphs(bundle.manifest, load_backend(backend, bundle, **options), backend, cases.topk_items.shape[1])
+    graphs = _Graphs(bundle, load_backend(backend, bundle, **options), backend, cases.topk_items.shape[1])
     rows: list[Comparison] = []
     short, total = cases.short, len(cases.short) + 1 + bool(cases.long)
     for done, case in enumerate(short):
@@ -99,7 +98,7 @@ def self_test(bundle: Bundle, backend: Backend, name: str = "onnxruntime") -> li
     machine computes what the one that exported did. Takes well under a second."""
     cases = bundle.cases()
     case = min((case for case in cases.short if cases.lengths[case]), key=lambda case: cases.lengths[case])
-    return _Graphs(bundle.manifest, backend, name, cases.topk_items.shape[1]).alone(cases, case)
+    return _Graphs(bundle, backend, name, cases.topk_items.shape[1]).alone(cases, case)
 
 
 class _Found(NamedTuple):
@@ -111,29 +110,45 @@ class _Found(NamedTuple):
     topk_scores: np.ndarray
 
 
+class _Request(NamedTuple):
+    """What B lists are asked with: exclude [B, E] and, of a time-aware bundle, seconds since the last event [B]."""
+
+    exclude: np.ndarray
+    time: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, cases: ParityCases, places: list[int]) -> _Request:
+        elapsed = cases.asked(places)
+        return cls(cases.exclude[places], () if elapsed is None else (elapsed,))
+
+    def rows(self, places: np.ndarray | list[int]) -> _Request:
+        return _Request(self.exclude[places], tuple(seconds[places] for seconds in self.time))
+
+
 class _Graphs:
-    def __init__(self, manifest: Manifest, backend: Backend, name: str, k: int) -> None:
-        self.manifest = manifest
+    def __init__(self, bundle: Bundle, backend: Backend, name: str, k: int) -> None:
+        self.manifest = bundle.manifest
+        self.table = bundle.item_table() if self.manifest.time else None
         self.backend = backend
         self.name = name
         self.k = k
-        self.window = manifest.window
+        self.window = self.manifest.window
 
     def alone(self, cases: ParityCases, case: int) -> list[Comparison]:
-        history, exclude = self._read(cases.history(case)), cases.exclude[case : case + 1]
+        history, request = self._read(cases.history(case)), _Request.of(cases, [case])
         length = len(history)
         start = self._start(1)
-        whole = self._encode(history, exclude, start)
+        whole = self._encode(history, request, start)
         answers = {"encode": whole}
         if length > self.manifest.encode_chunk:
-            answers["encode in chunks"] = self._chunks(history, exclude, start)
+            answers["encode in chunks"] = self._chunks(history, request, start)
         if "step" in self.manifest.graphs:
-            answers["step"] = self._steps(history, exclude, whole._replace(state=start))
-            answers["step without lists"] = self._advances(history, exclude, whole._replace(state=start))
+            answers["step"] = self._steps(history, request, whole._replace(state=start))
+            answers["step without lists"] = self._advances(history, request, whole._replace(state=start))
             for split in sorted({1, length // 2, length - 1}):
                 if 0 < split < length:
-                    begun = self._encode(history[:split], exclude, start)
-                    answers[f"encode {_part(split, length)}, then step"] = self._steps(history[split:], exclude, begun)
+                    begun = self._encode(history[:split], request, start)
+                    answers[f"encode {_part(split, length)}, then step"] = self._steps(history[split:], request, begun)
         return [
             row
             for name, answer in answers.items()
@@ -141,21 +156,21 @@ class _Graphs:
         ] + self._score(cases, case)
 
     def together(self, cases: ParityCases, places: list[int]) -> list[Comparison]:
-        histories, exclude = self._batch(cases, places)
-        answers = {"encode in a batch": self._chunk(histories, exclude, 0, max(map(len, histories)), None)}
+        histories, request = self._batch(cases, places)
+        answers = {"encode in a batch": self._chunk(histories, request, 0, max(map(len, histories)), None)}
         if "step" in self.manifest.graphs:
-            answers["step in a batch"] = self._walk(histories, exclude, answers["encode in a batch"])
+            answers["step in a batch"] = self._walk(histories, request, answers["encode in a batch"])
         return self._compare(cases, places, answers)
 
     def endless(self, cases: ParityCases, places: list[int]) -> list[Comparison]:
-        histories, exclude = self._batch(cases, places)
-        answers = {"encode in chunks, in a batch": self._in_chunks(histories, exclude)}
+        histories, request = self._batch(cases, places)
+        answers = {"encode in chunks, in a batch": self._in_chunks(histories, request)}
         if "step" in self.manifest.graphs:
-            answers["step in a batch"] = self._walk(histories, exclude, answers["encode in chunks, in a batch"])
+            answers["step in a batch"] = self._walk(histories, request, answers["encode in chunks, in a batch"])
         return self._compare(cases, places, answers)
 
-    def _batch(self, cases: ParityCases, places: list[int]) -> tuple[list[np.ndarray], np.ndarray]:
-        return [self._read(cases.history(case)) for case in places], cases.exclude[places]
+    def _batch(self, cases: ParityCases, places: list[int]) -> tuple[list[np.ndarray], _Request]:
+        return [self._read(cases.history(case)) for case in places], _Request.of(cases, places)
 
     def _compare(self, cases: ParityCases, places: list[int], answers: dict[str, _Found]) -> list[Comparison]:
         return [
@@ -166,7 +181,7 @@ class _Graphs:
         ]
 
     def _chunk(
-        self, histories: list[np.ndarray], exclude: np.ndarray, start: int, events: int, state: State | None
+        self, histories: list[np.ndarray], request: _Request, start: int, events: int, state: State | None
     ) -> _Found:
         """Every history's next events, up to so many, in one run of encode."""
         parts = [rows[start : start + events] for rows in histories]
@@ -175,21 +190,21 @@ class _Graphs:
         for line, rows in zip(items, parts, strict=True):
             line[: len(rows)] = rows
         moved = self.backend.encode(items, lengths, self._start(len(parts)) if state is None else state)
-        return self._scored(moved, exclude)
+        return self._scored(moved, request)
 
-    def _in_chunks(self, histories: list[np.ndarray], exclude: np.ndarray) -> _Found:
+    def _in_chunks(self, histories: list[np.ndarray], request: _Request) -> _Found:
         """All events of every history; a history that has ended keeps what it had."""
         chunk = self.manifest.encode_chunk
-        whole = self._chunk(histories, exclude, 0, chunk, None)
+        whole = self._chunk(histories, request, 0, chunk, None)
         for start in range(chunk, max(map(len, histories)), chunk):
             going = np.array([place for place, rows in enumerate(histories) if len(rows) > start])
             state = {name: tensor[going] for name, tensor in whole.state.items()}
-            found = self._chunk([histories[place] for place in going], exclude[going], start, chunk, state)
+            found = self._chunk([histories[place] for place in going], request.rows(going), start, chunk, state)
             for target, value in zip(_arrays(whole), _arrays(found), strict=True):
                 target[going] = value
         return whole
 
-    def _walk(self, histories: list[np.ndarray], exclude: np.ndarray, unread: _Found) -> _Found:
+    def _walk(self, histories: list[np.ndarray], request: _Request, unread: _Found) -> _Found:
         """Every history step by step from the start; one without events keeps the answer of `unread`."""
         stepped = _own(*_halves(unread._replace(state=self._start(len(histories)))))
         order = sorted(range(len(histories)), key=lambda place: -len(histories[place]))
@@ -198,10 +213,10 @@ class _Graphs:
         while going := [place for place in order if len(histories[place]) > position]:
             stop = min(len(histories[place]) for place in going)
             items = np.stack([histories[place][position:stop] for place in going], axis=1)
-            left_out, state = exclude[going], {name: tensor[: len(going)] for name, tensor in state.items()}
+            asked, state = request.rows(going), {name: tensor[: len(going)] for name, tensor in state.items()}
             for rows in items[:-1]:
                 state = self.backend.advance(rows, state).state
-            found = _own(*self.backend.step(items[-1], left_out, self.k, state))
+            found = _own(*self.backend.step(items[-1], asked.exclude, self.k, state, *asked.time))
             for target, value in zip(_arrays(stepped), _arrays(found), strict=True):
                 target[going] = value
             state, position = found.state, stop
@@ -214,36 +229,41 @@ class _Graphs:
         tensors = self.manifest.state.tensors
         return {tensor.name: np.zeros((batch, *tensor.shape), np.float32) for tensor in tensors}
 
-    def _encode(self, rows: np.ndarray, exclude: np.ndarray, state: State) -> _Found:
+    def _encode(self, rows: np.ndarray, request: _Request, state: State) -> _Found:
         items = rows[None] if len(rows) else np.zeros((1, 1), np.int64)
-        return self._scored(self.backend.encode(items, np.array([len(rows)]), state), exclude)
+        return self._scored(self.backend.encode(items, np.array([len(rows)]), state), request)
 
-    def _scored(self, moved: Moved, exclude: np.ndarray) -> _Found:
-        return _own(moved, self.backend.score(moved.user, exclude, self.k))
+    def _scored(self, moved: Moved, request: _Request) -> _Found:
+        return _own(moved, self.backend.score(moved.user, request.exclude, self.k, *request.time))
 
-    def _chunks(self, rows: np.ndarray, exclude: np.ndarray, state: State) -> _Found:
+    def _chunks(self, rows: np.ndarray, request: _Request, state: State) -> _Found:
         for start in range(0, len(rows), self.manifest.encode_chunk):
-            found = self._encode(rows[start : start + self.manifest.encode_chunk], exclude, state)
+            found = self._encode(rows[start : start + self.manifest.encode_chunk], request, state)
             state = found.state
         return found
 
-    def _steps(self, rows: np.ndarray, exclude: np.ndarray, found: _Found) -> _Found:
+    def _steps(self, rows: np.ndarray, request: _Request, found: _Found) -> _Found:
         moved, best = _halves(found)
         for row in rows:
-            moved, best = self.backend.step(np.array([row]), exclude, self.k, moved.state)
+            moved, best = self.backend.step(np.array([row]), request.exclude, self.k, moved.state, *request.time)
         return _own(moved, best)
 
-    def _advances(self, rows: np.ndarray, exclude: np.ndarray, found: _Found) -> _Found:
+    def _advances(self, rows: np.ndarray, request: _Request, found: _Found) -> _Found:
         moved, _ = _halves(found)
         for row in rows:
             moved = self.backend.advance(np.array([row]), moved.state)
-        return self._scored(moved, exclude)
+        return self._scored(moved, request)
 
     def _score(self, cases: ParityCases, case: int) -> list[Comparison]:
-        user, exclude = cases.user[case : case + 1].astype(np.float32), cases.exclude[case : case + 1]
-        items, scores = self.backend.score(user, exclude, self.k)
-        answer = replace(cases.reference(case), topk_items=items[0], topk_scores=scores[0])
+        user, request = cases.user[case : case + 1].astype(np.float32), _Request.of(cases, [case])
+        items, scores = self.backend.score(user, request.exclude, self.k, *request.time)
+        reference = cases.reference(case)
+        answer = replace(reference, topk_items=items[0], topk_scores=scores[0])
         rows = cases.compare(f"{self.name} score", case, answer)
+        if self.table is not None:
+            (now,) = self.backend.moment(user, *request.time)
+            products = np.where(reference.topk_items > 0, self.table[reference.topk_items] @ now, -np.inf)
+            rows += cases.compare(f"{self.name} moment", case, replace(reference, topk_scores=products))
         return [row for row in rows if row.quantity in ("top-k", "scores")]
 
 

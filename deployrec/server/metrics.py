@@ -46,6 +46,9 @@ class Metrics:
         self.new_users = Counter(
             "deployrec_new_users", "users who were not in the store before", arm, registry=registry
         )
+        self.late = Counter(
+            "deployrec_late_events", "applied events older than the user's newest", arm, registry=registry
+        )
         self.conflicts = Counter(
             "deployrec_conflicts", "users whose record another process changed meanwhile", arm, registry=registry
         )
@@ -79,6 +82,7 @@ class BundleMetrics:
         self.stage = {name: metrics.stages.labels(*labels, name) for name in ("queue", "read", "run", "write")}
         self.batch = metrics.batches.labels(*labels)
         self.conflicts = metrics.conflicts.labels(*labels)
+        self.late = metrics.late.labels(*labels)
         self.new_users = metrics.new_users.labels(*labels)
         self._users = lambda: metrics.users.labels(*labels)
         self.outcome = {text: metrics.events.labels(*labels, text.replace(" ", "_")) for text in map(str, Outcome)}

@@ -44,6 +44,7 @@ class After(NamedTuple):
     """The list after a bare history."""
 
     items: list[Any]
+    times: list[int | None] | None
     choice: Choice
 
 
@@ -62,6 +63,7 @@ class Served:
     def __init__(self, recommender: Recommender, store: TimedStore, settings: Settings) -> None:
         self.recommender, self.bundle_id = recommender, recommender.manifest.bundle_id
         self._store, self._metrics = store, store.metrics
+        self._late = recommender.late_events
         limits = settings.limits
         self.max_k = min(limits.max_k, recommender.manifest.num_items)
         self.batcher = Batcher(self._answer, limits.max_batch, limits.max_delay / 1e3, limits.max_queue)
@@ -118,7 +120,8 @@ class Served:
             lists = self.recommender.recommend_many(users, **_widest(asks))
             return [lists] * len(asks)
         if isinstance(first, After):
-            return self.recommender.recommend_after_many([ask.items for ask in asks], **_widest(asks))
+            times = [ask.times for ask in asks]
+            return self.recommender.recommend_after_many([ask.items for ask in asks], times=times, **_widest(asks))
         return [first.work(self.recommender)]
 
     def _observe(self, asks: list[Observe]) -> Sequence[Any]:
@@ -134,6 +137,8 @@ class Served:
                 return [error]
             # Nothing is applied yet: those who sent what is sound shall not suffer from who did not.
             return [answer for ask in asks for answer in self._observe([ask])]
+        self._metrics.late.inc(self.recommender.late_events - self._late)
+        self._late = self.recommender.late_events
         texts = [outcome._value_ for outcome in outcomes]
         for text, number in Counter(texts).items():
             self._metrics.outcome[text].inc(number)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deployrec.data import SplitView
-from deployrec.data.units import PER_SECOND
+from deployrec.time_units import PER_SECOND
 
 TIE_BREAK = 1e-9
 FLOORS = ("popularity", "bigram", "5-lag Markov")
@@ -29,7 +29,7 @@ class Popularity:
         self._counts = torch.from_numpy(item_counts(train)).double()
         self._counts[0] = -torch.inf
 
-    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+    def scores(self, histories: Sequence[np.ndarray], elapsed: np.ndarray | None = None) -> Tensor:
         return self._counts.expand(len(histories), -1)
 
 
@@ -49,7 +49,7 @@ class RecentPopularity:
         self._counts = torch.from_numpy(newest + TIE_BREAK * counts)
         self._counts[0] = -torch.inf
 
-    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+    def scores(self, histories: Sequence[np.ndarray], elapsed: np.ndarray | None = None) -> Tensor:
         return self._counts.expand(len(histories), -1)
 
 
@@ -75,7 +75,7 @@ class Markov:
         self._share = weight / np.bincount(item, weight, minlength=self._width)[item]
         self._row = np.searchsorted(item, np.arange(self._width + 1))
 
-    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+    def scores(self, histories: Sequence[np.ndarray], elapsed: np.ndarray | None = None) -> Tensor:
         scores = np.tile(self._tie_break, (len(histories), 1))
         for row, history in zip(scores, histories, strict=True):
             for age, item in enumerate(history[: -self._lags - 1 : -1]):

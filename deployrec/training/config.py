@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, get_origin
 
 from deployrec.errors import ConfigError
-from deployrec.models import ModelClass, class_spec, model_class
+from deployrec.models import ModelClass, available_models, class_spec, model_class
 from deployrec.options import Option, check_options, describe, option
 
 Loss = Literal["auto", "softmax", "sampled", "uniform"]
@@ -126,17 +127,23 @@ def parse_settings(model: str | ModelClass, settings: Settings) -> dict[str, Any
     for name, value in _pairs(settings):
         key = str(name)
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = (
-                f"did you mean {near[0]}?"
-                if near
-                else f"`deployrec models {class_spec(model_class(model))}` tells what they do"
+            raise ConfigError(
+                f"expected a setting out of {', '.join(sorted(known))}; got '{key}'; {_hint(model, key, known)}"
             )
-            raise ConfigError(f"expected a setting out of {', '.join(sorted(known))}; got '{key}'; {hint}")
         if key in parsed:
             raise ConfigError(f"expected each setting once; got {key} twice; remove one")
         parsed[key] = _value(known[key], value)
     return parsed
+
+
+def _hint(model: str | ModelClass, key: str, known: Iterable[str]) -> str:
+    """What may have been meant by a key that neither the model nor the recipe knows."""
+    if near := get_close_matches(key, known, n=1):
+        return f"did you mean {near[0]}?"
+    with suppress(ConfigError):  # another package's model that does not load
+        if owners := [name for name in available_models() if key in options_of(model_class(name).config_class)]:
+            return f"models that know it: {', '.join(owners)}"
+    return f"`deployrec models {class_spec(model_class(model))}` tells what they do"
 
 
 def options_of(config_class: type) -> dict[str, Option]:

@@ -21,7 +21,7 @@ from deployrec.models import SequentialRecommender
 from deployrec.progress import Progress, silent
 from deployrec.training.baselines import FLOORS, Markov, Popularity
 from deployrec.training.metrics import METRICS, Ranks, masked_ranks, target_ranks
-from deployrec.training.scorers import Scorer, StreamedScorer, WindowedScorer, carries_state
+from deployrec.training.scorers import Scorer, StreamedScorer, TimelessScorer, WindowedScorer, carries_state
 from deployrec.training.windows import length_batches
 
 TOKENS = 16_384
@@ -160,11 +160,14 @@ def evaluate(
 ) -> Report:
     """Figures of a model on the split "test" or "validation", windowed and, if it carries state, streamed.
 
+    A time-aware model is asked at each target's own time, and once more without any, which tells what time is worth.
     The model is put into eval mode and evaluated where its weights lie. Raises RunError for scores that are NaN.
     """
     scorers: list[Scorer] = [WindowedScorer(model.eval(), window)]
     if carries_state(model):
         scorers.append(StreamedScorer(model, window))
+    if model.moment is not None:
+        scorers.append(TimelessScorer(scorers[-1]))
     return evaluate_scorers(
         scorers,
         dataset,
@@ -249,18 +252,24 @@ def rank_users(
 
 
 class EvaluationBatch(NamedTuple):
-    """Histories and targets [B] of the view rows that stand at `positions` [B] of those asked for."""
+    """Histories and targets [B] of the view rows that stand at `positions` [B] of those asked for; elapsed float32 [B],
+    seconds to the question, where the log has times."""
 
     positions: np.ndarray
     histories: list[np.ndarray]
     targets: np.ndarray
+    elapsed: np.ndarray | None
 
 
 class EvaluationBatches:
-    """Rows of a view in batches of like length, small enough in events read at once and in scores."""
+    """Rows of a view in batches of like length, small enough in events read at once and in scores.
 
-    def __init__(self, view: SplitView, rows: np.ndarray, chunk: int) -> None:
+    elapsed [V]: seconds from each history to its question; by default to its target.
+    """
+
+    def __init__(self, view: SplitView, rows: np.ndarray, chunk: int, elapsed: np.ndarray | None = None) -> None:
         self._view, self._rows = view, rows
+        self._elapsed = view.elapsed() if elapsed is None and view.dataset.timed else elapsed
         lengths = np.minimum(view.stops[rows] - view.starts[rows], chunk)
         self._batches = length_batches(lengths, TOKENS, max_rows=max(1, SCORES // (view.dataset.num_items + 1)))
 
@@ -271,13 +280,15 @@ class EvaluationBatches:
         assert self._view.targets is not None
         for positions in self._batches:
             rows = self._rows[positions]
-            yield EvaluationBatch(positions, [self._view.history(row) for row in rows], self._view.targets[rows])
+            elapsed = None if self._elapsed is None else self._elapsed[rows]
+            histories = [self._view.history(row) for row in rows]
+            yield EvaluationBatch(positions, histories, self._view.targets[rows], elapsed)
 
 
 def rank_batch(scorer: Scorer, batch: EvaluationBatch) -> tuple[Ranks, Ranks]:
     """Masked and unmasked ranks of one batch's targets; RunError if a score is NaN."""
     with torch.inference_mode():
-        scores = scorer.scores(batch.histories)
+        scores = scorer.scores(batch.histories, batch.elapsed)
         if bool(scores.sum().isnan()):
             raise RunError(f"expected finite scores from '{scorer.name}'; got NaN; train the model again")
         targets = torch.from_numpy(batch.targets).to(scores.device)

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from deployrec.data import LeaveOneOut
 from deployrec.errors import RunError
 from deployrec.models import SequentialRecommender, State
+from deployrec.state import UNKNOWN_TIME
 from deployrec.training.config import TrainingConfig
 from deployrec.training.evaluate import EvaluationBatch, EvaluationBatches, rank_batch
 from deployrec.training.losses import NextItemLoss, SeenItems
@@ -25,6 +26,8 @@ from deployrec.training.windows import WindowBatch, WindowBatches
 
 MONITOR = "ndcg@10"
 CHECK_EVERY = 20
+NO_TIME = 0.1
+"""Share of a time-aware model's targets that are asked for at an unknown moment, so that it can do without."""
 
 
 class DivergedError(RunError):
@@ -111,6 +114,10 @@ class TrainingModule(lightning.LightningModule):
         with parametrize.cached():
             hidden, targets = self.model.predict(batch.items, batch.lengths, batch.targets, self._start_state(batch))
             batch, real = batch._replace(targets=targets), targets > 0
+            if batch.elapsed is not None:
+                elapsed = batch.elapsed[real]
+                unknown = torch.rand_like(elapsed) < NO_TIME
+                hidden = self.model.at_moment(hidden, elapsed.masked_fill(unknown, UNKNOWN_TIME))
             weights = self._position_weights(batch)[real] if self.config.context_power else None
             items = self.model.embedding.weight[1:]
             seen = seen_items(batch, len(items), self.config.seen_weight) if self.config.seen_weight != 1 else None
@@ -175,12 +182,13 @@ class UnitRows(nn.Module):
 
 
 class LeaveOneOutData(lightning.LightningDataModule):
-    """Training windows, cut anew each epoch, and the validation users."""
+    """Training windows, cut anew each epoch, and the validation users; with times for a model that is `timed`."""
 
-    def __init__(self, views: LeaveOneOut, config: TrainingConfig, carried_state: bool) -> None:
+    def __init__(self, views: LeaveOneOut, config: TrainingConfig, carried_state: bool, timed: bool = False) -> None:
         super().__init__()
         self._views, self._config = views, config
         self._carried = config.carried_state if carried_state else 0.0
+        self._gaps = views.train.dataset.gaps() if timed else None
 
     def train_dataloader(self) -> WindowBatches:
         epoch, done = 0, 0
@@ -189,7 +197,9 @@ class LeaveOneOutData(lightning.LightningDataModule):
             assert isinstance(module, TrainingModule)
             epoch, done = self.trainer.current_epoch, module.batches_done
         config = self._config
-        return WindowBatches(self._views.train, config.window, config.tokens, self._carried, config.seed, epoch, done)
+        return WindowBatches(
+            self._views.train, config.window, config.tokens, self._carried, config.seed, epoch, done, self._gaps
+        )
 
     def val_dataloader(self) -> EvaluationBatches:
         rows = np.arange(len(self._views.validation))

@@ -74,7 +74,7 @@ def _rows(scorer: Scorer, targets: Targets, protocol: str, served: bool, progres
     first = np.searchsorted(targets.question, np.arange(len(questions) + 1))
     assert view.targets is not None
     with torch.inference_mode():
-        for asked, scores in _scored(scorer, questions):
+        for asked, scores in _scored(scorer, questions, targets.elapsed[first[:-1]]):
             progress(sum(map(len, order)), len(view), f"{protocol}, all items ranked, {scorer.name}")
             if bool(scores.sum().isnan()):
                 raise RunError(f"expected finite scores from '{scorer.name}'; got NaN; train the model again")
@@ -99,17 +99,18 @@ def _rows(scorer: Scorer, targets: Targets, protocol: str, served: bool, progres
     return found
 
 
-def _scored(scorer: Scorer, questions: SplitView) -> Iterator[tuple[np.ndarray, Tensor]]:
+def _scored(scorer: Scorer, questions: SplitView, elapsed: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Which questions, and scores [B, N + 1] for each: of a walker by users, of another by batches of like length."""
     if getattr(scorer, "walks", hasattr(scorer, "walk")):
         walker = cast(Walker, scorer)
         rows = max(1, SCORES // (questions.dataset.num_items + 1))
         for asked, users in _walked(walker, questions):
             for at in range(0, len(asked), rows):
-                yield asked[at : at + rows], walker.score(users[at : at + rows])
+                part = asked[at : at + rows]
+                yield part, walker.score(users[at : at + rows], elapsed[part])
         return
-    for batch in EvaluationBatches(questions, np.arange(len(questions)), scorer.chunk):
-        yield batch.positions, scorer.scores(batch.histories)
+    for batch in EvaluationBatches(questions, np.arange(len(questions)), scorer.chunk, elapsed):
+        yield batch.positions, scorer.scores(batch.histories, batch.elapsed)
 
 
 def _walked(walker: Walker, questions: SplitView) -> Iterator[tuple[np.ndarray, Tensor]]:

@@ -23,8 +23,11 @@ class Scorer(Protocol):
     name: str
     chunk: int
 
-    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
-        """Scores [B, N + 1] after each history (item rows, oldest first, at least one); column 0 is -inf."""
+    def scores(self, histories: Sequence[np.ndarray], elapsed: np.ndarray | None = None) -> Tensor:
+        """Scores [B, N + 1] after each history (item rows, oldest first, at least one); column 0 is -inf.
+
+        elapsed [B], float32: seconds from each history's last event to the question; None where nobody knows.
+        """
         ...
 
 
@@ -35,8 +38,8 @@ class Walker(Scorer, Protocol):
         """User vectors [sum(counts), D] after each of the last counts[b] events of history b, user after user."""
         ...
 
-    def score(self, users: Tensor) -> Tensor:
-        """Scores [B, N + 1] of user vectors [B, D]; column 0 is -inf."""
+    def score(self, users: Tensor, elapsed: np.ndarray | None = None) -> Tensor:
+        """Scores [B, N + 1] of user vectors [B, D], `elapsed` [B] as for `scores`; column 0 is -inf."""
         ...
 
 
@@ -49,8 +52,8 @@ class WindowedScorer:
         limit = model.state_spec.exact_up_to
         self._model, self.chunk = model, window if limit is None else min(window, limit)
 
-    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
-        return _scores(self._model, [history[-self.chunk :] for history in histories], self.chunk)
+    def scores(self, histories: Sequence[np.ndarray], elapsed: np.ndarray | None = None) -> Tensor:
+        return _scores(self._model, [history[-self.chunk :] for history in histories], self.chunk, elapsed)
 
 
 class StreamedScorer:
@@ -61,16 +64,26 @@ class StreamedScorer:
     def __init__(self, model: SequentialRecommender, chunk: int) -> None:
         self._model, self.chunk = model, chunk
 
-    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
-        return _scores(self._model, histories, self.chunk)
+    def scores(self, histories: Sequence[np.ndarray], elapsed: np.ndarray | None = None) -> Tensor:
+        return _scores(self._model, histories, self.chunk, elapsed)
 
     def walk(self, histories: Sequence[np.ndarray], counts: np.ndarray) -> Tensor:
         with torch.inference_mode():
             return walk_histories(self._model, histories, counts, self.chunk)
 
-    def score(self, users: Tensor) -> Tensor:
+    def score(self, users: Tensor, elapsed: np.ndarray | None = None) -> Tensor:
         with torch.inference_mode():
-            return self._model.score(users)
+            return self._model.score(users, _beside(users, elapsed))
+
+
+class TimelessScorer:
+    """A scorer of a time-aware model that is never told when it is asked."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer, self.name, self.chunk = scorer, f"{scorer.name}, time unknown", scorer.chunk
+
+    def scores(self, histories: Sequence[np.ndarray], elapsed: np.ndarray | None = None) -> Tensor:
+        return self._scorer.scores(histories)
 
 
 def carries_state(model: SequentialRecommender) -> bool:
@@ -128,6 +141,13 @@ def walk_histories(
     return walked
 
 
-def _scores(model: SequentialRecommender, histories: Sequence[np.ndarray], chunk: int) -> Tensor:
+def _scores(
+    model: SequentialRecommender, histories: Sequence[np.ndarray], chunk: int, elapsed: np.ndarray | None
+) -> Tensor:
     with torch.inference_mode():
-        return model.score(encode_histories(model, histories, chunk)[0])
+        user, _ = encode_histories(model, histories, chunk)
+        return model.score(user, _beside(user, elapsed))
+
+
+def _beside(user: Tensor, elapsed: np.ndarray | None) -> Tensor | None:
+    return None if elapsed is None else torch.from_numpy(elapsed).to(user.device)

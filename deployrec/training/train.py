@@ -110,7 +110,8 @@ def configure(
 ) -> tuple[SequentialRecommender, TrainingConfig]:
     """The untrained model and the whole recipe that a preset, a seed and settings come to.
 
-    Raises ConfigError for a setting that is unknown, out of range, or without effect on this recipe.
+    Raises ConfigError for a setting that is unknown, out of range, or without effect on this recipe, and for a
+    time-aware model on a log without real times.
     """
     given = parse_settings(model, settings)
     options, recipe = preset_of(preset, model, dataset)
@@ -126,6 +127,8 @@ def configure(
     untrained = build_model(
         model, dataset.num_items, {**options, **{key: value for key, value in given.items() if key in theirs}}
     )
+    if untrained.moment is not None:
+        dataset.clock()
     if untrained.state_spec.exact_up_to is not None:
         recipe = replace(recipe, window=min(recipe.window, untrained.state_spec.exact_up_to))
     if recipe.validate_every > recipe.epochs:
@@ -208,7 +211,7 @@ def _fit(run: Run, dataset: Dataset, console: Console) -> Run:
             try:
                 trainer.fit(
                     module,
-                    datamodule=LeaveOneOutData(views, config, carries_state(model)),
+                    datamodule=LeaveOneOutData(views, config, carries_state(model), model.moment is not None),
                     ckpt_path=checkpoint if checkpoint.exists() else None,
                     weights_only=True,
                 )

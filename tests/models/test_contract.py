@@ -45,6 +45,11 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [(key, SMALL.get(key, {"dim": 8})) 
     ("recblr", {"dim": 6, "output_gate": False, "feed_forward": False}),
     ("recblr", {"dim": 6, "learned_start": True, "context_length": 17}),
     ("gru4rec", {"dim": 6, "hidden": 4, "context_length": 17}),
+    ("recblr", {"dim": 6, "time": True}),
+    ("glintru", {"dim": 8, "heads": 2, "time": True}),
+    ("gru4rec", {"dim": 6, "hidden": 10, "time": True}),
+    ("lrurec", {"dim": 6, "time": True}),
+    ("mamba4rec", {"dim": 6, "states": 4, "time": True}),
     ("sasrec", {"dim": 6, "window": 17, "inner": 5, "activation": "swish", "norm_eps": 1e-5}),
 ]
 

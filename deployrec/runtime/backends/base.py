@@ -50,15 +50,22 @@ class Backend(Protocol):
     def advance(self, rows: np.ndarray, state: State) -> Moved:
         """One event of each user: rows [B]. Only for bundles with a step graph, as `step`."""
 
-    def step(self, rows: np.ndarray, exclude: np.ndarray | None, k: int, state: State) -> tuple[Moved, TopK]:
-        """`advance`, and the k best items then but for exclude."""
+    def step(
+        self, rows: np.ndarray, exclude: np.ndarray | None, k: int, state: State, elapsed: np.ndarray | None = None
+    ) -> tuple[Moved, TopK]:
+        """`advance`, and the k best items then but for exclude, `elapsed` as for `score`."""
 
     def encode(self, rows: np.ndarray, lengths: np.ndarray, state: State) -> Moved:
         """Stretches of events: rows [B, T] padded with 0 on the right, lengths [B]; a row of length 0 keeps its state,
         and its user vector means nothing."""
 
-    def score(self, user: np.ndarray, exclude: np.ndarray | None, k: int) -> TopK:
-        """The k best items but for exclude, for user vectors [B, D]."""
+    def score(self, user: np.ndarray, exclude: np.ndarray | None, k: int, elapsed: np.ndarray | None = None) -> TopK:
+        """The k best items but for exclude, for user vectors [B, D], which a time-aware bundle takes to a request
+        `elapsed` [B] seconds after the last event: float32, negative or None where unknown; others do not look."""
+
+    def moment(self, user: np.ndarray, elapsed: np.ndarray | None) -> np.ndarray:
+        """User vectors [B, D] at such a request: their products with the items are the scores. Time-aware bundles
+        alone have it."""
 
 
 class InPlace(Protocol):
@@ -67,8 +74,8 @@ class InPlace(Protocol):
     def advance(self) -> None:
         """Fills user vectors and states with what `Backend.advance` answers."""
 
-    def step(self, exclude: np.ndarray, k: int) -> TopK:
-        """`advance`, and the k best items then but for exclude [B, E]."""
+    def step(self, exclude: np.ndarray, k: int, elapsed: np.ndarray | None = None) -> TopK:
+        """`advance`, and the k best items then but for exclude [B, E], `elapsed` [B] as for `Backend.score`."""
 
 
 def in_place(backend: Backend, rows: np.ndarray, past: State, moved: Moved) -> InPlace:
@@ -87,8 +94,10 @@ class Copying:
     def advance(self) -> None:
         self._copy(self._backend.advance(self._rows, self._past))
 
-    def step(self, exclude: np.ndarray, k: int) -> TopK:
-        moved, best = self._backend.step(self._rows, exclude, k, self._past)
+    def step(self, exclude: np.ndarray, k: int, elapsed: np.ndarray | None = None) -> TopK:
+        # A backend that knows nothing of time is not told.
+        told = {} if elapsed is None else {"elapsed": elapsed}
+        moved, best = self._backend.step(self._rows, exclude, k, self._past, **told)
         self._copy(moved)
         return best
 
@@ -116,6 +125,15 @@ def check_k(num_items: int, k: int) -> None:
     """Raises ConfigError for a number of items that no list can have."""
     if not 1 <= k <= num_items:
         raise ConfigError(f"expected k from 1 to {num_items}; got {k}; ask for as many items as there are at most")
+
+
+def check_timeless(bundle: Bundle, backend: str) -> None:
+    """Raises ConfigError for a time-aware bundle, of which a backend knows nothing."""
+    if bundle.manifest.time:
+        raise ConfigError(
+            f"expected a bundle that is not time-aware for {backend}; got {bundle.path}, whose scores want the seconds "
+            "since the last event; serve it with the backend onnxruntime, or export a model trained without time"
+        )
 
 
 def load_backend(name: str, bundle: Bundle, /, **options: object) -> Backend:

@@ -55,6 +55,14 @@ def test_a_cut_file_is_refused(tmp_path: Path) -> None:
         load_store(f"lmdb:{tmp_path / 'users'}", LAYOUT)
 
 
+def test_a_store_of_another_format_is_refused_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployrec.runtime.stores.lmdb.environment.FORMAT", b"1")
+    load_store(f"lmdb:{tmp_path / 'users'}", LAYOUT).close()
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="got format 1; open it with the deployrec that wrote it"):
+        load_store(f"lmdb:{tmp_path / 'users'}", LAYOUT)
+
+
 def test_the_map_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployrec.runtime.stores.lmdb.environment.FIRST_MAP", 2**17)
     store = load_store(f"lmdb:{tmp_path / 'users'}", LAYOUT)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deployrec.errors import ConfigError, DataError, StaleStateError
+from deployrec.errors import ConfigError, DataError, StaleStateError, StoreError
+from deployrec.runtime.records import Stamp, pack, unpack
 from deployrec.runtime.store_contract import LAYOUT, WINDOWED, assert_equal, made
 from deployrec.runtime.stores import load_store
 
@@ -40,3 +41,18 @@ def test_other_states_and_broken_files_are_refused(tmp_path: Path) -> None:
     for address in ("records", "records:", f"records:{tmp_path / 'absent' / 'file'}"):
         with pytest.raises(ConfigError, match="expected records:PATH in a folder that is there"):
             load_store(address, LAYOUT)
+
+
+def test_files_of_another_format_are_refused_as_such(tmp_path: Path) -> None:
+    path = saved(tmp_path, ["ann"])
+    path.write_bytes(path.read_bytes().replace(b"DRSTATE4", b"DRSTATE3"))
+    with pytest.raises(DataError, match="got format 3, of another deployrec; save the states again"):
+        load_store(f"records:{path}", LAYOUT)
+
+
+def test_records_of_another_format_are_refused_as_such() -> None:
+    rows = made(LAYOUT, [1])
+    (record,) = pack(LAYOUT, rows, [0], Stamp(1.5, 7), half=False)
+    assert_equal(unpack(LAYOUT, ["ann"], [record]), rows)
+    with pytest.raises(StoreError, match="for user 'ann'; got one of format 1, of another deployrec; forget the user"):
+        unpack(LAYOUT, ["ann"], [record[:4] + b"\1" + record[5:]])

@@ -9,12 +9,13 @@ import numpy as np
 import onnxruntime
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import ITEM_TABLE, SCALES, Manifest
+from deployrec.bundle.manifest import ELAPSED, ITEM_TABLE, SCALES, Manifest
 from deployrec.errors import BundleError, ConfigError
 from deployrec.files import first_line
 from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows
 from deployrec.runtime.backends.onnxruntime.bound import BoundGraph
 from deployrec.runtime.backends.onnxruntime.providers import Provider, onnxruntime_providers
+from deployrec.state import UNKNOWN_TIME
 
 MOST_THREADS = 1024
 LARGE_TABLE = 32 * 2**20
@@ -89,11 +90,13 @@ class OnnxRuntimeBackend:
         check_rows(self.num_items, rows)
         return self.bound("advance").binding(len(rows)).advance(rows, state)
 
-    def step(self, rows: np.ndarray, exclude: np.ndarray | None, k: int, state: State) -> tuple[Moved, TopK]:
+    def step(
+        self, rows: np.ndarray, exclude: np.ndarray | None, k: int, state: State, elapsed: np.ndarray | None = None
+    ) -> tuple[Moved, TopK]:
         exclude = NOTHING if exclude is None else exclude
         check_rows(self.num_items, rows, exclude)
         check_k(self.num_items, k)
-        return self.bound("step").binding(len(rows), exclude.shape[1], k).step(rows, exclude, state)
+        return self.bound("step").binding(len(rows), exclude.shape[1], k).step(rows, exclude, state, elapsed)
 
     def in_place(self, rows: np.ndarray, past: State, moved: Moved) -> BoundInPlace:
         """See `deployrec.runtime.backends.base.in_place`: the graphs read and write these arrays themselves."""
@@ -106,18 +109,24 @@ class OnnxRuntimeBackend:
         user, *present = self._encode.run(self._encoded, feed)
         return Moved(user, dict(zip(self._present, present, strict=True)))
 
-    def score(self, user: np.ndarray, exclude: np.ndarray | None, k: int) -> TopK:
+    def score(self, user: np.ndarray, exclude: np.ndarray | None, k: int, elapsed: np.ndarray | None = None) -> TopK:
         exclude = NOTHING if exclude is None else exclude
         check_rows(self.num_items, exclude)
         check_k(self.num_items, k)
-        return self.bound("score").binding(len(user), exclude.shape[1], k).score(user, exclude)
+        return self.bound("score").binding(len(user), exclude.shape[1], k).score(user, exclude, elapsed)
+
+    def moment(self, user: np.ndarray, elapsed: np.ndarray | None) -> np.ndarray:
+        seconds = np.full(len(user), UNKNOWN_TIME, np.float32) if elapsed is None else elapsed
+        (now,) = self.session("moment").run(None, {"user": user, "elapsed": seconds})
+        moved: np.ndarray = now
+        return moved
 
 
 class BoundInPlace:
     """See `InPlace`."""
 
     def __init__(self, backend: OnnxRuntimeBackend, rows: np.ndarray, past: State, moved: Moved) -> None:
-        buffers = {"item_id": rows, "user": moved.user}
+        buffers = {"item_id": rows, "user": moved.user, ELAPSED.name: np.full(len(rows), UNKNOWN_TIME, np.float32)}
         for tensor in backend.manifest.state.tensors:
             buffers |= {tensor.past: past[tensor.name], tensor.present: moved.state[tensor.name]}
         self._num_items, self._rows = backend.num_items, rows
@@ -132,11 +141,12 @@ class BoundInPlace:
         check_rows(self._num_items, self._rows)
         self._advance.run()
 
-    def step(self, exclude: np.ndarray, k: int) -> TopK:
+    def step(self, exclude: np.ndarray, k: int, elapsed: np.ndarray | None = None) -> TopK:
         check_rows(self._num_items, self._rows, exclude)
         check_k(self._num_items, k)
         bound = self._step.binding(len(exclude), exclude.shape[1], k)
         bound.leave_out(exclude)
+        bound.tell(elapsed)
         bound.run()
         return bound.best
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from deployrec.bundle.manifest import ELAPSED
 from deployrec.runtime.backends.base import Moved, State, TopK
+from deployrec.state import UNKNOWN_TIME
 
 NARROWEST = 64
 """Room for excluded items in the narrowest binding; each further one has four times as much, so that what a request
@@ -75,6 +77,7 @@ class Binding:
             self.binding.bind_ortvalue_output(value.name, self.values[-1])
         self.first = arrays[session.get_inputs()[0].name]
         self.exclude, self.used = arrays["exclude_items"], 0
+        self.elapsed = arrays.get(ELAPSED.name)
         self.past = [(name.removeprefix(PAST), array) for name, array in arrays.items() if name.startswith(PAST)]
         self.best = TopK(arrays["topk_items"], arrays["topk_scores"])
         present = {name.removeprefix(PRESENT): a for name, a in arrays.items() if name.startswith(PRESENT)}
@@ -91,12 +94,16 @@ class Binding:
         self.run()
         return self.moved
 
-    def step(self, rows: np.ndarray, exclude: np.ndarray, state: State) -> tuple[Moved, TopK]:
+    def step(
+        self, rows: np.ndarray, exclude: np.ndarray, state: State, elapsed: np.ndarray | None
+    ) -> tuple[Moved, TopK]:
         self.leave_out(exclude)
+        self.tell(elapsed)
         return self.advance(rows, state), self.best
 
-    def score(self, user: np.ndarray, exclude: np.ndarray) -> TopK:
+    def score(self, user: np.ndarray, exclude: np.ndarray, elapsed: np.ndarray | None) -> TopK:
         self.leave_out(exclude)
+        self.tell(elapsed)
         self.first[...] = user
         self.run()
         return self.best
@@ -108,6 +115,11 @@ class Binding:
         if used < self.used:
             self.exclude[:, used : self.used] = 0
         self.used = used
+
+    def tell(self, elapsed: np.ndarray | None) -> None:
+        """Sets the seconds since the last event [B], where the graph asks for them."""
+        if self.elapsed is not None:
+            self.elapsed[...] = UNKNOWN_TIME if elapsed is None else elapsed
 
 
 def _per_user(value: Any) -> bool:
