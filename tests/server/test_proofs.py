@@ -17,7 +17,10 @@ def test_an_answer_of_another_bundle_is_mixed(twin_bundle: Callable[..., Bundle]
     paths = [twin_bundle().path, twin_bundle(seed=1).path]
     ids = [Bundle.open(path).manifest.bundle_id for path in paths]
     recommenders = [Recommender.load(path) for path in paths]
-    best = [[(e.item_id, e.score) for e in each.observe_and_recommend("a", "i1", k=3)] for each in recommenders]
+    best = [
+        [(e.item_id, e.score) for e in each.observe_and_recommend("a", "i1", k=3, exclude_seen=False)]
+        for each in recommenders
+    ]
     for number, bundle_ids, mixed in ((0, (ids[0],), 0), (0, (ids[1],), 1), (1, (ids[1],), 0), (0, tuple(ids), 1)):
         assert flips.compared(paths, {"a": [Answered("i1", bundle_ids, best[number])]}) == (1, mixed)
 
