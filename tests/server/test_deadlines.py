@@ -12,15 +12,15 @@ from deployrec.server.deadlines import Deadlines
 
 def test_who_is_late_is_told_and_who_is_not_goes_on() -> None:
     async def main() -> None:
-        deadlines = Deadlines(0.05)
+        deadlines = Deadlines(0.6)
 
         async def waiting(seconds: float) -> str:
             await asyncio.sleep(seconds)
             return "came"
 
         async def later() -> str:
-            await asyncio.sleep(0.03)
-            return await deadlines.wait(waiting(0.04))
+            await asyncio.sleep(0.4)
+            return await deadlines.wait(waiting(0.3))
 
         start = time.perf_counter()
         found = await asyncio.gather(
