@@ -31,7 +31,15 @@ from deployrec.training.windows import WindowBatches
 from tests.support import random_model
 
 START, DAY, ITEMS = 1_700_000_000, 86_400, 20
-SETTINGS = {"dim": 16, "window": 20, "tokens": 400, "epochs": 40, "patience": 0, "warmup_steps": 5, "dropout": 0.0}
+SETTINGS: dict[str, Any] = {
+    "dim": 16,
+    "window": 20,
+    "tokens": 400,
+    "epochs": 40,
+    "patience": 0,
+    "warmup_steps": 5,
+    "dropout": 0.0,
+}
 SETTINGS |= {"learning_rate": 0.01, "seen": "candidates"}
 TIMED = ("glintru", "gru4rec", "lrurec", "mamba4rec", "recblr")
 
@@ -83,7 +91,9 @@ def test_training_learns_what_a_pause_means(log: Dataset, run: Run, tmp_path: Pa
 def test_windows_hold_the_seconds_to_each_target(log: Dataset) -> None:
     batches = WindowBatches(leave_one_out(log).train, 7, 50, 0.5, seed=1, epoch=0, gaps=log.gaps())
     gaps, asked = log.gaps(), 0
-    places = {tuple(log.events[at : at + 2]): set() for at in range(log.num_events - 1)}
+    places: dict[tuple[int, ...], set[float]] = {
+        tuple(log.events[at : at + 2]): set() for at in range(log.num_events - 1)
+    }
     for at in range(log.num_events - 1):
         places[tuple(log.events[at : at + 2])].add(float(gaps[at + 1]))
     for batch in batches:
