@@ -30,6 +30,7 @@ from benchmarks.measuring import UNTRACKED, add_out, clear_errors, machine, mark
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.manifest import INDEX, ITEM_TABLE, SCALES
 from deployrec.data import load_dataset
+from deployrec.errors import ConfigError
 from deployrec.export.index import write_index
 from deployrec.runtime import Recommender
 
@@ -68,6 +69,12 @@ def main() -> None:
         parser.exit(2, f"{parser.prog}: expected OMP_NUM_THREADS=1, for one thread is measured; set it\n")
     with clear_errors(parser), tempfile.TemporaryDirectory() as scratch:
         bundles, dataset = [Bundle.open(path) for path in arguments.bundles], load_dataset(arguments.data)
+        for bundle in bundles:
+            if (expected := bundle.manifest.num_items) != dataset.num_items:
+                raise ConfigError(
+                    f"expected the log that {bundle.path} was trained on, of {expected:,} items; "
+                    f"got {dataset.num_items:,} items in {arguments.data}; pass that log"
+                )
         made = [large_bundle(each, arguments.items, Path(scratch) / f"{n}") for n, each in enumerate(bundles)]
         larges, source = [large for large, _ in made], made[0][1]
         if arguments.crossing:

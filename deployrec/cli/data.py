@@ -92,7 +92,8 @@ def info(
 
 def _times(dataset: Dataset) -> str:
     """From when to when, how fine, how many fall on another's, and how many stood out of order."""
-    from deployrec.data.units import NAMES, resolution, when
+    from deployrec.data.units import resolution, when
+    from deployrec.time_units import NAMES
 
     if dataset.times is None:
         return "none: the order of the file"

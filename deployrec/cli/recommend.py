@@ -44,6 +44,15 @@ def recommend(
         ),
     ] = None,
     on_unknown_item: Annotated[str, typer.Option(help="skip or error.")] = "skip",
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="When the last item was, for a time-aware bundle: ISO 8601, or a number in the unit of its log."
+        ),
+    ] = None,
+    now: Annotated[
+        str | None, typer.Option(help="The moment to recommend for, written alike; default: this one.")
+    ] = None,
 ) -> None:
     """Print the next items after a history, with titles and scores; without one, the most popular items.
 
@@ -56,17 +65,25 @@ def recommend(
       deployrec recommend bundles/glintru --history-file seen.txt
 
       deployrec recommend bundles/glintru --item 1193 --where "genre has 'Comedy' and release_year >= 1990"
+
+      deployrec recommend bundles/recblr-time --item 1193 --time 2026-01-31T12:00 --now 2026-02-07T12:00
     """
     items = _items(history, item, history_file)
     from deployrec.runtime import Recommender
+    from deployrec.runtime.clock import of_text
 
     recommender = Recommender.load(bundle, on_unknown_item=on_unknown_item)
-    applied = recommender.encode_history("you", items)
+    last, moment = (None if text is None else of_text(text) for text in (time, now))
+    if last is not None and not items:
+        raise ConfigError(f"expected a history beside --time; got none; name its items, or leave --time {time} out")
+    applied = recommender.encode_history("you", items, [None] * (len(items) - 1) + [last] if items else None)
     if recommender.unknown_items:
         err.print(f"note: {recommender.unknown_items} of {len(items)} items are not in the catalogue; skipped")
     exclude_seen = None if include_seen is None else not include_seen
-    found = recommender.recommend("you", k, exclude_seen, exclude=exclude, only=only or None, where=where)
+    found = recommender.recommend("you", k, exclude_seen, exclude=exclude, only=only or None, where=where, now=moment)
     catalogue = recommender.catalogue
+    if recommender.manifest.time and applied and last is None:
+        err.print("note: scored as if nobody knew how long ago the last item was; --time tells")
     if applied:
         known = [row for item_id in items if (row := catalogue.rows.get(item_id))]
         console.print("after " + ", ".join(escape(catalogue.titles[row]) for row in known[-5:]), soft_wrap=True)

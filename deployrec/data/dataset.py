@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from deployrec.data.units import PER_SECOND
 from deployrec.errors import ConfigError, DataError
+from deployrec.time_units import PER_SECOND
 
 Int64Array = NDArray[np.int64]
 REPEATS = 0.05

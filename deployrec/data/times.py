@@ -10,9 +10,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from deployrec.data.dates import parse_dates
-from deployrec.data.units import NAMES, UNIX, Times, of_decimals, of_floats, of_whole
+from deployrec.data.units import Times, of_decimals, of_floats, of_whole
 from deployrec.errors import DataError
 from deployrec.files import first_line
+from deployrec.time_units import NAMES, UNIX
 
 Where = Callable[[int], str]
 WORDS = ("iso", "unix", "day-first", "month-first")

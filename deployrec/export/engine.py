@@ -20,6 +20,7 @@ from deployrec.bundle.writing import writing
 from deployrec.errors import ConfigError
 from deployrec.export.half import half_products
 from deployrec.files import atomic_write, canonical_json, sha256_file
+from deployrec.runtime.backends.base import check_timeless
 from deployrec.runtime.backends.tensorrt.api import has_plugins, import_tensorrt, load_plugins, make_logger
 from deployrec.runtime.backends.tensorrt.plan_name import PlanName
 from deployrec.runtime.verify import compare_graphs
@@ -94,6 +95,7 @@ def build_engines(
             f"expected a bundle with a float32 item table; got {bundle.manifest.table.dtype}, which plans do not read; "
             "export one with --table float32"
         )
+    check_timeless(bundle, "TensorRT's plans")
     sizes = profile(bundle.manifest, max_batch, max_history, max_k)
     strays = bundle.stray_files()
     trt = import_tensorrt()

@@ -21,6 +21,7 @@ from deployrec.errors import ConfigError
 from deployrec.files import atomic_file, check_writable_file
 from deployrec.jobs.worker import Done, Group, Job, Lists, Run, Worker
 from deployrec.progress import Progress, silent
+from deployrec.runtime.clock import Clock
 from deployrec.runtime.durable import Database, History, open_database
 
 GROUP = 1024
@@ -110,7 +111,8 @@ def _take_histories(database: Database, data: Any, progress: Progress) -> None:
 def _history(dataset: Any, place: int, items: Sequence[str]) -> History:
     begin, end = dataset.offsets[place : place + 2]
     rows = dataset.events[begin:end].tolist()
-    return History([items[row - 1] for row in rows], len(rows), time.time())
+    times = () if not dataset.time_unit else list(map(Clock(dataset.time_unit).kept, dataset.times[begin:end].tolist()))
+    return History([items[row - 1] for row in rows], len(rows), time.time(), times)
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 A folder holds `records-STATE_ID.parquet` of each state_id (its first 16 characters), with the columns user, version,
 num_events, last_time, written, seen (item rows, the latest last), user_vector and record, the record's bytes as
-`deployrec.runtime.records` describes them, and `histories.parquet` with user, total, written and items. Only `user` and
-`record` are read back: the other columns are there to be looked at.
+`deployrec.runtime.records` describes them, and `histories.parquet` with user, total, written, items and times
+(nanoseconds since 1970; an empty list where none is known). Of the records only `user` and `record` are read back: the
+other columns are there to be looked at.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from deployrec.files import check_writable, first_line
 from deployrec.folders import place_new, staging
 from deployrec.progress import Progress, silent
 from deployrec.runtime.durable import Database, History
-from deployrec.runtime.events import id_text
+from deployrec.runtime.events import NO_TIME, id_text
 from deployrec.runtime.records import headers, unpack
 from deployrec.runtime.stores.base import Layout
 
@@ -33,10 +34,13 @@ LAYOUT = b"deployrec.layout"
 BATCH = 1000
 """Users in memory at once."""
 HISTORY_SCHEMA = pa.schema(
-    [("user", pa.string()), ("total", pa.int64()), ("written", pa.float64()), ("items", pa.list_(pa.string()))]
+    [
+        *(("user", pa.string()), ("total", pa.int64()), ("written", pa.float64()), ("items", pa.list_(pa.string()))),
+        ("times", pa.list_(pa.int64())),
+    ]
 )
 RECORD_FIELDS = [
-    *(("user", pa.string()), ("version", pa.int64()), ("num_events", pa.int64()), ("last_time", pa.float64())),
+    *(("user", pa.string()), ("version", pa.int64()), ("num_events", pa.int64()), ("last_time", pa.int64())),
     *(("written", pa.float64()), ("seen", pa.list_(pa.int32())), ("user_vector", pa.list_(pa.float32()))),
     ("record", pa.binary()),
 ]
@@ -68,7 +72,7 @@ def export_store(database: Database, folder: Path, state_id: str | None = None, 
         progress(len(layouts), len(layouts) + 1, "writing histories")
         with pq.ParquetWriter(staged / HISTORIES, HISTORY_SCHEMA) as writer:
             for users, found in database.scan_histories():
-                columns = [users, [h.total for h in found], [h.written for h in found], [h.items for h in found]]
+                columns = [users, *([getattr(history, name) for history in found] for name in HISTORY_SCHEMA.names[1:])]
                 writer.write_batch(pa.record_batch(columns, schema=HISTORY_SCHEMA))
                 histories += len(users)
         place_new(staged, folder)
@@ -118,7 +122,8 @@ def _write_records(database: Database, layout: Layout, path: Path) -> int:
     with pq.ParquetWriter(path, schema) as writer:
         for users, values in database.scan(layout.state_id):
             rows, (heads, _) = unpack(layout, users, values), headers(layout, users, values)
-            counters = [rows.version, rows.num_events, rows.last_time, heads["written"].copy()]
+            last_time = pa.array(rows.last_time, mask=rows.last_time == NO_TIME)
+            counters = [rows.version, rows.num_events, last_time, heads["written"].copy()]
             seen = [np.frombuffer(own, np.int32) for own in rows.seen]
             columns: list[Any] = [users, *map(pa.array, counters), seen, list(rows.user), values]
             writer.write_batch(pa.record_batch(columns, schema=schema))
@@ -143,11 +148,14 @@ def _histories(file: Path) -> Iterator[tuple[list[str], list[History]]]:
     """The histories of a file that may be missing."""
     if not file.is_file():
         return
-    for users, totals, written, items in _columns(file, "user", "total", "written", "items"):
-        for line in items:
+    for users, totals, written, items, times in _columns(file, *HISTORY_SCHEMA.names):
+        for line, moments in zip(items, times, strict=True):
             for item in line:
                 id_text(item, "an item id")
-        yield users, [History(*each) for each in zip(items, totals, written, strict=True)]
+            if moments and (len(moments) != len(line) or None in moments):
+                raise _broken(file, f"{len(moments)} times of {len(line)} items")
+        rows = zip(items, totals, written, times, strict=True)
+        yield users, [History(own, total, at, moments or ()) for own, total, at, moments in rows]
 
 
 def _columns(file: Path, *names: str) -> Iterator[tuple[list[Any], ...]]:

@@ -13,13 +13,13 @@ from operator import add
 import numpy as np
 
 from deployrec.runtime.backends.base import Moved
-from deployrec.runtime.events import Observation
+from deployrec.runtime.events import NO_TIME, Observation
 from deployrec.runtime.stores.base import Layout, Rows
 
 REMEMBERED = 8192
 """Newest event ids of a user by which an event that comes again is known."""
 HASH_BYTES, ROW_BYTES = 8, 4
-HEAD = struct.Struct("<qqd")
+HEAD = struct.Struct("<qqq")
 """version, num_events and last_time, with which a record begins."""
 FEW = 8
 """Up to so many events are looked up one by one."""
@@ -77,14 +77,17 @@ class OneRecord:
         self._before, self._head = before.fixed.view(np.uint8), rows.fixed.view(np.uint8).data
         self._window_before, self._window = before.window, rows.window
         self.num_events = 0
+        self.late = False
+        """whether the event is older than the newest before it"""
 
     def after(self, rows: Rows, event: Observation) -> Rows:
         """What the one row becomes once the event is read, but for what the graphs answer (see `put`)."""
-        row, item, event_id, event_hash, time, mark = event
+        row, _, event_id, event_hash, time, mark = event
         self._before[...] = rows.fixed.view(np.uint8)
-        version, num_events, _ = HEAD.unpack_from(self._before.data)
+        version, num_events, last = HEAD.unpack_from(self._before.data)
         self.num_events = num_events + 1
-        HEAD.pack_into(self._head, 0, version + 1, self.num_events, time)
+        self.late = NO_TIME < time < last
+        HEAD.pack_into(self._head, 0, version + 1, self.num_events, last if self.late else time)
         if self._window.size:
             self._window[0, :-1], self._window[0, -1] = self._window_before[0, 1:], row
         hashes = rows.event_hashes[0] + event_hash
@@ -94,7 +97,7 @@ class OneRecord:
             [hashes if len(hashes) <= HASH_BYTES * REMEMBERED else hashes[HASH_BYTES:]],
             [event_id],
             rows.sequences if mark is None else [{**rows.sequences[0], mark[0]: mark[1]}],
-            ((item,),),
+            ((event,),),
         )
 
     def put(self, moved: Moved) -> None:
@@ -104,36 +107,44 @@ class OneRecord:
             tensor[...] = moved.state[name]
 
 
-def after(rows: Rows, read: Sequence[Sequence[Observation]], window: int, fixed: np.ndarray) -> Rows:
-    """What the rows become once each user's events are read, in `fixed`, but for what the graphs answer."""
+def after(
+    rows: Rows, read: Sequence[Sequence[Observation]], window: int, fixed: np.ndarray
+) -> tuple[Rows, Sequence[int]]:
+    """What the rows become once each user's events are read, in `fixed`, but for what the graphs answer; and how many
+    of each user's events are late: older than the newest before them."""
     last = [events[-1] for events in read]
-    item_rows, items, event_ids, event_hashes, times, marks = zip(*last, strict=True)
+    item_rows, _, event_ids, event_hashes, times, marks = zip(*last, strict=True)
     lengths = list(map(len, read))
     one_each = max(lengths) == 1
     fixed["version"] = rows.version + 1
     fixed["num_events"] = rows.num_events + lengths
-    fixed["last_time"] = times
     if window:
         for into, before, events in zip(fixed["window"], rows.window, read, strict=True):
             new = [event.row for event in events[-window:]]
             into[: window - len(new)] = before[len(new) :]
             into[window - len(new) :] = new
     if one_each:
+        newest = np.array(times, np.int64)
+        fixed["last_time"] = np.where(newest == NO_TIME, NO_TIME, np.maximum(newest, rows.last_time))
+        late: Sequence[int] = ((newest != NO_TIME) & (newest < rows.last_time)).tolist()
         seen = _seen_one_each(rows.seen, np.array(item_rows, np.int32))
         hashes = list(map(add, rows.event_hashes, event_hashes))
         if max(map(len, hashes)) > HASH_BYTES * REMEMBERED:
             hashes = [own[-HASH_BYTES * REMEMBERED :] for own in hashes]
     else:
+        moments = [[event.time for event in events] for events in read]
+        fixed["last_time"], late = zip(*map(newest_time, rows.last_time.tolist(), moments), strict=True)
         seen, hashes = list(map(_seen, rows.seen, read)), list(map(_remembered, rows.event_hashes, read))
     marked = any(marks) or not one_each
-    return Rows(
+    found = Rows(
         fixed,
         seen,
         hashes,
         list(event_ids),
         list(map(_marked, rows.sequences, read)) if marked else rows.sequences,
-        list(zip(items, strict=True)) if one_each else [[event.item for event in events] for events in read],
+        read,
     )
+    return found, late
 
 
 def read_on(rows: Rows, histories: Sequence[np.ndarray], window: int) -> None:
@@ -144,6 +155,18 @@ def read_on(rows: Rows, histories: Sequence[np.ndarray], window: int) -> None:
     if window:
         for into, history in zip(rows.window, histories, strict=True):
             into[...] = np.concatenate((into, history))[-window:]
+
+
+def newest_time(last: int, times: Sequence[int]) -> tuple[int, int]:
+    """A user's last time once events of these times are read in their order, and how many of them are late: they leave
+    it where it was. One without a time makes it unknown."""
+    late = 0
+    for moment in times:
+        if NO_TIME < moment < last:
+            late += 1
+        else:
+            last = moment
+    return last, late
 
 
 def _seen_one_each(seen: Sequence[bytes], new: np.ndarray) -> list[bytes]:

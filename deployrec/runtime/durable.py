@@ -6,12 +6,15 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 from deployrec.errors import ConfigError, StaleStateError
 from deployrec.options import check_keys, describe, option
+from deployrec.runtime.books import newest_time
+from deployrec.runtime.clock import Clock
+from deployrec.runtime.events import NO_TIME
 from deployrec.runtime.records import Stamp, pack, position, unpack
 from deployrec.runtime.stores.base import ConflictError, Layout, Rows, find_store
 
@@ -45,9 +48,34 @@ class History(NamedTuple):
     total: int = 0
     written: float = 0.0
     """seconds since 1970 of the newest write"""
+    times: Sequence[int] = ()
+    """of each item, in nanoseconds since 1970, NO_TIME where none is known; () where none of any is"""
+
+    def entries(self) -> list[bytes]:
+        """What a database keeps of each event."""
+        return list(map(entry, self.items, self.times or repeat(NO_TIME)))
+
+    @classmethod
+    def of_entries(cls, entries: Sequence[bytes], total: int, written: float) -> History:
+        """The history of what a database has kept."""
+        if not any(TIMED in each for each in entries):
+            return cls([each.decode() for each in entries], total, written)
+        parts = [each.partition(TIMED) for each in entries]
+        times = [int.from_bytes(moment, "little", signed=True) if timed else NO_TIME for _, timed, moment in parts]
+        return cls([item.decode() for item, _, _ in parts], total, written, times)
 
 
 NO_HISTORY = History([])
+TIMED = b"\xff"
+"""Between an item's id and its time: no byte of UTF-8."""
+
+
+def entry(item: str, nanoseconds: int) -> bytes:
+    """One event as histories keep it: the item's id in UTF-8 and, where its time is known, TIMED and the nanoseconds
+    since 1970 as 8 bytes, the lowest first."""
+    if nanoseconds == NO_TIME:
+        return item.encode()
+    return item.encode() + TIMED + nanoseconds.to_bytes(8, "little", signed=True)
 
 
 class Database(Protocol):
@@ -75,9 +103,10 @@ class Database(Protocol):
         """The users' records, and how many events their histories count (0 where none is kept)."""
 
     def swap(
-        self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[str]]
+        self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[bytes]]
     ) -> list[int]:
-        """Puts records where the one before has the version before, and `read` (or ()) behind those users' histories.
+        """Puts records where the one before has the version before, and `read` (or ()), each event's `entry`, behind
+        those users' histories.
 
         A record's position must be where its history then ends: so no event that another bundle has read meanwhile is
         passed over. Returns the places of the users whose record or history is another. Durable once it returns.
@@ -141,6 +170,7 @@ class DurableStore:
         self.shared = True
         self.database = database
         self.layout = layout
+        self._clock = Clock(layout.unit)
         self._totals: dict[str, int] = {}
         """events of the histories of the users that were read since the last write, the latest of them"""
 
@@ -164,10 +194,13 @@ class DurableStore:
         if missing := [user for user in users if user not in totals]:  # written by a caller who did not read them
             totals.update(zip(missing, self.database.read(self.layout.state_id, missing)[1], strict=True))
         ends = [totals[user] for user in users]
+        read: list[list[bytes]] = []
         if rows.read and self.database.keeping.history != 0:
-            ends = [end + len(items) for end, items in zip(ends, rows.read, strict=True)]
+            kept = self._clock.kept
+            read = [[entry(event.item, kept(event.time)) for event in events] for events in rows.read]
+            ends = [end + len(events) for end, events in zip(ends, read, strict=True)]
         values = pack(self.layout, rows, ends, stamp, self.database.keeping.float16)
-        lost = self.database.swap(self.layout.state_id, users, values, rows.read)
+        lost = self.database.swap(self.layout.state_id, users, values, read)
         if lost:
             raise ConflictError([users[place] for place in lost])
 
@@ -178,7 +211,10 @@ class DurableStore:
         for place, history in zip(behind, self.database.histories(chosen), strict=True):
             # As it is now, which may be more than it was: a write then loses, and all is read again.
             self._totals[users[place]] = history.total
-            unread[place] = history.items[max(0, len(history.items) - (history.total - known[place])) :]
+            new = slice(max(0, len(history.items) - (history.total - known[place])), None)
+            unread[place] = history.items[new]
+            times = history.times[new] or [NO_TIME] * len(unread[place])
+            rows.last_time[place] = newest_time(int(rows.last_time[place]), list(map(self._clock.of_kept, times)))[0]
         rows.unread = unread
         newest = [known[place] for place in behind]
         for layout in self.database.layouts():
@@ -190,6 +226,13 @@ class DurableStore:
             for n, place in enumerate(ahead):
                 newest[place] = position(values[place] or b"")
                 _adopt(rows, behind[place], others, n)
+                rows.last_time[behind[place]] = self._moment_of(layout, int(others.last_time[n]))
+
+    def _moment_of(self, layout: Layout, moment: int) -> int:
+        """A last time of another layout's record in the unit of this one's."""
+        if layout.unit == self.layout.unit:
+            return moment
+        return self._clock.of_kept(Clock(layout.unit).kept(moment))
 
     def forget(self, users: Sequence[str]) -> int:
         """Drops the users out of every layout, histories included; returns how many of them were there."""
@@ -218,7 +261,6 @@ def _adopt(rows: Rows, place: int, others: Rows, other: int) -> None:
     """What one record knows of the events that were applied becomes what another of the user knows."""
     rows.event_hashes[place], rows.sequences[place] = others.event_hashes[other], others.sequences[other]
     rows.last_event_id[place] = others.last_event_id[other]
-    rows.fixed["last_time"][place] = others.fixed["last_time"][other]
 
 
 def open_database(address: str, create: bool = False) -> Database:

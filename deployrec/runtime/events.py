@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence, Set
-from datetime import UTC, date, datetime
+from datetime import datetime
 from enum import Enum
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -17,8 +16,11 @@ from deployrec.errors import DataError
 Id = str | int
 """A user's, item's or event's own id; 7, "7" and 7.0 are the same."""
 Time = float | int | str | datetime | np.datetime64
-"""A moment: a number in any unit of the caller's, a datetime, or ISO 8601 text. Datetimes and texts become seconds
-since 1970 in UTC, those without a time zone read as UTC."""
+"""A moment: a number, a datetime, or ISO 8601 text; datetimes and texts without a time zone are UTC. A number counts
+the unit of the log that a time-aware bundle was trained on, and is whatever the caller means with any other bundle.
+What is finer than the unit is rounded down (see `deployrec.runtime.clock`)."""
+NO_TIME = -(2**63)
+"""An event's or a user's time where none is known."""
 MOST_SEQUENCE = 2**63 - 1
 WHOLE = 2**53
 """Below it, a float that is a whole number is that number exactly."""
@@ -79,8 +81,8 @@ class Observation(NamedTuple):
     event_id: str | None
     event_hash: bytes
     """`event_hash(event_id)`, empty without an id"""
-    time: float
-    """NaN without a time"""
+    time: int
+    """in the unit of the bundle's clock; NO_TIME without one"""
     mark: tuple[str, int] | None
     """source and sequence"""
 
@@ -139,34 +141,6 @@ def id_text(value: Any, what: str) -> str:
     raise DataError(f"expected {what} as text or a whole number; got {shown(value)}; {do}")
 
 
-def seconds(value: object) -> float:
-    """A moment as a finite number (see `Time`); raises DataError for anything else."""
-    number: Any = value
-    if isinstance(value, str):
-        try:
-            number = datetime.fromisoformat(value)
-        except ValueError:
-            raise _no_time(value) from None
-    elif isinstance(value, np.datetime64):
-        number = np.nan if np.isnat(value) else value.astype("datetime64[ns]").astype(np.int64).item() / 1e9
-    if type(number) is date:
-        number = datetime(number.year, number.month, number.day)
-    if isinstance(number, datetime):
-        try:
-            number = (number if number.tzinfo else number.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):  # pandas' missing time is a datetime too
-            raise _no_time(value) from None
-    if isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating)):
-        raise _no_time(value)
-    try:
-        number = float(number)
-    except OverflowError:
-        raise _no_time(value) from None
-    if not math.isfinite(number):
-        raise _no_time(value)
-    return number
-
-
 def items_of(value: object) -> list[object]:
     """The items of a history, oldest first, as a list; refuses text, mappings and sets, which hold no such order."""
     return _listed(value, "item ids, oldest first", 'give a list such as ["1193", "661"]')
@@ -175,6 +149,14 @@ def items_of(value: object) -> list[object]:
 def events_of(value: object) -> list[object]:
     """The events of a batch as a list, read to its end before anything is applied."""
     return _listed(value, "events", 'give a list such as [("alice", "1062"), ("bob", "661")]')
+
+
+def times_of(value: object, number: int) -> list[Any]:
+    """One time (see `Time`), or None, of each of so many; raises DataError for another number."""
+    listed = _listed(value, "times", 'give a list such as ["2026-01-31T12:00:00Z", None]')
+    if len(listed) != number:
+        raise DataError(f"expected a time, or None, for each of {number:,}; got {len(listed):,}; give as many")
+    return listed
 
 
 def users_of(value: object) -> list[object]:
@@ -212,10 +194,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _no_time(value: object) -> DataError:
-    return DataError(
-        f"expected a time as a finite number, a datetime or ISO text such as 2026-01-31T12:00:00Z; got {shown(value)}; "
-        "leave it out where there is none"
-    )

@@ -38,15 +38,21 @@ class Lists:
         self._popular_k = 0
 
     def wanted(
-        self, k: object, exclude_seen: object, exclude: object = None, only: object = None, where: object = None
+        self,
+        k: object,
+        exclude_seen: object,
+        exclude: object = None,
+        only: object = None,
+        where: object = None,
+        now: int | None = None,
     ) -> Wanted:
-        """What to answer with, once all are what they must be."""
+        """What to answer with, once all are what they must be; now: see `Wanted`."""
         if exclude_seen is None:
             exclude_seen = self._exclude_seen
         plain = exclude is None and only is None and where is None
         choice = None if plain else self._choices.choose(exclude, only, where)
         if type(k) is int and 0 < k <= self._catalogue.num_items and type(exclude_seen) is bool:
-            return tuple.__new__(Wanted, (k, exclude_seen, choice))  # what Wanted(...) ends in, without its call
+            return tuple.__new__(Wanted, (k, exclude_seen, choice, now))  # what Wanted(...) ends in, without its call
         if not isinstance(exclude_seen, (bool, np.bool)):
             raise ConfigError(
                 f"expected exclude_seen to be True, False or None; got {shown(exclude_seen)}; give one of them"
@@ -55,7 +61,7 @@ class Lists:
             k = USUAL_K
         if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
             raise ConfigError(f"expected k as a whole number of at least 1; got {shown(k)}; give an int")
-        return Wanted(min(int(k), self._catalogue.num_items), bool(exclude_seen), choice)
+        return Wanted(min(int(k), self._catalogue.num_items), bool(exclude_seen), choice, now)
 
     def popular(self, wanted: Wanted) -> list[Recommendation]:
         """The most popular items of those that may come."""

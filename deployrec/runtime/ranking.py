@@ -53,8 +53,21 @@ class Ranking:
         found = np.linalg.norm(self.table.floats(), axis=1)
         return np.where(found > 0, found, 1).astype(np.float32)
 
-    def best(self, user: np.ndarray, exclude: np.ndarray | None, k: int, rows: np.ndarray | None = None) -> TopK:
-        """The k best items for user vectors [B, D], among `rows` int32 [n], rising (None: all), but for exclude [B, E].
+    def at(self, user: np.ndarray, elapsed: np.ndarray | None) -> np.ndarray:
+        """User vectors [B, D] as they are scored: of a time-aware bundle those `elapsed` [B] seconds after the last
+        event (see `Backend.score`), of another as they are."""
+        return user if elapsed is None else self._backend.moment(user, elapsed)
+
+    def best(
+        self,
+        user: np.ndarray,
+        exclude: np.ndarray | None,
+        k: int,
+        rows: np.ndarray | None = None,
+        elapsed: np.ndarray | None = None,
+    ) -> TopK:
+        """The k best items for user vectors [B, D], among `rows` int32 [n], rising (None: all), but for exclude [B, E];
+        of a time-aware bundle `elapsed` [B] seconds after the last event.
 
         Fewer than k columns come back where there are fewer rows; 0 and -inf stand where no more items are left.
         """
@@ -62,37 +75,51 @@ class Ranking:
         exclude = NOTHING if exclude is None else exclude
         few = rows is not None and len(rows) * EXACT <= len(self.table)
         if self.index is not None and not few:
-            return self._near(self.index, user, exclude, k, rows)
-        return self._exact(user, exclude, k, rows)
+            return self._near(self.index, user, exclude, k, rows, elapsed)
+        return self._exact(user, exclude, k, rows, elapsed)
 
-    def _exact(self, user: np.ndarray, exclude: np.ndarray, k: int, rows: np.ndarray | None) -> TopK:
+    def _exact(
+        self, user: np.ndarray, exclude: np.ndarray, k: int, rows: np.ndarray | None, elapsed: np.ndarray | None
+    ) -> TopK:
         if rows is None and not self._narrow:
-            return self._backend.score(user, exclude, k)
+            if elapsed is None:
+                return self._backend.score(user, exclude, k)
+            return self._backend.score(user, exclude, k, elapsed)
         rows = self._all if rows is None else rows
-        scores = self.scores(user, rows)
+        scores = self.scores(self.at(user, elapsed), rows)
         _leave_out(scores, rows, exclude)
         return _top(scores, np.broadcast_to(rows, scores.shape), k)
 
-    def _near(self, index: Index, user: np.ndarray, exclude: np.ndarray, k: int, rows: np.ndarray | None) -> TopK:
+    def _near(
+        self,
+        index: Index,
+        user: np.ndarray,
+        exclude: np.ndarray,
+        k: int,
+        rows: np.ndarray | None,
+        elapsed: np.ndarray | None,
+    ) -> TopK:
         """By the index: candidates to spare for those that are left out, more for whom too few of them are left, and
         exact where even so there are too few."""
         number = max(FETCHED, 2 * k)
         most = number + exclude.shape[1]
         if 4 * most > self._num_items:
-            return self._exact(user, exclude, k, rows)
+            return self._exact(user, exclude, k, rows, elapsed)
+        asked = self.at(user, elapsed)
         offered, share = None, 1.0
         if rows is not None:
             offered, share = np.zeros(self._num_items + 1, bool), len(rows) / self._num_items
             offered[rows] = True
         lines = []
-        for line, found in enumerate(index.candidates(user, min(2 * number, most), share, offered)):
+        for line, found in enumerate(index.candidates(asked, min(2 * number, most), share, offered)):
             own = exclude[line % len(exclude)]
-            best = self._rescored(user[line], found, own, k)
+            best = self._rescored(asked[line], found, own, k)
             if len(best[0]) < k and most > 2 * number:
-                (found,) = index.candidates(user[line : line + 1], most, share, offered)
-                best = self._rescored(user[line], found, own, k)
+                (found,) = index.candidates(asked[line : line + 1], most, share, offered)
+                best = self._rescored(asked[line], found, own, k)
             if len(best[0]) < k:
-                exact = self._exact(user[line : line + 1], own[None], k, rows)
+                alone = None if elapsed is None else elapsed[line : line + 1]
+                exact = self._exact(user[line : line + 1], own[None], k, rows, alone)
                 best = exact.items[0], exact.scores[0]
             lines.append(best)
         if len(lines) == 1:  # for a single request np.stack's own code takes its time

@@ -43,28 +43,49 @@ class Reader:
 
     def steps(self, histories: Sequence[np.ndarray], state: State | None = None) -> Moved:
         """The same event by event, one of every unfinished history at a time."""
-        return self._waves(histories, state, None, 0)[0]
+        return self._waves(histories, state, None, 0, None)[0]
 
     def steps_and_lists(
-        self, histories: Sequence[np.ndarray], state: State | None, exclude: np.ndarray, k: int
+        self,
+        histories: Sequence[np.ndarray],
+        state: State | None,
+        exclude: np.ndarray,
+        k: int,
+        elapsed: np.ndarray | None = None,
     ) -> tuple[Moved, TopK]:
-        """`steps`, the last of each history with the k best items but for exclude [B, E]."""
-        moved, best = self._waves(histories, state, exclude, k)
+        """`steps`, the last of each history with the k best items but for exclude [B, E], `elapsed` [B] seconds later
+        (of a time-aware bundle, see `Backend.score`)."""
+        moved, best = self._waves(histories, state, exclude, k, elapsed)
         assert best is not None
         return moved, best
 
     def one_each(
-        self, rows: np.ndarray, state: State, exclude: np.ndarray | None = None, k: int = 0
+        self,
+        rows: np.ndarray,
+        state: State,
+        exclude: np.ndarray | None = None,
+        k: int = 0,
+        elapsed: np.ndarray | None = None,
     ) -> tuple[Moved, TopK | None]:
-        """One event of each user, rows [B]; with the k best items but for exclude [B, E], or, of k = 0, without."""
-        return self.backend.step(rows, exclude, k, state) if k else (self.backend.advance(rows, state), None)
+        """One event of each user, rows [B]; with the k best items but for exclude [B, E] `elapsed` [B] seconds later,
+        or, of k = 0, without."""
+        if not k:
+            return self.backend.advance(rows, state), None
+        if elapsed is None:
+            return self.backend.step(rows, exclude, k, state)
+        return self.backend.step(rows, exclude, k, state, elapsed)
 
     def _waves(
-        self, histories: Sequence[np.ndarray], state: State | None, exclude: np.ndarray | None, k: int
+        self,
+        histories: Sequence[np.ndarray],
+        state: State | None,
+        exclude: np.ndarray | None,
+        k: int,
+        elapsed: np.ndarray | None,
     ) -> tuple[Moved, TopK | None]:
         state = self.manifest.state.zeros(len(histories)) if state is None else state
         if max(map(len, histories)) == 1:
-            return self.one_each(np.concatenate(histories), state, exclude, k)
+            return self.one_each(np.concatenate(histories), state, exclude, k, elapsed)
         order = _longest_first(histories)
         answer = _Answer(self.manifest, state, order)
         items, lengths = _padded([histories[place] for place in order])
@@ -76,10 +97,12 @@ class Reader:
             if last:
                 answer.take(0, self.backend.advance(rows[:last], answer.past(0, last)))
             if last < active:
-                left = None if exclude is None else exclude[order[last:active]]
-                moved, best = self.backend.step(rows[last:active], left, k, answer.past(last, active))
+                ending = order[last:active]
+                left, later = (None if each is None else each[ending] for each in (exclude, elapsed))
+                moved, best = self.one_each(rows[last:active], answer.past(last, active), left, k, later)
+                assert best is not None
                 answer.take(last, moved)
-                lists.append((order[last:active], best.items.copy(), best.scores.copy()))
+                lists.append((ending, best.items.copy(), best.scores.copy()))
             active = going
         return answer.in_order(), _in_order(lists) if lists else None
 

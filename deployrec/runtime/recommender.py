@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,11 @@ from deployrec.errors import ConfigError, DeployrecError, StaleStateError, Unkno
 from deployrec.runtime import forks
 from deployrec.runtime.added import check_catalogue, check_items
 from deployrec.runtime.backends.base import Backend, load_backend
+from deployrec.runtime.books import newest_time
 from deployrec.runtime.choice import Choices
+from deployrec.runtime.clock import Clock
 from deployrec.runtime.events import (
+    NO_TIME,
     Event,
     Id,
     Observation,
@@ -31,8 +33,8 @@ from deployrec.runtime.events import (
     events_of,
     id_text,
     items_of,
-    seconds,
     shown,
+    times_of,
     users_of,
 )
 from deployrec.runtime.index import Index
@@ -73,7 +75,8 @@ class UserRecord:
 
     num_events: int
     last_event_id: str | None
-    last_time: float | None
+    last_time: int | None
+    """in the unit of the bundle's log, see `deployrec.runtime.events.Time`; None where it is unknown"""
     seen: list[str]
     sequences: dict[str, int]
     user_vector: np.ndarray
@@ -105,6 +108,7 @@ class Recommender:
         self.unknown_items = 0
         self.catalogue = bundle.catalogue()
         layout = Layout.of(self.manifest)
+        self.clock = Clock(layout.unit)
         self.store = MemoryStore(layout) if store is None else store
         if self.store.layout != layout:
             raise StaleStateError(
@@ -165,6 +169,12 @@ class Recommender:
         from the same store since this one opened it: such items are passed over, and stay in the record."""
         return self._updates.later_items
 
+    @property
+    def late_events(self) -> int:
+        """Applied events that were older than one that their user's record had read before them: the state reads them
+        as they come, and the user's last time stays that of the newest."""
+        return self._updates.late_events
+
     def __enter__(self) -> Recommender:
         return self
 
@@ -189,7 +199,8 @@ class Recommender:
         """Reads one event into the user's state; true where it was applied, else it was skipped (see `Outcome`).
 
         event_id: an event of an id among the user's newest 8,192 is a duplicate; sequence, source: so is one at or
-        below the highest sequence of that user and source, however long ago (see `Event`); time: handed back by `user`.
+        below the highest sequence of that user and source, however long ago (see `Event`); time: when it was, so
+        that a time-aware bundle knows how long ago that is when it is asked.
         Raises DataError for an id, a time or a sequence that is none, UnknownItemError under on_unknown_item="error".
         """
         user, event = id_text(user, "a user id"), self._observation(item, event_id, time, sequence, source)
@@ -212,9 +223,13 @@ class Recommender:
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
+        now: Time | None = None,
     ) -> list[Recommendation]:
-        """`observe` and `recommend` in one run of the step graph; a skipped event leaves the recommendations alone."""
-        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where)
+        """`observe` and `recommend` in one run of the step graph; a skipped event leaves the recommendations alone.
+
+        now: when the recommendations are for; right after the user's last event where it is not named.
+        """
+        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where, self._moment(now))
         user, event = id_text(user, "a user id"), self._observation(item, event_id, time, sequence, source)
         self.unknown_items += event is None
         best = None if event is None else self._updates.one(user, event, wanted)[1]
@@ -236,6 +251,7 @@ class Recommender:
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
+        now: Time | None = None,
     ) -> tuple[list[Outcome], dict[str, list[Recommendation]]]: ...
 
     @_alone
@@ -247,18 +263,23 @@ class Recommender:
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
+        now: Time | None = None,
     ) -> list[Outcome] | tuple[list[Outcome], dict[str, list[Recommendation]]]:
         """Reads events of many users in batches, each user's in the given order; answers with one outcome per event.
 
         An event is an Event, a tuple (user, item, event_id, time, sequence, source) or a mapping of these names; all
         but the first two may be left out. With `recommend=k` the answer is (outcomes, lists): the k best items of each
         user, by the text of the id, as the state stands after the user's last event, from the same runs of the graphs;
-        exclude, only and where as in `recommend`.
+        exclude, only and where as in `recommend`; now as in `observe_and_recommend`.
 
         A call is applied whole or not at all, whatever raises: all events are checked, then all new records computed
         (and held), then written in one piece. Raises DataError and UnknownItemError like `observe`.
         """
-        wanted = None if recommend is None else self._answers.wanted(recommend, exclude_seen, exclude, only, where)
+        wanted = (
+            None
+            if recommend is None
+            else self._answers.wanted(recommend, exclude_seen, exclude, only, where, self._moment(now))
+        )
         users, read = self._read(events_of(events))
         known = _by_user(users, read)
         applied, lists = self._updates.many(list(known), list(known.values()), wanted)
@@ -271,13 +292,14 @@ class Recommender:
         return outcomes, {user: titled[user] for user in users}
 
     @_alone
-    def encode_history(self, user: Id, items: Iterable[Id]) -> int:
+    def encode_history(self, user: Id, items: Iterable[Id], times: Iterable[Time | None] | None = None) -> int:
         """Reads items, oldest first, after what the user's state holds already; returns how many were applied.
 
         The same as `observe` of each, in a few runs of the encode graph. `forget` the user first to start over.
-        Raises DataError for anything but a list of ids (a text is none), and then applies nothing.
+        times: of each item, None where it is unknown.
+        Raises DataError for anything but lists of ids and of as many times (a text is none), and then applies nothing.
         """
-        user, read = id_text(user, "a user id"), self._history(items)
+        user, read = id_text(user, "a user id"), self._history(items, times)
         if read:
             self._updates.many([user], [read], encode=True)
         return len(read)
@@ -291,19 +313,22 @@ class Recommender:
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
+        now: Time | None = None,
     ) -> list[Recommendation]:
         """The k best items for the user as the state stands; the most popular ones for a user without events.
 
         k: 10 where it is not named. exclude_seen: whether what the user has seen is left out; None as the bundle says,
         which does so but for logs of repeat purchases. exclude: item ids that may not come; only: the ids of all that
         may; where: a condition on columns of items.csv, such as "genre has 'Comedy' and year >= 1990" (the language
-        stands in `deployrec.runtime.where`).
+        stands in `deployrec.runtime.where`). now: the moment that a time-aware bundle answers for, this one where it is
+        not named; a bundle that is not does not look.
         Items that all three allow come; an id that the catalogue does not know follows
         `on_unknown_item`. Fewer than k come back where no more are left. The score is the model's, or the logarithm of
         the item's share of all interactions. Raises ConfigError for a k that is no number of items and for a filter
-        that cannot be read, DataError for what is no list of ids.
+        that cannot be read, DataError for what is no list of ids and for a `now` that is no time.
         """
-        wanted, user = self._answers.wanted(k, exclude_seen, exclude, only, where), id_text(user, "a user id")
+        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where, self._request(now))
+        user = id_text(user, "a user id")
         return self._lists([user], wanted)[user]
 
     @_alone
@@ -315,9 +340,10 @@ class Recommender:
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
+        now: Time | None = None,
     ) -> dict[str, list[Recommendation]]:
         """`recommend` of many users, by the text of the id, many to a run of the graph."""
-        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where)
+        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where, self._request(now))
         return self._lists(list(dict.fromkeys(id_text(user, "a user id") for user in users_of(users))), wanted)
 
     @_alone
@@ -329,9 +355,15 @@ class Recommender:
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
+        now: Time | None = None,
+        times: Iterable[Time | None] | None = None,
     ) -> list[Recommendation]:
-        """`recommend` after a history, item ids, oldest first, that is no user's: nothing of it is kept."""
-        return self._after([history], self._answers.wanted(k, exclude_seen, exclude, only, where))[0]
+        """`recommend` after a history, item ids, oldest first, that is no user's: nothing of it is kept.
+
+        times: of each item, None where it is unknown; only a time-aware bundle asks, for the last of them.
+        """
+        wanted = self._answers.wanted(k, exclude_seen, exclude, only, where, self._request(now))
+        return self._after([history], None if times is None else [times], wanted)[0]
 
     @_alone
     def recommend_after_many(
@@ -342,21 +374,26 @@ class Recommender:
         exclude: Iterable[Id] | None = None,
         only: Iterable[Id] | None = None,
         where: str | None = None,
+        now: Time | None = None,
+        times: Iterable[Iterable[Time | None] | None] | None = None,
     ) -> list[list[Recommendation]]:
         """`recommend_after` of many histories, many to a run of the graphs."""
-        return self._after(histories, self._answers.wanted(k, exclude_seen, exclude, only, where))
+        return self._after(
+            histories, times, self._answers.wanted(k, exclude_seen, exclude, only, where, self._request(now))
+        )
 
     @_alone
-    def score_items(self, user: Id, items: Iterable[Id]) -> np.ndarray:
+    def score_items(self, user: Id, items: Iterable[Id], now: Time | None = None) -> np.ndarray:
         """Scores float32 [n] of candidate items for the user, in the order given, as `recommend` scores them.
 
         NaN for an item that the catalogue does not know (UnknownItemError under on_unknown_item="error"), -inf for one
         that is never recommended. Items that the user has seen are scored like others.
         """
+        moment = self._request(now)
         rows, known = self._choices.candidates(items)
         record = self._updates.read([id_text(user, "a user id")])
         if record.num_events[0]:
-            scores = self._ranking.scores(record.user, rows)[0]
+            scores = self._ranking.scores(self._asked(record, moment), rows)[0]
         else:
             scores = np.array(self.catalogue.log_shares(rows.tolist()), np.float32)
         scores[~self._choices.offered(None)[rows]] = -np.inf
@@ -385,11 +422,12 @@ class Recommender:
         return self._answers.titled(best.items[0].tolist(), best.scores[0].tolist())
 
     @_alone
-    def user_vector(self, user: Id) -> np.ndarray | None:
-        """A copy of the user's vector float32 [D], whose products with item vectors are the scores; None for a user
-        without events."""
+    def user_vector(self, user: Id, now: Time | None = None) -> np.ndarray | None:
+        """A copy of the user's vector float32 [D], whose products with item vectors are the scores (of a time-aware
+        bundle those of this moment, see `recommend`); None for a user without events."""
+        moment = self._request(now)
         record = self._updates.read([id_text(user, "a user id")])
-        return record.user[0].copy() if record.num_events[0] else None
+        return self._asked(record, moment)[0].copy() if record.num_events[0] else None
 
     def item_vectors(self) -> np.ndarray:
         """The item vectors float32 [N + 1, D], not to be written to: row r is that of `catalogue.item_ids[r]`, row 0
@@ -406,7 +444,7 @@ class Recommender:
         return UserRecord(
             num_events=rows.num_events[0].item(),
             last_event_id=rows.last_event_id[0],
-            last_time=None if math.isnan(time) else time,
+            last_time=None if time == NO_TIME else time,
             seen=[ids[row] for row in np.frombuffer(rows.seen[0], np.int32) if row < len(ids)],
             sequences=dict(rows.sequences[0]),
             user_vector=rows.user[0].copy(),
@@ -466,7 +504,7 @@ class Recommender:
         encoded = aside.read(saved.users).take(range(len(read)))
         encoded.version[...], encoded.last_time[...] = 1, rows.last_time
         encoded.last_event_id = rows.last_event_id
-        encoded.read = [[event.item for event in events] for events in read]
+        encoded.read = read
         return encoded
 
     @_alone
@@ -505,7 +543,7 @@ class Recommender:
         if None in rows:
             return None
         event_ids, hashes = (ids[0], map(event_hash, ids[0])) if ids else (repeat(None), repeat(b""))
-        fields = zip(rows, items, event_ids, hashes, repeat(math.nan), repeat(None), strict=False)
+        fields = zip(rows, items, event_ids, hashes, repeat(NO_TIME), repeat(None), strict=False)
         return list(users), list(map(tuple.__new__, repeat(Observation), fields))
 
     def _observation(
@@ -522,7 +560,7 @@ class Recommender:
         else:
             event_id = id_text(event_id, "an event id")
             hashed = event_hash(event_id)
-        time = math.nan if time is None else seconds(time)
+        time = NO_TIME if time is None else self.clock.read(time)
         mark = None if sequence is None and source is None else event_mark(sequence, source)
         if row is None:
             if self.on_unknown_item == "error":
@@ -534,16 +572,39 @@ class Recommender:
         # What Observation(...) ends in, without its call.
         return tuple.__new__(Observation, (row, item, event_id, hashed, time, mark))
 
-    def _history(self, items: object) -> list[Observation]:
+    def _moment(self, now: Time | None) -> int | None:
+        """A moment that a caller may have named."""
+        return None if now is None else self.clock.read(now)
+
+    def _request(self, now: Time | None) -> int | None:
+        """The moment of a request: this one where the caller names none and the bundle is time-aware."""
+        return self.clock.now() if now is None and self.manifest.time else self._moment(now)
+
+    def _asked(self, rows: Rows, now: int | None) -> np.ndarray:
+        """User vectors [B, D] as they are scored at that moment."""
+        return self._ranking.at(rows.user, self._updates.elapsed(rows, now))
+
+    def _history(self, items: object, times: object = None) -> list[Observation]:
         """The checked items of a history, without unknown ones."""
-        read = [self._observation(item) for item in items_of(items)]
+        listed = items_of(items)
+        moments = [None] * len(listed) if times is None else times_of(times, len(listed))
+        read = [self._observation(item, time=moment) for item, moment in zip(listed, moments, strict=True)]
         self.unknown_items += read.count(None)
         return [event for event in read if event]
 
-    def _after(self, histories: Iterable[Iterable[Id]], wanted: Wanted) -> list[list[Recommendation]]:
-        known = [[event.row for event in self._history(items)] for items in histories]
-        some = [place for place, rows in enumerate(known) if rows]
-        found = self._updates.lists_after([np.array(known[place], np.int64) for place in some], wanted)
+    def _after(
+        self,
+        histories: Iterable[Iterable[Id]],
+        times: Iterable[Iterable[Time | None] | None] | None,
+        wanted: Wanted,
+    ) -> list[list[Recommendation]]:
+        listed = list(histories)
+        moments = [None] * len(listed) if times is None else times_of(times, len(listed))
+        known = [self._history(items, own) for items, own in zip(listed, moments, strict=True)]
+        some = [place for place, read in enumerate(known) if read]
+        rows = [np.array([event.row for event in known[place]], np.int64) for place in some]
+        last = [newest_time(NO_TIME, [event.time for event in known[place]])[0] for place in some]
+        found = self._updates.lists_after(rows, last, wanted)
         best = dict(zip(some, found, strict=True))
         return [self._best(best.get(place), wanted) for place in range(len(known))]
 

@@ -2,14 +2,14 @@
 
     offset  bytes  what
     0       4      "dRec"
-    4       1      format, 1
+    4       1      format, 2
     5       1      flags: 1 where the state is float16
     6       2      0
     8       8      version, uint64: one more with every write
     16      8      writer, uint64: random, the same in all records of one write call
     24      8      float64: seconds since 1970 of the write
     32      8      num_events, uint64: events that the state has read
-    40      8      last_time, float64: the newest event's time, NaN where it had none
+    40      8      last_time, int64: the newest event's time in the unit of the layout, -2**63 where it is unknown
     48      8      position, uint64: events of the user's kept history that the record has read or passed over
     56      4      uint32 S: seen items
     60      4      uint32 H: event hashes
@@ -39,7 +39,7 @@ import numpy as np
 from deployrec.errors import StoreError
 from deployrec.runtime.stores.base import Layout, Rows
 
-MAGIC, FORMAT = b"dRec", 1
+MAGIC, FORMAT = b"dRec", 2
 HALF = 1
 """Flag of a record whose state is float16."""
 LARGEST_HALF = float(np.finfo(np.float16).max)
@@ -47,7 +47,7 @@ VERSION, WRITTEN, POSITION = struct.Struct("<Q"), struct.Struct("<d"), struct.St
 HEADER = np.dtype(
     [
         *(("magic", "S4"), ("format", "u1"), ("flags", "u1"), ("zero", "<u2")),
-        *(("version", "<i8"), ("writer", "<u8"), ("written", "<f8"), ("num_events", "<i8"), ("last_time", "<f8")),
+        *(("version", "<i8"), ("writer", "<u8"), ("written", "<f8"), ("num_events", "<i8"), ("last_time", "<i8")),
         *(("position", "<i8"), ("sizes", "<u4", (4,))),
     ]
 )
@@ -130,8 +130,10 @@ def headers(layout: Layout, users: Sequence[str], values: Sequence[bytes]) -> tu
     sound &= ends + sizes @ BEHIND == [len(value) for value in values]
     if not sound.all():
         user = users[int(np.argmin(sound))]
+        old = {int(head["format"]) for head in heads if head["magic"] == MAGIC} - {FORMAT}
+        got = f"one of format {min(old)}, of another deployrec" if old else "other bytes"
         raise StoreError(
-            f"expected a record of states {layout.state_id[:12]} for user '{user}'; got other bytes; forget the user"
+            f"expected a record of states {layout.state_id[:12]} for user '{user}'; got {got}; forget the user"
         )
     return heads, ends
 

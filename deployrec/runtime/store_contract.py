@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deployrec.runtime.events import NO_TIME, Observation
 from deployrec.runtime.stores.base import ConflictError, Layout, Rows, Store
 from deployrec.state import StateSpec, StateTensor
 
@@ -118,10 +119,10 @@ class StoreContract:
     def test_a_kept_history_is_what_was_read(self, tmp_path: Path) -> None:
         for store in self._stores(tmp_path):
             rows = made(store.layout, [1, 2])
-            rows.read = [["i3", "four, 4"], ["i5"]]
+            rows.read = [observed("i3", "four, 4"), observed("i5")]
             store.write(["ann", "bob"], rows)
             rows = made(store.layout, [1], version=2)
-            rows.read = [["i3"]]
+            rows.read = [observed("i3")]
             store.write(["ann"], rows)
             kept = store.history(["bob", "ann"])
             assert kept in ([None, None], [["i5"], ["i3", "four, 4", "i3"]])
@@ -172,7 +173,7 @@ def made(layout: Layout, numbers: Sequence[int], version: int = 1) -> Rows:
     rows = layout.zeros(len(numbers))
     for place, number in enumerate(numbers):
         rows.version[place], rows.num_events[place] = version, number + 1
-        rows.last_time[place] = np.nan if number % 3 == 0 else number + 0.5
+        rows.last_time[place] = NO_TIME if number % 3 == 0 else 2**62 + number
         rows.last_event_id[place] = None if number % 2 else f"é-{number}"
         rows.seen[place] = np.arange(1, 2 + number % 40, dtype=np.int32).tobytes()
         rows.event_hashes[place] = (np.arange(number % 5, dtype=np.uint64) + np.uint64(2**64 - 9 - number)).tobytes()
@@ -182,6 +183,11 @@ def made(layout: Layout, numbers: Sequence[int], version: int = 1) -> Rows:
         for tensor in rows.state.values():
             tensor[place] = np.arange(tensor[place].size).reshape(tensor.shape[1:]) + number
     return rows
+
+
+def observed(*items: str, time: int = NO_TIME) -> list[Observation]:
+    """Events of these items."""
+    return [Observation(1, item, None, b"", time, None) for item in items]
 
 
 def lost(store: Store, users: Sequence[str], rows: Rows) -> list[str]:

@@ -14,6 +14,7 @@ from deployrec.bundle.manifest import Manifest
 from deployrec.runtime import books
 from deployrec.runtime.backends.base import NOTHING, Backend, Moved, TopK, in_place
 from deployrec.runtime.choice import Choice
+from deployrec.runtime.clock import Clock
 from deployrec.runtime.events import Observation
 from deployrec.runtime.ranking import Ranking
 from deployrec.runtime.reader import Reader
@@ -41,6 +42,8 @@ class Wanted(NamedTuple):
     exclude_seen: bool
     choice: Choice | None = None
     """None: all may come"""
+    now: int | None = None
+    """the moment of the request, in the unit of the bundle's clock; None: right after each user's last event"""
 
 
 Best = tuple[list[int], list[float]]
@@ -67,6 +70,9 @@ class Updates:
         )
         self._many = store.layout.zeros(0).fixed
         self._num_items = manifest.num_items
+        self._clock = Clock(manifest.time.unit) if manifest.time else None
+        self.late_events = 0
+        """applied events that are older than one that their user's record had read before them"""
         self._shared = bool(getattr(store, "shared", False))
         self.later_items = 0
         """times that a user's record named an item which another process's catalogue has, and this one has not: it is
@@ -85,19 +91,20 @@ class Updates:
             if self._in_place is None or (self.reader.window and not self.reader.carries(self._one.num_events)):
                 moved = self._encode([self._row], rows)
                 self._one.put(moved)
-                best = None if wanted is None else self._score(moved.user, after.seen, wanted)
+                best = None if wanted is None else self._score(moved.user, after, wanted)
             elif wanted is None:
                 self._in_place.advance()
             elif self.ranking.in_graph(wanted.choice):
-                best = self._in_place.step(self._excluded(after.seen, wanted), wanted.k)
+                best = self._in_place.step(self._excluded(after.seen, wanted), wanted.k, *self._told(after, wanted))
             else:
                 self._in_place.advance()
-                best = self._score(self._one.moved.user, after.seen, wanted)
+                best = self._score(self._one.moved.user, after, wanted)
             try:
                 self.store.write(users, after)
             except ConflictError as error:
                 lost = error
                 continue
+            self.late_events += self._one.late
             return True, None if best is None else (best.items.tolist()[0], best.scores.tolist()[0])
         assert lost is not None
         raise lost
@@ -117,6 +124,7 @@ class Updates:
         """
         applied: list[list[bool]] = [[]] * len(users)
         lists: dict[str, Best] = {}
+        late: dict[str, int] = {}
         waiting, lost = list(range(len(users))), None
         if several := max(map(len, events), default=0) > 1:
             waiting.sort(key=lambda place: len(events[place]))
@@ -144,14 +152,17 @@ class Updates:
                     read = [own[n] if all(flags[n]) else list(compress(own[n], flags[n])) for n in live]
                 else:
                     read = own if len(live) == len(own) else [own[n] for n in live]
-                after = books.after(rows, read, self.reader.window, fixed[len(moved) : len(moved) + len(live)])
+                end = len(moved) + len(live)
+                after, late_ones = books.after(rows, read, self.reader.window, fixed[len(moved) : end])
+                if any(late_ones):
+                    late.update(zip(chunk, late_ones, strict=True))
                 best = move(read, rows, after, wanted)
                 if best is not None:
                     lists.update(zip(chunk, zip(best.items.tolist(), best.scores.tolist(), strict=True), strict=True))
                 moved += chunk
                 parts.append(after)
             if not moved:
-                return applied, lists
+                break
             try:
                 self.store.write(moved, _joined(fixed[: len(moved)], parts))
             except ConflictError as error:
@@ -159,10 +170,14 @@ class Updates:
                 waiting, lost = [place for place in waiting if users[place] in losers], error
                 for user in losers:
                     lists.pop(user, None)
+                    late.pop(user, None)
                 continue
-            return applied, lists
-        assert lost is not None
-        raise lost
+            break
+        else:
+            assert lost is not None
+            raise lost
+        self.late_events += sum(late.values())
+        return applied, lists
 
     def read(self, users: Sequence[str]) -> Rows:
         """The users' records, once they have read what other bundles have read of these users (see `Rows.unread`)."""
@@ -220,15 +235,16 @@ class Updates:
         for start in range(0, len(users), self.batch):
             chunk = users[start : start + self.batch]
             rows = self.read(chunk)
-            best = self._score(rows.user, rows.seen, wanted) if rows.num_events.any() else None
+            best = self._score(rows.user, rows, wanted) if rows.num_events.any() else None
             for place, (user, num_events) in enumerate(zip(chunk, rows.num_events.tolist(), strict=True)):
                 if best is None or not num_events:
                     yield user, None
                 else:
                     yield user, (best.items[place].tolist(), best.scores[place].tolist())
 
-    def lists_after(self, histories: Sequence[np.ndarray], wanted: Wanted) -> list[Best]:
-        """What is wanted after each history of item rows int64 [n], none empty; nothing is read or written."""
+    def lists_after(self, histories: Sequence[np.ndarray], last_times: Sequence[int], wanted: Wanted) -> list[Best]:
+        """What is wanted after each history of item rows int64 [n], none empty, that ended at such a time; nothing is
+        read or written."""
         lists: list[Best] = [([], [])] * len(histories)
         order = sorted(range(len(histories)), key=lambda place: len(histories[place]))
         for start in range(0, len(order), self.batch):
@@ -236,7 +252,8 @@ class Updates:
             rows, chosen = self.store.layout.zeros(len(part)), [histories[place] for place in part]
             moved = self._encode(chosen, rows)
             books.read_on(rows, chosen, self.reader.window)
-            best = self._score(moved.user, rows.seen, wanted)
+            rows.last_time[...] = [last_times[place] for place in part]
+            best = self._score(moved.user, rows, wanted)
             for place, items, scores in zip(part, best.items.tolist(), best.scores.tolist(), strict=True):
                 lists[place] = (items, scores)
         return lists
@@ -257,23 +274,27 @@ class Updates:
     ) -> TopK | None:
         """Moves users on event by event; the last event of each brings what is wanted."""
         by_graph = wanted is not None and self.ranking.in_graph(wanted.choice)
-        exclude, k = (self._excluded(after.seen, wanted), wanted.k) if wanted is not None and by_graph else (None, 0)
+        exclude: np.ndarray | None = None
+        told: tuple[np.ndarray] | tuple[()] = ()
+        k = 0
+        if wanted is not None and by_graph:
+            exclude, k, told = self._excluded(after.seen, wanted), wanted.k, self._told(after, wanted)
         best: TopK | None = None
         if max(map(len, read)) == 1:
             items = np.array([events[0][0] for events in read], np.int64)
-            moved, best = self.reader.one_each(items, rows.state, exclude, k)
+            moved, best = self.reader.one_each(items, rows.state, exclude, k, *told)
         elif exclude is None:
             moved = self.reader.steps(_histories(read), rows.state)
         else:
-            moved, best = self.reader.steps_and_lists(_histories(read), rows.state, exclude, k)
+            moved, best = self.reader.steps_and_lists(_histories(read), rows.state, exclude, k, *told)
         _put(after, moved)
-        return best if wanted is None or by_graph else self._score(after.user, after.seen, wanted)
+        return best if wanted is None or by_graph else self._score(after.user, after, wanted)
 
     def _encoded(
         self, read: Sequence[Sequence[Observation]], rows: Rows, after: Rows, wanted: Wanted | None
     ) -> TopK | None:
         _put(after, self._encode(_histories(read), rows))
-        return None if wanted is None else self._score(after.user, after.seen, wanted)
+        return None if wanted is None else self._score(after.user, after, wanted)
 
     def _encode(self, histories: list[np.ndarray], rows: Rows) -> Moved:
         """Carries each state on, or reads the user's last window from the start where that would not be exact."""
@@ -292,9 +313,21 @@ class Updates:
             reads[place] = self.reader.manifest.newest(np.concatenate([kept, histories[place]]))
         return self.reader.encode(reads, state)
 
-    def _score(self, user: np.ndarray, seen: Sequence[bytes], wanted: Wanted) -> TopK:
-        rows = None if wanted.choice is None else wanted.choice.rows
-        return self.ranking.best(user, self._excluded(seen, wanted), wanted.k, rows)
+    def _score(self, user: np.ndarray, rows: Rows, wanted: Wanted) -> TopK:
+        among = None if wanted.choice is None else wanted.choice.rows
+        return self.ranking.best(user, self._excluded(rows.seen, wanted), wanted.k, among, *self._told(rows, wanted))
+
+    def elapsed(self, rows: Rows, now: int | None) -> np.ndarray | None:
+        """Seconds float32 [B] from each user's last event to the request (see `Wanted.now`), as the graphs of a
+        time-aware bundle are told; None of another."""
+        if self._clock is None:
+            return None
+        return np.zeros(len(rows), np.float32) if now is None else self._clock.elapsed(rows.last_time, now)
+
+    def _told(self, rows: Rows, wanted: Wanted) -> tuple[np.ndarray] | tuple[()]:
+        """`elapsed` as the last of a call's arguments: what knows nothing of time is not told."""
+        elapsed = self.elapsed(rows, wanted.now)
+        return () if elapsed is None else (elapsed,)
 
     def _excluded(self, seen: Sequence[bytes], wanted: Wanted) -> np.ndarray:
         """Item rows int32 [B, E] to leave out, padded with 0."""

@@ -9,6 +9,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deployrec.bundle.manifest import ELAPSED
 from deployrec.runtime import Recommender
 from deployrec.runtime.backends.base import Moved, TopK
 from deployrec.server import reading, tensors
@@ -83,16 +84,19 @@ def _run(recommender: Recommender, name: str, arrays: Arrays) -> Arrays:
     """Copies of what a graph gives, by the names of its outputs."""
     backend, spec = recommender.backend, recommender.manifest.state.tensors
     state = {tensor.name: arrays[tensor.past] for tensor in spec if tensor.past in arrays}
+    told = [arrays[ELAPSED.name]] if ELAPSED.name in arrays else []
     moved: Moved | None = None
     best: TopK | None = None
     if name == "step":
-        moved, best = backend.step(arrays["item_id"], arrays["exclude_items"], int(arrays["k"][0]), state)
+        moved, best = backend.step(arrays["item_id"], arrays["exclude_items"], int(arrays["k"][0]), state, *told)
     elif name == "advance":
         moved = backend.advance(arrays["item_id"], state)
     elif name == "encode":
         moved = backend.encode(arrays["item_ids"], arrays["lengths"], state)
+    elif name == "moment":
+        return {"user_now": np.array(backend.moment(arrays["user"], *told))}
     else:
-        best = backend.score(arrays["user"], arrays["exclude_items"], int(arrays["k"][0]))
+        best = backend.score(arrays["user"], arrays["exclude_items"], int(arrays["k"][0]), *told)
     found: dict[str, Any] = {}
     if best is not None:
         found |= {"topk_items": best.items, "topk_scores": best.scores}

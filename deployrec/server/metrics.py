@@ -40,6 +40,9 @@ class Metrics:
             "deployrec_batch_size", "events or users of a batch", arm, registry=registry, buckets=SIZES
         )
         self.events = Counter("deployrec_events", "events by what became of them", (*arm, "outcome"), registry=registry)
+        self.late = Counter(
+            "deployrec_late_events", "applied events older than the user's newest", arm, registry=registry
+        )
         self.conflicts = Counter(
             "deployrec_conflicts", "users whose record another process changed meanwhile", arm, registry=registry
         )
@@ -73,6 +76,7 @@ class BundleMetrics:
         self.stage = {name: metrics.stages.labels(*labels, name) for name in ("queue", "read", "run", "write")}
         self.batch = metrics.batches.labels(*labels)
         self.conflicts = metrics.conflicts.labels(*labels)
+        self.late = metrics.late.labels(*labels)
         self.outcome = {outcome: metrics.events.labels(*labels, outcome.value.replace(" ", "_")) for outcome in Outcome}
 
 

@@ -37,6 +37,7 @@ QUERY = [
     {"name": "k", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": 10}},
     {"name": "exclude_seen", "in": "query", "schema": {"type": "boolean"}},
     {"name": "where", "in": "query", "schema": {"type": "string", "example": "year >= 1990"}},
+    {"name": "now", "in": "query", "schema": TEXT},
     *({"name": name, "in": "query", "schema": {"type": "array", "items": TEXT}} for name in ("exclude", "only")),
 ]
 REFUSED = {

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.types import Receive
 
+from deployrec.runtime.clock import of_text
 from deployrec.runtime.events import id_text, shown
 from deployrec.runtime.lists import USUAL_K
 from deployrec.server.problems import RequestError
@@ -67,9 +68,14 @@ def choice_of(k: int | None, asked: EventsRequest | RecommendationsRequest, max_
     check_k(k, max_k)
     exclude_seen = None if asked.exclude_seen is UNSET else asked.exclude_seen
     if asked.exclude is None and asked.only is None and asked.where is None:
-        return Choice(k, exclude_seen)
+        return Choice(k, exclude_seen, now=asked.now)
     return Choice(
-        k, exclude_seen, _named(asked.exclude, "exclude", limits), _named(asked.only, "only", limits), asked.where
+        k,
+        exclude_seen,
+        _named(asked.exclude, "exclude", limits),
+        _named(asked.only, "only", limits),
+        asked.where,
+        asked.now,
     )
 
 
@@ -83,19 +89,23 @@ def choice_in(request: Request, max_k: int, limits: Limits) -> Choice:
     """`choice_of` what the query says, in which exclude and only may come several times."""
     query = request.query_params
     exclude, only = (list[str | int](query.getlist(name)) or None for name in SEVERAL)
-    unknown = set(query) - {"k", "exclude_seen", "where", *SEVERAL}
+    unknown = set(query) - {"k", "exclude_seen", "where", "now", *SEVERAL}
     single = [name for name, _ in query.multi_items() if name not in SEVERAL]
     if unknown or len(set(single)) < len(single):
         raise RequestError(
             400,
-            f"expected k, exclude_seen and where once at most, exclude and only; got {shown(request.url.query)}; "
+            f"expected k, exclude_seen, where and now once at most, exclude and only; got {shown(request.url.query)}; "
             "mend the query",
         )
     k, truth = query.get("k"), TRUTH.get(query.get("exclude_seen", "true"))
     if truth is None or (k is not None and not (k.isascii() and k.isdigit() and len(k) < 20)):
         raise RequestError(400, f"expected k=10 or exclude_seen=false; got {shown(request.url.query)}; mend the query")
     asked = RecommendationsRequest(
-        exclude_seen=truth if "exclude_seen" in query else UNSET, exclude=exclude, only=only, where=query.get("where")
+        exclude_seen=truth if "exclude_seen" in query else UNSET,
+        exclude=exclude,
+        only=only,
+        where=query.get("where"),
+        now=of_text(query["now"]) if "now" in query else None,
     )
     return choice_of(None if k is None else int(k), asked, max_k, limits)
 

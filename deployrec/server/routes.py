@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployrec.runtime import Outcome, Recommender
+from deployrec.runtime.events import times_of
 from deployrec.runtime.recommender import UserRecord
 from deployrec.server import reading
 from deployrec.server.bundles import Arms, Bundles
@@ -166,7 +167,11 @@ class Routes:
         reading.check_number(len(history), self.limits.max_history, "items")
         reading.check_ids(history, self.limits)
         choice: Choice = reading.choice_of(body.k, body, served.max_k, self.limits)
-        found = await served.ask(1, After(history, choice))
+        times: list[int | None] | None = None
+        if body.times is not None:  # looked at before they share a batch with others'
+            read = served.recommender.clock.read
+            times = [None if time is None else read(time) for time in times_of(body.times, len(history))]
+        found = await served.ask(1, After(history, times, choice))
         return _json(UserAnswer(items_of(found, choice.k), served.bundle_id))
 
 

@@ -10,6 +10,8 @@ from msgspec import UNSET, Struct, UnsetType
 from deployrec.runtime import Recommendation
 
 Id = str | int
+Time = float | int | str
+"""A number in the unit of the bundle's log, or ISO 8601 text."""
 
 
 class Choice(NamedTuple):
@@ -20,28 +22,30 @@ class Choice(NamedTuple):
     exclude: tuple[Id, ...] | None = None
     only: tuple[Id, ...] | None = None
     where: str | None = None
+    now: Time | None = None
 
 
 class Event(Struct, forbid_unknown_fields=True):
-    """One interaction, as `deployrec.Event`: time is a number or ISO 8601 text, sequence the event's place in its
-    source's order."""
+    """One interaction, as `deployrec.Event`: time is a number in the unit of the bundle's log or ISO 8601 text,
+    sequence the event's place in its source's order."""
 
     user: Id
     item: Id
     event_id: Id | None = None
-    time: float | int | str | None = None
+    time: Time | None = None
     sequence: int | None = None
     source: Id | None = None
 
 
 class EventsRequest(Struct, forbid_unknown_fields=True):
     """One event by its own fields, or many in `events`; with `recommend` the answer holds the best items of each
-    user after the user's last event, out of those that `exclude`, `only` and `where` allow."""
+    user after the user's last event, out of those that `exclude`, `only` and `where` allow; of a time-aware bundle for
+    the moment `now`, or right after that event."""
 
     user: Id | None = None
     item: Id | None = None
     event_id: Id | None = None
-    time: float | int | str | None = None
+    time: Time | None = None
     sequence: int | None = None
     source: Id | None = None
     events: list[Event] | None = None
@@ -50,11 +54,13 @@ class EventsRequest(Struct, forbid_unknown_fields=True):
     exclude: list[Id] | None = None
     only: list[Id] | None = None
     where: str | None = None
+    now: Time | None = None
 
 
 class RecommendationsRequest(Struct, forbid_unknown_fields=True):
     """Either `users`, or the item ids of a bare `history`, oldest first, of which nothing is stored. exclude: ids that
-    may not come; only: all that may; where: a condition on columns of items.csv, such as "year >= 1990"."""
+    may not come; only: all that may; where: a condition on columns of items.csv, such as "year >= 1990"; now: the
+    moment that a time-aware bundle answers for, by default this one; times: of each item of the history, or null."""
 
     users: list[Id] | None = None
     history: list[Id] | None = None
@@ -63,6 +69,8 @@ class RecommendationsRequest(Struct, forbid_unknown_fields=True):
     exclude: list[Id] | None = None
     only: list[Id] | None = None
     where: str | None = None
+    now: Time | None = None
+    times: list[Time | None] | None = None
 
 
 class Item(Struct):
@@ -100,7 +108,7 @@ class Record(Struct):
 
     num_events: int
     last_event_id: str | None
-    last_time: float | None
+    last_time: int | None
     seen: list[str]
     sequences: dict[str, int]
     bundle_id: str

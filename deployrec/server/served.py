@@ -47,6 +47,7 @@ class After:
     """The list after a bare history."""
 
     items: list[Any]
+    times: list[int | None] | None
     choice: Choice
 
 
@@ -66,6 +67,7 @@ class Served:
     def __init__(self, recommender: Recommender, store: TimedStore, settings: Settings) -> None:
         self.recommender, self.bundle_id = recommender, recommender.manifest.bundle_id
         self._store, self._metrics = store, store.metrics
+        self._late = recommender.late_events
         limits = settings.limits
         self.max_k = min(limits.max_k, recommender.manifest.num_items)
         self.batcher = Batcher(self._answer, limits.max_batch, limits.max_delay / 1e3, limits.max_queue)
@@ -122,7 +124,8 @@ class Served:
             lists = self.recommender.recommend_many(users, **_widest(asks))
             return [lists] * len(asks)
         if isinstance(first, After):
-            return self.recommender.recommend_after_many([ask.items for ask in asks], **_widest(asks))
+            times = [ask.times for ask in asks]
+            return self.recommender.recommend_after_many([ask.items for ask in asks], times=times, **_widest(asks))
         return [first.work(self.recommender)]
 
     def _observe(self, asks: list[Observe]) -> Sequence[Any]:
@@ -138,6 +141,8 @@ class Served:
                 return [error]
             # Nothing is applied yet: those who sent what is sound shall not suffer from who did not.
             return [answer for ask in asks for answer in self._observe([ask])]
+        self._metrics.late.inc(self.recommender.late_events - self._late)
+        self._late = self.recommender.late_events
         for outcome, counter in self._metrics.outcome.items():
             if number := outcomes.count(outcome):
                 counter.inc(number)

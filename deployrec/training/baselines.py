@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deployrec.data import SplitView
-from deployrec.data.units import PER_SECOND
+from deployrec.time_units import PER_SECOND
 
 TIE_BREAK = 1e-9
 FLOORS = ("popularity", "bigram", "5-lag Markov")

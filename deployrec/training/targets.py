@@ -8,8 +8,8 @@ import numpy as np
 
 from deployrec.data import Dataset, SplitView
 from deployrec.data.split import moment_of
-from deployrec.data.units import PER_SECOND
 from deployrec.errors import ConfigError, RunError
+from deployrec.time_units import PER_SECOND
 
 PROTOCOLS = ("leave-one-out", "successive", "holdout")
 DAY = 86_400

@@ -86,8 +86,9 @@ def _graph_model(bundle: Bundle, folder: Path, graph: str, k: int, max_batch: in
 
 def _python_model(bundle: Bundle, folder: Path, k: int, max_batch: int, store: str) -> None:
     config = pb.ModelConfig(name=folder.name, backend="python", max_batch_size=max_batch)
-    for name, optional in (("user", False), ("item", False), ("event_id", True)):
-        config.input.add(name=name, data_type=pb.TYPE_STRING, dims=[1], optional=optional)
+    for name in ("user", "item", "event_id", "time", "now"):
+        needed = name in ("user", "item")
+        config.input.add(name=name, data_type=pb.TYPE_STRING, dims=[1], optional=not needed)
     for name, kind, width in (
         ("outcome", pb.TYPE_STRING, 1), ("item_ids", pb.TYPE_STRING, k), ("titles", pb.TYPE_STRING, k),
         ("scores", pb.TYPE_FP32, k),

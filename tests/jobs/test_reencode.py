@@ -87,7 +87,7 @@ def test_a_user_is_encoded_at_the_first_touch(old: Bundle, new: Bundle, address:
     assert after.recommend("ann", 5) == fresh.recommend("ann", 5)
     record = after.user("ann")
     assert record is not None
-    assert (record.last_event_id, record.last_time) == ("e2", 7.5)
+    assert (record.last_event_id, record.last_time) == ("e2", 7)
     assert after.observe("ann", items[9], "e1") is Outcome.DUPLICATE
     assert after.observe("bob", items[9], sequence=12) is Outcome.DUPLICATE
     assert after.observe("ann", items[9], "e3") is Outcome.APPLIED

@@ -12,7 +12,8 @@ import pytest
 from deployrec.errors import DataError, DeployrecError
 from deployrec.jobs.transfer import Counts, export_store, import_store
 from deployrec.runtime.durable import Database, open_database
-from deployrec.runtime.store_contract import LAYOUT, STATELESS, WINDOWED, made
+from deployrec.runtime.events import NO_TIME
+from deployrec.runtime.store_contract import LAYOUT, STATELESS, WINDOWED, made, observed
 from deployrec.runtime.stores import load_store
 
 
@@ -23,7 +24,7 @@ def full(tmp_path: Path) -> Database:
     one, other = load_store(address, LAYOUT), load_store(f"{address}?float16=true", WINDOWED)
     users = [f"user {number}" for number in range(2500)]
     rows = made(LAYOUT, range(2500))
-    rows.read = [[f"é{number}", "b"] for number in range(2500)]
+    rows.read = [observed(f"é{number}", "b", time=10**18 * (number % 2)) for number in range(2500)]
     one.write(users, rows)
     other.write(users[:3], made(WINDOWED, range(3)))
     return open_database(address)
@@ -53,6 +54,8 @@ def test_the_files_can_be_looked_at(full: Database, tmp_path: Path) -> None:
     rows, order = made(WINDOWED, range(3)), [int(user[5:]) for user in table["user"]]
     for place, number in enumerate(order):
         assert table["num_events"][place] == rows.num_events[number]
+        last = int(rows.last_time[number])
+        assert table["last_time"][place] == (None if last == NO_TIME else last)
         assert table["seen"][place] == np.frombuffer(rows.seen[number], np.int32).tolist()
         assert table["user_vector"][place] == rows.user[number].tolist()
 
@@ -74,7 +77,7 @@ def test_a_history_that_differs_is_refused(full: Database, tmp_path: Path) -> No
     export_store(full, tmp_path / "out")
     other = empty(tmp_path)
     rows = made(STATELESS, [1])
-    rows.read = [["another"]]
+    rows.read = [observed("another")]
     load_store(other.address, STATELESS).write(["user 3"], rows)
     with pytest.raises(DataError, match="got 'user 3', whose history there is another"):
         import_store(other, tmp_path / "out")

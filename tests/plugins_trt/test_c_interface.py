@@ -35,7 +35,7 @@ def test_a_record_of_python_continues_in_cpp_and_back(
         ids = recommender.catalogue.item_ids
         state_id = recommender.manifest.state_id
         for n in range(45):
-            recommender.observe("7", ids[1 + n % 20], event_id=f"event {n}", time=100 + n, sequence=n, source="log")
+            recommender.observe("7", ids[1 + n % 20], event_id=f"event {n}", time=2**60 + n, sequence=n, source="log")
 
     def stored() -> bytes:
         opened = database(address, False)

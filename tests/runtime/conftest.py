@@ -28,12 +28,14 @@ CHUNK = 8
 
 @dataclass
 class Twin:
-    """The same recommender in float64 numpy; `kind` is "gru", "window" (exact up to WINDOW) or "encode-only"."""
+    """The same recommender in float64 numpy; `kind` is "gru", "window" (exact up to WINDOW) or "encode-only"; `unit` of
+    a time-aware one is that of its times."""
 
     kind: str = "gru"
     num_items: int = 30
     dim: int = 4
     seed: int = 0
+    unit: str = ""
     weights: dict[str, np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,6 +46,7 @@ class Twin:
             "input": (d, 3 * d),
             "recurrent": (d, 3 * d),
             "position": (WINDOW, d),
+            "moment": (d,),
         }
         self.weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
         self.weights["table"][0] = 0
@@ -78,9 +81,14 @@ class Twin:
             conv = np.stack([conv[1], x])
         return user, {"0.hidden": hidden, "0.conv": conv}
 
-    def top(self, rows: list[int], exclude: list[int], k: int) -> tuple[list[int], np.ndarray]:
+    def asked(self, rows: list[int], elapsed: float = -1) -> np.ndarray:
+        """The user vector [D] whose products with the items are the scores, `elapsed` seconds after a history."""
+        user = self.read(rows)[0]
+        return user + self.weights["moment"] * (np.log1p(elapsed) if elapsed >= 0 else -1) if self.unit else user
+
+    def top(self, rows: list[int], exclude: list[int], k: int, elapsed: float = -1) -> tuple[list[int], np.ndarray]:
         """The best k rows and their scores, as the graphs answer."""
-        scores = self.weights["table"].astype(np.float64) @ self.read(rows)[0]
+        scores = self.weights["table"].astype(np.float64) @ self.asked(rows, elapsed)
         scores[[0, *exclude]] = -np.inf
         order = np.argsort(-scores, kind="stable")[:k]
         return np.where(np.isfinite(scores[order]), order, 0).tolist(), scores[order]
@@ -100,6 +108,7 @@ class Twin:
         (folder / "items.csv").write_text(self.items())
         (folder / "parity.json").write_text("{}\n")
         names = ["encode", "score"] if self.kind == "encode-only" else ["step", "advance", "encode", "score"]
+        names += ["moment"] if self.unit else []
         graphs = {}
         for name in names:
             model = getattr(GraphBuilder(self), name)()
@@ -122,6 +131,8 @@ class Twin:
             "training": {"preset": "none", "seed": self.seed, "metrics": {"hr@10": 0.5}},
             "versions": {"onnx": onnx.__version__},
         }
+        if self.unit:
+            document["time"] = {"unit": self.unit, "resolution": "second", "max_gap": 1e6}
         self.cases({path.name: sha256_file(path) for path in folder.iterdir()}).save(folder / "parity_cases.npz")
         seal(folder, document)
         return Bundle.open(folder)
@@ -134,7 +145,8 @@ class Twin:
         exclude = np.zeros((len(histories), 3), np.int64)
         for case, rows in enumerate(histories):
             exclude[case, : len(rows[-3:])] = rows[-3:]
-        answers = [self.top(rows, exclude[case].tolist(), k) for case, rows in enumerate(histories)]
+        elapsed = np.resize([-1, 0, 1, 60, 1e5, 1e9], len(histories)).astype(np.float32)
+        answers = [self.top(rows, exclude[n].tolist(), k, float(elapsed[n])) for n, rows in enumerate(histories)]
         reads = [self.read(rows) for rows in histories]
         return ParityCases(
             rows=np.concatenate(histories).astype(np.int64),
@@ -147,6 +159,7 @@ class Twin:
             exclude=exclude,
             files=files or {},
             item_l1_max=float(np.abs(self.weights["table"]).sum(1).max()),
+            elapsed=elapsed if self.unit else None,
         )
 
 
@@ -177,6 +190,8 @@ class GraphBuilder:
                 "to2": np.array([2]),
                 "last_position": np.array(WINDOW - 1, np.float32),
                 "one_float": np.array(1, np.float32),
+                "zero_float": np.array(0, np.float32),
+                "unknown": np.array(-1, np.float32),
             }.items()
         ]
 
@@ -215,7 +230,20 @@ class GraphBuilder:
         self.add("Identity", "out.0.total", "new_user")
         self.add("Add", "in.0.count one_float", "out.0.count")
 
+    def at_moment(self) -> None:
+        """user and elapsed [B] -> user_now."""
+        self.add("Less", "elapsed zero_float", "is_unknown")
+        self.add("Add", "elapsed one_float", "later")
+        self.add("Log", "later", "log_later")
+        self.add("Where", "is_unknown unknown log_later", "factor")
+        self.add("Unsqueeze", "factor axis1", "factor_column")
+        self.add("Mul", "factor_column moment", "shift")
+        self.add("Add", "user shift", "user_now")
+
     def topk(self, user: str) -> None:
+        if self.twin.unit:
+            self.at_moment()
+            user = "user_now"
         self.add("Transpose", "table", "table_t", perm=[1, 0])
         self.add("MatMul", f"{user} table_t", "raw")
         self.add("Add", "raw mask", "masked")
@@ -285,6 +313,13 @@ class GraphBuilder:
         self.topk("user")
         return self.model([value("user", FLOAT, "B", self.twin.dim)], state=False, lists=True)
 
+    def moment(self) -> onnx.ModelProto:
+        self.at_moment()
+        del self.initializers[0]  # the table
+        d = self.twin.dim
+        sides = [value("user", FLOAT, "B", d), value("elapsed", FLOAT, "B")], [value("user_now", FLOAT, "B", d)]
+        return self.made(*sides)
+
     def constant(self, name: str, content: np.ndarray) -> None:
         self.initializers.append(numpy_helper.from_array(content, name))
 
@@ -292,11 +327,15 @@ class GraphBuilder:
         outputs = []
         if lists:
             inputs = [*inputs, value("exclude_items", INT, "B", "E"), value("k", INT, 1)]
+            inputs += [value("elapsed", FLOAT, "B")] if self.twin.unit else []
             outputs = [value("topk_items", INT, "B", "K"), value("topk_scores", FLOAT, "B", "K")]
         if state:
             outputs.append(value("user", FLOAT, "B", self.twin.dim))
             inputs += [value(t.past, FLOAT, "B", *t.shape) for t in self.spec.tensors]
             outputs += [value(t.present, FLOAT, "B", *t.shape) for t in self.spec.tensors]
+        return self.made(inputs, outputs)
+
+    def made(self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, "twin", inputs, outputs, self.initializers)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 

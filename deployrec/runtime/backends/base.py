@@ -127,6 +127,15 @@ def check_k(num_items: int, k: int) -> None:
         raise ConfigError(f"expected k from 1 to {num_items}; got {k}; ask for as many items as there are at most")
 
 
+def check_timeless(bundle: Bundle, backend: str) -> None:
+    """Raises ConfigError for a time-aware bundle, of which a backend knows nothing."""
+    if bundle.manifest.time:
+        raise ConfigError(
+            f"expected a bundle that is not time-aware for {backend}; got {bundle.path}, whose scores want the seconds "
+            "since the last event; serve it with the backend onnxruntime, or export a model trained without time"
+        )
+
+
 def load_backend(name: str, bundle: Bundle, /, **options: object) -> Backend:
     """Calls `load(bundle, **options)` of the backend's module.
 

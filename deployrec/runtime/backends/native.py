@@ -15,7 +15,7 @@ from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import Manifest
 from deployrec.errors import BundleError, ConfigError
 from deployrec.files import first_line
-from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows
+from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows, check_timeless
 
 LIBRARY_VARIABLE = "DEPLOYREC_NATIVE_LIBRARY"
 NAMES = ("libdeployrec_serving.so", "libdeployrec_serving.so.0")
@@ -35,6 +35,7 @@ def load(bundle: Bundle, library: str | Path | None = None, threads: int = 1, pr
     DEPLOYREC_NATIVE_LIBRARY names, else the system's. provider: "cpu", "cuda" or "tensorrt". Raises ConfigError where
     there is no library or an option is not taken, BundleError for a bundle that C++ refuses.
     """
+    check_timeless(bundle, "the backend native")
     return NativeBackend(_library(library), bundle, threads, provider)
 
 

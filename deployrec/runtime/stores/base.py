@@ -15,6 +15,7 @@ from deployrec import discovery
 from deployrec.bundle.manifest import Manifest
 from deployrec.errors import DeployrecError
 from deployrec.extras import missing_extra
+from deployrec.runtime.events import NO_TIME, Observation
 from deployrec.state import StateSpec
 
 
@@ -52,9 +53,9 @@ class Rows:
     last_event_id: list[str | None]
     sequences: list[Mapping[str, int]]
     """of each user, by source: the highest sequence that was applied"""
-    read: Sequence[Sequence[str]] = ()
-    """for a write, the own ids of the items that each user's record has read since the one before, oldest first, or ()
-    where nobody's has: a store that keeps histories appends them"""
+    read: Sequence[Sequence[Observation]] = ()
+    """for a write, the events that each user's record has read since the one before, oldest first, or () where nobody's
+    has: a store that keeps histories appends them"""
     unread: Sequence[Sequence[str]] = ()
     """from a read, the own ids of the items of each user's kept history that the record has not read, oldest first, or
     () where nobody has such: another bundle has served the user. Such rows are a copy, which `Updates` completes."""
@@ -74,7 +75,7 @@ class Rows:
 
     @property
     def last_time(self) -> np.ndarray:
-        """[B] float64: the newest event's time, NaN where it had none"""
+        """[B] int64: the newest event's time in `layout.unit`, NO_TIME where it is unknown"""
         return self.fixed["last_time"]
 
     @property
@@ -124,16 +125,19 @@ class Layout:
     dim: int
     window: int
     state: StateSpec
+    unit: str = ""
+    """of `last_time`, as `deployrec.runtime.clock.Clock` has it"""
 
     @classmethod
     def of(cls, manifest: Manifest) -> Layout:
-        return cls(manifest.state_id, manifest.num_items, manifest.dim, manifest.window, manifest.state)
+        unit = manifest.time.unit if manifest.time else ""
+        return cls(manifest.state_id, manifest.num_items, manifest.dim, manifest.window, manifest.state, unit)
 
     @cached_property
     def dtype(self) -> np.dtype:
         """The fixed part of a record: counters, then float32 and int32, little-endian and without gaps."""
         plain: list[tuple[str, str, tuple[int, ...]]] = [
-            *(("version", "<i8", ()), ("num_events", "<i8", ()), ("last_time", "<f8", ())),
+            *(("version", "<i8", ()), ("num_events", "<i8", ()), ("last_time", "<i8", ())),
             *(("user", "<f4", (self.dim,)), ("window", "<i4", (self.window,))),
         ]
         return np.dtype([*plain, *((STATE + tensor.name, "<f4", tensor.shape) for tensor in self.state.tensors)])
@@ -146,7 +150,7 @@ class Layout:
     def zeros(self, batch: int) -> Rows:
         """Users who are not there: no events, a zero state."""
         fixed = np.zeros(batch, self.dtype)
-        fixed["last_time"] = np.nan
+        fixed["last_time"] = NO_TIME
         return Rows(fixed, [b""] * batch, [b""] * batch, [None] * batch, [NO_SEQUENCES] * batch)
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,12 +22,13 @@ from numpy.typing import DTypeLike
 
 from deployrec.errors import ConfigError, DataError, StaleStateError
 from deployrec.files import atomic_file, check_writable, check_writable_file, first_line
+from deployrec.runtime.clock import Clock
 from deployrec.runtime.events import MOST_SEQUENCE, id_text
 from deployrec.runtime.stores.base import NUM_ITEMS, Layout, Rows, Store
 from deployrec.runtime.stores.memory import MemoryStore
 
 MAGIC = b"PK\3\4"
-STATES = "states"
+STATES, FORMAT = "states", 2
 TEXTS = ("users", "last_event_id", "sequences")
 RAGGED: dict[str, DTypeLike] = {"seen": np.int32, "event_hashes": np.uint64}
 BLOCK_USERS, BLOCK_BYTES = 4096, 4 * 2**20
@@ -85,14 +86,14 @@ def write_states(
     path: str | Path, layout: Layout, meta: dict[str, Any], blocks: Iterable[tuple[Sequence[str], Rows]]
 ) -> None:
     """Writes blocks of users and records, whole or not at all; raises DataError if the disk refuses."""
-    number = 0
+    number, head = 0, {"format": FORMAT, "state_id": layout.state_id, "unit": layout.unit}
     try:
         with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for users, rows in blocks:
                 for name, array in _columns(users, rows).items():
                     _add(archive, f"{number}/{name}", array)
                 number += 1
-            _add(archive, STATES, _text({"state_id": layout.state_id, "blocks": number, "meta": meta}))
+            _add(archive, STATES, _text({**head, "blocks": number, "meta": meta}))
     except OSError as error:
         raise DataError(f"expected to write {path}; got {error.strerror}; free space or name another file") from None
 
@@ -102,6 +103,8 @@ class Snapshot:
     """What `write_states` wrote: all users, and each block's number of them and columns."""
 
     state_id: str
+    unit: str
+    """of last times, as `Layout` has it"""
     meta: dict[str, Any]
     users: list[str]
     blocks: list[Block]
@@ -118,13 +121,16 @@ class Snapshot:
                 raise ValueError("members larger than the file")
             names = {member.filename.removesuffix(".npy") for member in members}
             head = _json(_array(archive, STATES))
+            if head.get("format") != FORMAT:
+                raise ValueError(f"format {head.get('format', 1)}, of another deployrec")
             if not isinstance(head["state_id"], str) or not isinstance(head["meta"], dict):
                 raise ValueError("no state_id or no meta")
+            Clock(head["unit"])
             blocks = [Block.read(archive, number, names) for number in range(head["blocks"])]
             users = [user for block in blocks for user in block.users]
             if len(set(users)) != len(users):
                 raise ValueError("a user twice")
-        return cls(head["state_id"], head["meta"], users, blocks)
+        return cls(head["state_id"], head["unit"], head["meta"], users, blocks)
 
     def rows(self, layout: Layout) -> Rows:
         """The records as those of new users; raises StaleStateError for another bundle's."""
@@ -143,7 +149,11 @@ class Snapshot:
 
     def events(self, layout: Layout) -> Rows:
         """New users who know which events were applied, without the states: their histories are to be encoded."""
-        return self._together(layout, Block.fill_events)
+        rows = self._together(layout, Block.fill_events)
+        if self.unit != layout.unit:
+            own, saved = Clock(layout.unit), Clock(self.unit)
+            rows.last_time[...] = [own.of_kept(saved.kept(moment)) for moment in rows.last_time.tolist()]
+        return rows
 
     def _together(self, layout: Layout, fill: Callable[[Block, Layout, Rows], None]) -> Rows:
         rows = layout.zeros(len(self.users))
@@ -206,10 +216,7 @@ class Block:
 
     def fill_events(self, layout: Layout, rows: Rows) -> None:
         """Puts in which events were applied."""
-        times = self._checked("last_time", rows.last_time.shape, np.float64)
-        if np.isinf(times).any():
-            raise DataError("expected finite numbers in 'last_time'; got others; save the states again")
-        rows.last_time[...] = times
+        rows.last_time[...] = self._checked("last_time", rows.last_time.shape, np.int64)
         rows.event_hashes = self._ragged("event_hashes")
         rows.last_event_id, rows.sequences = list(self.last_event_id), list(self.sequences)
 

@@ -1,6 +1,6 @@
 """Users' records in one file that the C++ library reads and writes too: memory in between, as with file:PATH.
 
-    "DRSTATE3"
+    "DRSTATE4"
     8      uint64: users
     text   state_id
     text   the JSON object beside the records (see `Store.meta`)
@@ -28,7 +28,7 @@ from deployrec.runtime.stores.base import Layout
 from deployrec.runtime.stores.file import blocks_of
 from deployrec.runtime.stores.memory import MemoryStore
 
-MAGIC = b"DRSTATE3"
+MAGIC = b"DRSTATE4"
 LENGTH, USERS, CHECKSUM = struct.Struct("<I"), struct.Struct("<Q"), struct.Struct("<I")
 
 
@@ -86,7 +86,7 @@ class RecordFileStore(MemoryStore):
             content = memoryview(file.readall())
         body = content[: -CHECKSUM.size]
         if bytes(content[: len(MAGIC)]) != MAGIC or CHECKSUM.pack(zlib.crc32(body)) != content[-CHECKSUM.size :]:
-            raise self._broken("another file or a damaged one")
+            raise self._broken(_other_format(content) or "another file or a damaged one")
         at = len(MAGIC) + USERS.size
         (number,) = USERS.unpack_from(body, len(MAGIC))
         texts = []
@@ -115,6 +115,13 @@ class RecordFileStore(MemoryStore):
 
     def _broken(self, got: str) -> DataError:
         return DataError(f"expected users' records in {self.path}; got {got}; save the states again")
+
+
+def _other_format(content: memoryview) -> str:
+    """What is said of a file of another format than this one; empty of others."""
+    begins = bytes(content[: len(MAGIC)])
+    other = begins[:-1] == MAGIC[:-1] and begins != MAGIC
+    return f"format {begins[-1:].decode('ascii', 'replace')}, of another deployrec" if other else ""
 
 
 def _text(content: bytes) -> bytes:

@@ -217,7 +217,7 @@ void Arena::note_written(int64_t slot, double written, uint64_t writer) {
   ++book.version;
   book.written = written;
   book.writer = writer;
-  book.last_time = std::numeric_limits<double>::quiet_NaN();
+  book.last_time = kNoTime;
   book.event_id.clear();
 }
 

@@ -78,6 +78,10 @@ Status Bundle::parse(const std::string& text) {
   if (digest.empty() || manifest_digest(text, digest) != digest) {
     return refused(path + " as export wrote it", "edited content");
   }
+  if (document.contains("time")) {
+    return {StatusCode::kFile, "expected a bundle that is not time-aware; got " + path +
+                                   ", whose scores want the seconds since the last event; serve it with Python"};
+  }
   name_.bundle_id = document.at("bundle_id").get<std::string>();
   name_.state_id = document.at("state_id").get<std::string>();
   name_.num_items = document.at("model").at("num_items").get<int64_t>();

@@ -10,7 +10,7 @@ namespace deployrec {
 namespace {
 
 constexpr char kMagic[4] = {'d', 'R', 'e', 'c'};
-constexpr uint8_t kFormat = 1, kHalf = 1;
+constexpr uint8_t kFormat = 2, kHalf = 1;
 constexpr float kLargestHalf = 65504.0F;
 
 struct Header {
@@ -21,7 +21,7 @@ struct Header {
   uint64_t version, writer;
   double written;
   uint64_t events;
-  double last_time;
+  int64_t last_time;
   uint64_t position;
   uint32_t seen, event_hashes, event_id, sequences;
 };
@@ -115,8 +115,10 @@ Status unpack(const RecordLayout& layout, const std::string& bytes, Record* reco
   Header header;
   if (bytes.size() < sizeof(header)) return broken;
   std::memcpy(&header, bytes.data(), sizeof(header));
-  if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0 || header.format != kFormat || header.events > INT64_MAX) {
-    return broken;
+  if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0 || header.events > INT64_MAX) return broken;
+  if (header.format != kFormat) {
+    return {StatusCode::kFile, "expected a user's record of format " + std::to_string(kFormat) + "; got format " +
+                                   std::to_string(header.format) + ", of another deployrec; encode the user again"};
   }
   Record read;
   Book& book = read.book;

@@ -10,12 +10,15 @@
 
 namespace deployrec {
 
+// Where no time is known: C++ reads events without one.
+constexpr int64_t kNoTime = std::numeric_limits<int64_t>::min();
+
 // What a user's record holds beside the state: see record.h.
 struct Book {
   uint64_t version = 0;  // calls that wrote the record
   uint64_t writer = 0;
   double written = 0;
-  double last_time = std::numeric_limits<double>::quiet_NaN();
+  int64_t last_time = kNoTime;
   uint64_t position = 0;
   bool is_half = false;
   std::vector<int32_t> seen;  // distinct item rows, the latest last

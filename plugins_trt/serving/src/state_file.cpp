@@ -10,7 +10,7 @@
 namespace deployrec {
 namespace {
 
-constexpr char kMagic[8] = {'D', 'R', 'S', 'T', 'A', 'T', 'E', '3'};
+constexpr char kMagic[8] = {'D', 'R', 'S', 'T', 'A', 'T', 'E', '4'};
 constexpr uint32_t kMostText = 1U << 30;
 constexpr size_t kBuffer = size_t{1} << 20;
 
@@ -154,7 +154,8 @@ Status read_states(const std::string& path, const std::string& state_id, std::st
   }
   char magic[sizeof(kMagic)] = {};
   reader.bytes(magic, sizeof(magic));
-  if (!reader.good() || std::memcmp(magic, kMagic, sizeof(kMagic)) != 0) return damaged(path, "something else");
+  if (!reader.good() || std::memcmp(magic, kMagic, sizeof(kMagic) - 1) != 0) return damaged(path, "something else");
+  if (magic[7] != kMagic[7]) return damaged(path, "a format of another deployrec");
   const auto users = reader.number<uint64_t>();
   const std::string saved = reader.text();
   *meta = reader.text();

@@ -1,7 +1,7 @@
 // The file of saved states: whose they are, then every user's record; deployrec/runtime/stores/records.py reads and
 // writes the same.
 //
-//   "DRSTATE3" | uint64 users | text state_id | text meta | users x (text user, text record) | uint32 CRC-32 of all before
+//   "DRSTATE4" | uint64 users | text state_id | text meta | users x (text user, text record) | uint32 CRC-32 of all before
 //
 // Numbers are little-endian; a text is its length, uint32, and its bytes. `meta` is a JSON object that Python's stores
 // keep beside the records.

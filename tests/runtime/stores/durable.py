@@ -9,7 +9,7 @@ import pytest
 
 from deployrec.errors import ConfigError, StaleStateError, StoreError
 from deployrec.runtime.durable import Database, DurableStore, History, open_database
-from deployrec.runtime.store_contract import LAYOUT, WINDOWED, StoreContract, assert_equal, made
+from deployrec.runtime.store_contract import LAYOUT, WINDOWED, StoreContract, assert_equal, made, observed
 from deployrec.runtime.stores import ConflictError, Layout, Rows, Store, load_store
 
 NEVER, EVER = 0.0, 4e9
@@ -158,5 +158,5 @@ class DurableContract(StoreContract):
 
 def read(rows: Rows, *items: list[str]) -> Rows:
     """The rows, which have read these items."""
-    rows.read = list(items)
+    rows.read = [observed(*own) for own in items]
     return rows

@@ -54,7 +54,7 @@ class ListedStore(MemoryStore):
     def write(self, users: Sequence[str], rows: Rows) -> None:
         super().write(users, rows)
         for user, read in zip(users, rows.read, strict=False):
-            self.items.setdefault(user, []).extend(read)
+            self.items.setdefault(user, []).extend(event.item for event in read)
 
     def history(self, users: Sequence[str]) -> list[list[str] | None]:
         return [self.items.get(user, []) for user in users]

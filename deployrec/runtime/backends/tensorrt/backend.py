@@ -11,7 +11,7 @@ import numpy as np
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.manifest import Graph
 from deployrec.errors import BundleError, ConfigError
-from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows
+from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows, check_timeless
 from deployrec.runtime.backends.tensorrt.api import import_tensorrt, load_plugins, make_logger
 from deployrec.runtime.backends.tensorrt.cuda_memory import CudaStream, DeviceBuffer
 from deployrec.runtime.backends.tensorrt.plan_name import PlanName
@@ -27,6 +27,7 @@ def load(bundle: Bundle, plugin: str | Path | None = None) -> TensorRtBackend:
     Raises BundleError for a bundle without plans or with plans of another bundle, ConfigError where TensorRT, a GPU or
     the plugin library is missing, or TensorRT refuses a plan (another version, another kind of GPU).
     """
+    check_timeless(bundle, "the backend tensorrt")
     absent = [name for name in bundle.manifest.graphs if PLAN.format(name) not in bundle.manifest.files]
     if absent:
         raise BundleError(

@@ -107,7 +107,7 @@ class LmdbDatabase:
         return self._environment.run(both)
 
     def swap(
-        self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[str]]
+        self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[bytes]]
     ) -> list[int]:
         keys, now = [user_key(user) for user in users], time.time()
 
@@ -162,7 +162,7 @@ class LmdbDatabase:
             table = Histories(txn, self._table(b"users"), self.keeping.history)
             for key, history in zip(keys, histories, strict=True):
                 table.drop(key)
-                table.append(key, history.items, history.written, history.total - len(history.items))
+                table.append(key, history.entries(), history.written, history.total - len(history.items))
 
         self._environment.run(write, write=True)
 

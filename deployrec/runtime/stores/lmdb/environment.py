@@ -17,7 +17,7 @@ from deployrec.runtime.stores.lmdb.keys import RECORD, user_end
 
 TABLES = (b"deployrec", b"layouts", b"users")
 """The format and the next layout's number; layouts by id; all that is kept of users."""
-FORMAT = b"1"
+FORMAT = b"2"
 FIRST_MAP = 64 * 2**20
 """Bytes of a new store's map; it doubles when it is full, and takes room on disk only as it fills."""
 MAX_READERS = 1024

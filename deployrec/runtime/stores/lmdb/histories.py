@@ -26,8 +26,10 @@ class Histories:
         self.kept = kept
         self.cursor = txn.cursor(db=table)
 
-    def append(self, user: bytes, items: Sequence[str], written: float, first: int = 0, end: int | None = None) -> bool:
-        """Puts items behind the user's history; `first` are said to have been before where there is none.
+    def append(
+        self, user: bytes, read: Sequence[bytes], written: float, first: int = 0, end: int | None = None
+    ) -> bool:
+        """Puts events' entries behind the user's history; `first` are said to have been before where there is none.
 
         With `end` only where the history then counts so many; whether it did.
         """
@@ -38,10 +40,10 @@ class Histories:
             first, chunk = newest
             _, count = CHUNK_HEAD.unpack_from(chunk)
             body = chunk[CHUNK_HEAD.size :]
-        total = first + count + len(items)
+        total = first + count + len(read)
         if end is not None and total != end:
             return False
-        new = [ITEM_HEAD.pack(len(text)) + text for item in items for text in (item.encode(),)]
+        new = [ITEM_HEAD.pack(len(entry)) + entry for entry in read]
         begun = count >= CHUNK
         while new:
             if count >= CHUNK:
@@ -55,7 +57,7 @@ class Histories:
         return True
 
     def of(self, user: bytes) -> History:
-        items: list[str] = []
+        items: list[bytes] = []
         first, written = 0, 0.0
         for place, chunk in self._chunks(user):
             first = place if not items else first
@@ -64,7 +66,8 @@ class Histories:
         if not items:
             return NO_HISTORY
         total = first + len(items)
-        return History(items if self.kept is None else items[len(items) - min(self.kept, len(items)) :], total, written)
+        kept = len(items) if self.kept is None else min(self.kept, len(items))
+        return History.of_entries(items[len(items) - kept :], total, written)
 
     def total(self, user: bytes) -> int:
         """Events of the user's history, those that are kept no more included."""
@@ -107,12 +110,12 @@ def _chunk_of(user: bytes, key: bytes) -> bool:
     return key[: len(user) + 1] == user + HISTORY
 
 
-def _items(chunk: bytes) -> tuple[float, list[str]]:
-    """When the chunk was written, and its items."""
+def _items(chunk: bytes) -> tuple[float, list[bytes]]:
+    """When the chunk was written, and its entries."""
     written, count = CHUNK_HEAD.unpack_from(chunk)
     at, items = CHUNK_HEAD.size, []
     for _ in range(count):
         (length,) = ITEM_HEAD.unpack_from(chunk, at)
         at += ITEM_HEAD.size + length
-        items.append(chunk[at - length : at].decode())
+        items.append(chunk[at - length : at])
     return written, items

@@ -143,7 +143,7 @@ class RedisDatabase:
         return self._call(work) if users else ([], [])
 
     def swap(
-        self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[str]]
+        self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[bytes]]
     ) -> list[int]:
         keys = [self._key("layouts"), self._key("users", _short(state_id)), self._key("histories")]
         arguments: list[Any] = [_short(state_id), self._ttl, self._kept, repr(time.time())]
@@ -195,7 +195,7 @@ class RedisDatabase:
             if history.items:
                 keys.append(self._history(user))
                 before = history.total - len(history.items)
-                arguments += [user, before, repr(history.written), len(history.items), *history.items]
+                arguments += [user, before, repr(history.written), len(history.items), *history.entries()]
         self._call(lambda: self._put_histories(keys, arguments))
 
     def users_with_histories(self) -> Iterator[list[str]]:
@@ -308,14 +308,15 @@ def _parsed(fields: dict[bytes, bytes], kept: int | None) -> History:
     if not fields:
         return NO_HISTORY
     total, written = fields.pop(HEAD).split()
-    items: list[str] = []
+    items: list[bytes] = []
     for chunk in sorted(fields, key=int):
         body, at = fields[chunk], 0
         while at < len(body):
             end = at + LENGTH.size + LENGTH.unpack_from(body, at)[0]
-            items.append(body[at + LENGTH.size : end].decode())
+            items.append(body[at + LENGTH.size : end])
             at = end
-    return History(items if kept is None else items[len(items) - min(kept, len(items)) :], int(total), float(written))
+    newest = items if kept is None else items[len(items) - min(kept, len(items)) :]
+    return History.of_entries(newest, int(total), float(written))
 
 
 def _without_password(url: str) -> str:
