@@ -5,7 +5,7 @@
 Server and load generator (wrk, of Debian) share this machine. Each round drives every kind of request at every number
 of connections for --seconds, one after another, so that a busy machine slows all alike: the empty route (a probe),
 single events, batches of 256 events, and lists of 10. In the same round `observe_many` applies batches of 256 with the
-same kind of store in this process, without a server. Prints medians over the rounds and writes serving.json.
+same kind of store in this process, without a server. Prints medians over the rounds and writes serving-STORE.json.
 --http granian serves the same app by that server instead of uvicorn.
 """
 
@@ -60,7 +60,7 @@ def main() -> None:
         rows = measure(arguments, Path(folder))
     print(table(rows))
     about = {"store": arguments.store, "http": arguments.http, "workers": arguments.workers}
-    name = "serving" if arguments.http == "uvicorn" else "serving-granian"
+    name = "-".join(("serving", arguments.store, *(["granian"] if arguments.http == "granian" else [])))
     write_results(name, {"machine": machine("cpu"), **about, "rows": rows}, arguments.out or UNTRACKED)
 
 

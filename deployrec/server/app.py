@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from deployrec.server import openapi
+from deployrec.server.bodies import Bodies
 from deployrec.server.bundles import Bundles
 from deployrec.server.gate import Gate
 from deployrec.server.inference import Inference
@@ -22,8 +22,15 @@ from deployrec.server.problems import RequestError
 from deployrec.server.routes import Routes
 from deployrec.server.settings import Settings
 
+BUSY: Sequence[openapi.Operation] = (
+    ("POST", "/v1/events"),
+    ("POST", "/v1/recommendations"),
+    ("GET", "/v1/users/{user:path}/recommendations"),
+)
+"""What carries the load of a server."""
 
-def create_app(settings: Settings) -> Starlette:
+
+def create_app(settings: Settings) -> Gate:
     """The app of one process, for any ASGI server. Raises ConfigError for settings that cannot be served.
 
     Bundles load once the app's lifespan has begun; until the first is ready, requests get 503. When it ends, all that
@@ -32,7 +39,8 @@ def create_app(settings: Settings) -> Starlette:
     settings.check()
     metrics = Metrics()
     bundles = Bundles(settings, metrics)
-    routes, inference = Routes(bundles), Inference(bundles)
+    bodies = Bodies(settings.limits)
+    routes, inference = Routes(bundles, bodies), Inference(bundles, bodies)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -74,15 +82,10 @@ def create_app(settings: Settings) -> Starlette:
         paths["POST", f"{model}/infer"] = inference.infer
     described = openapi.document({route: handler.__doc__ or "" for route, handler in paths.items()})
     paths |= openapi.pages(described)
-    gate = Middleware(Gate, metrics=metrics, token=settings.token(), log_requests=settings.log_requests)
-    app = Starlette(
-        routes=_routes(paths),
-        middleware=[gate],
-        exception_handlers={HTTPException: _raised, RequestError: _raised},
-        lifespan=lifespan,
-    )
-    app.state.bundles = bundles
-    return app
+    kinds = (HTTPException, RequestError, Exception)
+    app = Starlette(routes=_routes(paths), exception_handlers=dict.fromkeys(kinds, _raised), lifespan=lifespan)
+    busy = [(_route(path, {method: paths[method, path]}), paths[method, path]) for method, path in BUSY]
+    return Gate(app, busy, metrics, settings.token(), settings.log_requests)
 
 
 def _routes(paths: Mapping[openapi.Operation, openapi.Handler]) -> list[Route]:
@@ -90,10 +93,12 @@ def _routes(paths: Mapping[openapi.Operation, openapi.Handler]) -> list[Route]:
     by_path: dict[str, dict[str, openapi.Handler]] = {}
     for (method, path), handler in paths.items():
         by_path.setdefault(path, {})[method] = handler
-    return [
-        Route(path, next(iter(own.values())) if len(own) == 1 else _either(own), methods=list(own))
-        for path, own in by_path.items()
-    ]
+    return [_route(path, own) for path, own in by_path.items()]
+
+
+def _route(path: str, handlers: Mapping[str, openapi.Handler]) -> Route:
+    handler = next(iter(handlers.values())) if len(handlers) == 1 else _either(handlers)
+    return Route(path, handler, methods=list(handlers))
 
 
 def _either(handlers: Mapping[str, openapi.Handler]) -> openapi.Handler:

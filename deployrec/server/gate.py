@@ -1,4 +1,4 @@
-"""In front of every route: request ids, the bearer token, problems, counts and the log."""
+"""In front of every route: request ids, the bearer token, problems, counts and the log; the way to the busy ones."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import json
 import logging
 import re
 import time
+from collections.abc import Sequence
 from itertools import count
 from secrets import token_hex
 from typing import Any
 
 from prometheus_client import Counter, Histogram
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployrec.server.metrics import Metrics
+from deployrec.server.openapi import Handler
 from deployrec.server.problems import RequestError, problem_of, respond
 
 log = logging.getLogger("deployrec.server")
@@ -24,11 +29,22 @@ REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class Gate:
-    """ASGI middleware. The path of a request reaches the routes as it was sent, still percent-encoded: an id may hold
-    a slash."""
+    """The whole server as one ASGI app. The path of a request reaches the routes as it was sent, still percent-encoded:
+    an id may hold a slash.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, token: bytes | None, log_requests: bool) -> None:
-        self.app, self.metrics, self.log_requests = app, metrics, log_requests
+    app: answers all requests; busy: routes of it, with their handlers, that the gate asks by itself. They carry the
+    load, and Starlette's way there takes as long as they do.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        busy: Sequence[tuple[Route, Handler]],
+        metrics: Metrics,
+        token: bytes | None,
+        log_requests: bool,
+    ) -> None:
+        self.app, self.busy, self.metrics, self.log_requests = app, busy, metrics, log_requests
         self._process, self._numbers = token_hex(6), count()
         self._counts: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.expected = None if token is None else b"Bearer " + token
@@ -51,26 +67,39 @@ class Gate:
 
         scope["path"] = scope["raw_path"].decode("latin-1")
         scope["headers_by_name"] = headers
-        error: Exception | None = None
+        said = "answered"
         try:
             self._check_token(scope["path"], headers)
-            await self.app(scope, receive, answer)
-        except Exception as raised:
-            error = raised
-            problem = problem_of(raised)
-            if problem.status == 500:
-                log.exception("error of the server", extra={"request_id": request_id})
+            handler = self._busy_handler(scope)
+            if handler is None:
+                await self.app(scope, receive, answer)
+            else:
+                response = await handler(Request(scope, receive))
+                status = response.status_code
+                response.raw_headers.append((b"x-request-id", request_id.encode()))
+                await send({"type": "http.response.start", "status": status, "headers": response.raw_headers})
+                await send({"type": "http.response.body", "body": response.body})
+        except Exception as error:
             if status:  # half an answer is out: ending the connection is all that tells
                 raise
-            await respond(problem, request_id)(scope, receive, answer)
+            said = str(error)
+            await _problem(error, request_id)(scope, receive, answer)
         seconds = time.perf_counter() - start
         route = getattr(scope.get("route"), "path", "other")
         requests, latency = self._counts.get((route, status)) or self._counts_of(route, status)
         requests.inc()
         latency.observe(seconds)
-        if self.log_requests or error is not None:
+        if self.log_requests or status >= 400:
             about = {"request_id": request_id, "method": scope["method"], "path": scope["path"], "status": status}
-            log.info(str(error or "answered"), extra={**about, "milliseconds": round(1e3 * seconds, 3)})
+            log.info(said, extra={**about, "milliseconds": round(1e3 * seconds, 3)})
+
+    def _busy_handler(self, scope: Scope) -> Handler | None:
+        for route, handler in self.busy:
+            found = route.path_regex.match(scope["path"])
+            if found and scope["method"] in route.methods:
+                scope["route"], scope["path_params"] = route, found.groupdict()
+                return handler
+        return None
 
     def _counts_of(self, route: str, status: int) -> tuple[Counter, Histogram]:
         """Looked up once: that takes longer than counting."""
@@ -88,6 +117,14 @@ class Gate:
                 "ask who runs the server",
                 {"WWW-Authenticate": "Bearer"},
             )
+
+
+def _problem(error: Exception, request_id: str) -> Response:
+    """In a function of its own: a frame that an error passed and that names it would live on until it is collected."""
+    problem = problem_of(error)
+    if problem.status == 500:
+        log.error("error of the server", exc_info=error, extra={"request_id": request_id})
+    return respond(problem, request_id)
 
 
 class JsonLines(logging.Formatter):

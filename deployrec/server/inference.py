@@ -13,6 +13,7 @@ from deployrec.bundle.manifest import ELAPSED
 from deployrec.runtime import Recommender
 from deployrec.runtime.backends.base import Moved, TopK
 from deployrec.server import reading, tensors
+from deployrec.server.bodies import Bodies
 from deployrec.server.bundles import Bundles
 from deployrec.server.problems import RequestError
 from deployrec.server.served import Call, Served
@@ -26,8 +27,8 @@ VERSION = "1"
 class Inference:
     """Handlers of /v2."""
 
-    def __init__(self, bundles: Bundles) -> None:
-        self.bundles, self.limits = bundles, bundles.settings.limits
+    def __init__(self, bundles: Bundles, bodies: Bodies) -> None:
+        self.bundles, self.limits, self.bodies = bundles, bundles.settings.limits, bodies
 
     async def server(self, request: Request) -> Response:
         """Name, version and extensions of the server."""
@@ -47,7 +48,7 @@ class Inference:
 
     async def infer(self, request: Request) -> Response:
         """Run a graph once on tensors of the request, as JSON or binary; nothing is read or written of any user."""
-        content = await reading.body_of(request, self.limits)
+        content = await self.bodies.whole(request)
         served, name = self._of(request)
         header_length = request.headers.get(tensors.HEADER_LENGTH)
         asked, arrays = tensors.parse(content, header_length, served.recommender.manifest.graphs[name].inputs)

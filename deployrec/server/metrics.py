@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from deployrec.runtime import Outcome
@@ -40,6 +42,10 @@ class Metrics:
             "deployrec_batch_size", "events or users of a batch", arm, registry=registry, buckets=SIZES
         )
         self.events = Counter("deployrec_events", "events by what became of them", (*arm, "outcome"), registry=registry)
+        self.users = Gauge("deployrec_users", "users in a store of this process alone", arm, registry=registry)
+        self.new_users = Counter(
+            "deployrec_new_users", "users who were not in the store before", arm, registry=registry
+        )
         self.late = Counter(
             "deployrec_late_events", "applied events older than the user's newest", arm, registry=registry
         )
@@ -77,11 +83,18 @@ class BundleMetrics:
         self.batch = metrics.batches.labels(*labels)
         self.conflicts = metrics.conflicts.labels(*labels)
         self.late = metrics.late.labels(*labels)
-        self.outcome = {outcome: metrics.events.labels(*labels, outcome.value.replace(" ", "_")) for outcome in Outcome}
+        self.new_users = metrics.new_users.labels(*labels)
+        self._users = lambda: metrics.users.labels(*labels)
+        self.outcome = {text: metrics.events.labels(*labels, text.replace(" ", "_")) for text in map(str, Outcome)}
+
+    @cached_property
+    def users(self) -> Gauge:
+        """There from its first use on: a store that cannot tell shall not say 0."""
+        return self._users()
 
 
 class TimedStore:
-    """A store, and the time that a batch spent in it."""
+    """A store, and the time that a batch spent in it; called by one thread at a time, as a store is."""
 
     def __init__(self, store: Store, metrics: BundleMetrics) -> None:
         self.store, self.metrics = store, metrics
@@ -97,6 +110,8 @@ class TimedStore:
         run = time.perf_counter() - start - sum(self.seconds.values())
         for stage, seconds in {**self.seconds, "run": run}.items():
             self.metrics.stage[stage].observe(seconds)
+        if isinstance(self.store, Sized):
+            self.metrics.users.set(len(self.store))
 
     def read(self, users: Sequence[str]) -> Rows:
         start = time.perf_counter()
@@ -105,9 +120,10 @@ class TimedStore:
         return rows
 
     def write(self, users: Sequence[str], rows: Rows) -> None:
-        start = time.perf_counter()
+        start, new = time.perf_counter(), np.count_nonzero(rows.version == 1)
         try:
             self.store.write(users, rows)
+            self.metrics.new_users.inc(new)
         except ConflictError as error:
             self.metrics.conflicts.inc(len(error.users))
             raise

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from deployrec.bundle.bundle import Bundle
 from deployrec.errors import BundleError, DataError
@@ -26,24 +26,21 @@ NO_LISTS: Lists = {}
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True, slots=True)
-class Observe:
+class Observe(NamedTuple):
     """Events to apply; answered by outcomes and, with a choice, the lists of their users."""
 
     events: list[tuple[Any, ...]]
     choice: Choice | None
 
 
-@dataclass(frozen=True, slots=True)
-class Recommend:
+class Recommend(NamedTuple):
     """Users' lists."""
 
     users: list[str]
     choice: Choice
 
 
-@dataclass(frozen=True, slots=True)
-class After:
+class After(NamedTuple):
     """The list after a bare history."""
 
     items: list[Any]
@@ -51,8 +48,7 @@ class After:
     choice: Choice
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[Answer]):
+class Call(NamedTuple, Generic[Answer]):
     """Anything else that needs the recommender for itself."""
 
     work: Callable[[Recommender], Answer]
@@ -143,11 +139,11 @@ class Served:
             return [answer for ask in asks for answer in self._observe([ask])]
         self._metrics.late.inc(self.recommender.late_events - self._late)
         self._late = self.recommender.late_events
-        for outcome, counter in self._metrics.outcome.items():
-            if number := outcomes.count(outcome):
-                counter.inc(number)
+        texts = [outcome._value_ for outcome in outcomes]
+        for text, number in Counter(texts).items():
+            self._metrics.outcome[text].inc(number)
         ends = accumulate(len(ask.events) for ask in asks)
-        return [(outcomes[end - len(ask.events) : end], lists) for ask, end in zip(asks, ends, strict=True)]
+        return [(texts[end - len(ask.events) : end], lists) for ask, end in zip(asks, ends, strict=True)]
 
 
 def _runs(batch: Sequence[Job]) -> list[list[int]]:

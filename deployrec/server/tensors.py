@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from deployrec.bundle.manifest import GraphTensor
 from deployrec.runtime.events import shown
-from deployrec.server import reading
+from deployrec.server.bodies import decoded
 from deployrec.server.problems import RequestError
 
 KINDS: dict[str, np.dtype[Any]] = {"INT64": np.dtype("<i8"), "FP32": np.dtype("<f4")}
@@ -68,7 +68,7 @@ def parse(content: bytes, header_length: str | None, signature: Sequence[GraphTe
             400, f"expected {HEADER_LENGTH} up to the body's {len(content):,} bytes; got {header_length[:20]}; mend it"
         )
     size = len(content) if header_length is None else int(header_length)
-    request = reading.decoded(content[:size], REQUEST)
+    request = decoded(content[:size], REQUEST)
     arrays: Arrays = {}
     for tensor in request.inputs:
         binary = tensor.parameters.get("binary_data_size")

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.callers import Server
 from deployrec.errors import ConfigError
 from deployrec_demo import load, server_address, server_page
 from deployrec_demo.load import CALLERS, SECONDS, Load, check
 from deployrec_demo.server_address import Address
 from tests.demo_app.conftest import text
-from tests.server.processes import Server
 
 Open = Callable[..., AppTest]
 

@@ -82,3 +82,23 @@ def test_one_error_is_one_callers_and_closing_answers_all() -> None:
 
     work = Work()
     asyncio.run(main())
+
+
+def test_a_batch_waits_for_as_many_callers_as_there_seem_to_be() -> None:
+    """One that ran, and three who came meanwhile: the next batch is of four."""
+
+    async def main() -> None:
+        batcher = Batcher(work, max_batch=100, max_delay=5, max_queue=100)
+        first = batcher.submit(1, 0)
+        others = [batcher.submit(1, number) for number in (1, 2, 3)]
+        work.go.set()
+        await first
+        await asyncio.sleep(0.05)
+        assert work.batches == [[0]]
+        others.append(batcher.submit(1, 4))
+        await asyncio.gather(*others)
+        await batcher.close()
+
+    work = Work()
+    asyncio.run(main())
+    assert work.batches == [[0], [1, 2, 3, 4]]

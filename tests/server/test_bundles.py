@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from benchmarks import flips
 from deployrec.bundle import Bundle
 from deployrec.bundle.current import CURRENT, current, flip
 from deployrec.cli.main import run
 from deployrec.errors import BundleError
 from deployrec.runtime import Recommender
 from deployrec.server.bundles import position
-from tests.server.processes import Callers, Server
 from tests.server.test_process import ITEMS
 
 
@@ -128,23 +128,8 @@ def test_flip_encodes_first_and_refuses_what_is_no_bundle(
 
 
 @pytest.mark.slow
-def test_flips_under_load(folder: Path, tmp_path: Path) -> None:
-    """64 callers, ten flips, both ways."""
-    store = f"lmdb:{tmp_path / 'users'}"
-    arguments = ("--bundles", folder, "--store", store)
-    with Server(*arguments) as server, Callers(server.port, 64, ITEMS) as callers:
-        for number in range(10):
-            time.sleep(1.5)
-            flip(folder, "new" if number % 2 == 0 else "old")
-        time.sleep(1.5)
-    assert set(callers.statuses) == {200}
-    assert set(callers.bundle_ids) == {(id_of(folder, "old"),), (id_of(folder, "new"),)}
-    changes = sum(a != b for a, b in zip(callers.bundle_ids, callers.bundle_ids[1:], strict=False))
-    assert changes >= 10
-    with Recommender.load(folder / "old", store=store) as recommender:
-        for user, items in callers.acknowledged.items():
-            assert len(items) == callers.sent[user]
-            assert recommender.store.history([user]) == [items]
-            record = recommender.user(user)
-            assert record is not None
-            assert record.num_events == len(items)
+def test_flips_under_load(twin_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
+    paths = [twin_bundle().path, twin_bundle(seed=1, num_items=33).path]
+    counts = flips.trial(paths, tmp_path, seconds=16, flips=10, connections=64)
+    assert counts.sound, counts
+    assert counts.told_apart > 0.9 * counts.requests > 100

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from benchmarks.callers import Server
 from deployrec.bundle import Bundle
 from deployrec.runtime import Recommender
-from tests.server.processes import Server
 from tests.server.test_refused import refused
 
 TYPES = {"int64": "INT64", "float32": "FP32"}

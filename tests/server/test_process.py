@@ -8,58 +8,88 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks import hostile, server_kills
+from benchmarks.callers import Callers, Server, connected
+from benchmarks.redis_server import RedisServer, available
 from deployrec.bundle import Bundle
 from deployrec.cli.main import run
 from deployrec.runtime import Recommender
-from tests.runtime.conftest import stored
-from tests.server.processes import Callers, Server, connected
 
 ITEMS = [f"i{row}" for row in range(1, 31)]
 
 
+@pytest.fixture
+def address(kind: str, tmp_path: Path) -> Iterator[str]:
+    """Of a store that processes share."""
+    if kind == "lmdb":
+        yield f"lmdb:{tmp_path / 'users'}"
+        return
+    if not available():
+        pytest.skip("needs redis-server")
+    (tmp_path / "redis").mkdir()
+    with RedisServer(tmp_path / "redis") as server:
+        yield server.address
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lmdb", "redis"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_acknowledged_is_lost(number: signal.Signals, bundle: Bundle, tmp_path: Path) -> None:
-    store = f"lmdb:{tmp_path / 'users'}"
-    with Server(bundle.path, "--store", store) as server, Callers(server.port, 16, ITEMS) as callers:
-        time.sleep(2)
-        log = server.end(number)
-    assert sum(map(len, callers.acknowledged.values())) > 50
-    assert set(callers.statuses) <= {200, 503}
-    if number is signal.SIGTERM:
-        assert set(callers.statuses) == {200}
-        assert "Application shutdown complete" in log
-    with Recommender.load(bundle.path, store=store) as recommender:
-        for user, items in callers.acknowledged.items():
-            (history,) = recommender.store.history([user])
-            assert history is not None
-            # An event that was applied and never answered may be there; one that was answered must.
-            assert history[: len(items)] == items
-            assert len(history) <= callers.sent[user]
-            fresh = Recommender.load(bundle.path)
-            fresh.encode_history(user, history)
-            assert stored(fresh, user).user_vector == pytest.approx(stored(recommender, user).user_vector, abs=1e-5)
+def test_nothing_acknowledged_is_lost(number: signal.Signals, kind: str, bundle: Bundle, tmp_path: Path) -> None:
+    if kind == "redis" and not available():
+        pytest.skip("needs redis-server")
+    counts = server_kills.trial(bundle.path, tmp_path, kind, number, rounds=3, connections=16, seed=3)
+    assert counts.acknowledged > 50
+    assert counts.unanswered > 0
+    assert counts.sound, counts
 
 
 @pytest.mark.slow
-def test_processes_share_a_store_and_their_counts(bundle: Bundle, tmp_path: Path) -> None:
-    arguments = (bundle.path, "--store", f"lmdb:{tmp_path / 'users'}", "--workers", "2")
-    with Server(*arguments) as server:
+@pytest.mark.parametrize("kind", ["lmdb", "redis"])
+def test_processes_share_a_store_and_their_counts(bundle: Bundle, address: str) -> None:
+    with Server(bundle.path, "--store", address, "--workers", "2") as server:
         time.sleep(1)  # the second process gets ready by itself
         with Callers(server.port, 8, ITEMS) as callers:
             time.sleep(2)
         assert set(callers.statuses) == {200}
-        for user, items in callers.acknowledged.items():
-            assert server.ask("GET", f"/v1/users/{user}")[1]["num_events"] == len(items)
+        for user, answers in callers.acknowledged.items():
+            assert server.ask("GET", f"/v1/users/{user}")[1]["num_events"] == len(answers)
         with connected(server.port) as connection:
             connection.request("GET", "/metrics")
             lines = connection.getresponse().read().decode().splitlines()
         applied = [line for line in lines if line.startswith("deployrec_events_total") and '"applied"' in line]
         assert sum(float(line.rpartition(" ")[2]) for line in applied) == len(callers.statuses)
+        new = [line for line in lines if line.startswith("deployrec_new_users_total")]
+        assert sum(float(line.rpartition(" ")[2]) for line in new) == 8
+        assert not any(line.startswith("deployrec_users{") for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["redis"])
+def test_a_user_over_redis_from_the_first_event_to_the_last(bundle: Bundle, address: str) -> None:
+    library = Recommender.load(bundle.path)
+    with Server(bundle.path, "--store", address) as server:
+        for number, item in enumerate(ITEMS[:4]):
+            event = {"user": "a", "item": item, "event_id": number, "recommend": 3}
+            answer = server.ask("POST", "/v1/events", event)[1]
+            best = library.observe_and_recommend("a", item, k=3)
+            assert [entry["item_id"] for entry in answer["recommendations"]["a"]] == [entry.item_id for entry in best]
+            assert server.ask("POST", "/v1/events", event)[1]["outcomes"] == ["duplicate"]
+        assert server.ask("GET", "/v1/users/a")[1]["seen"] == ITEMS[:4]
+        assert server.ask("DELETE", "/v1/users/a")[0] == 204
+        assert server.ask("GET", "/v1/users/a")[0] == 404
+
+
+@pytest.mark.slow
+def test_hostile_requests_are_refused_and_write_nothing(bundle: Bundle, tmp_path: Path) -> None:
+    counts = hostile.trial(bundle.path, tmp_path, 1400, threads=8, seed=5)
+    assert counts.sound, counts
+    assert sum(own["400"] for own in counts.answers.values()) > 500
+    assert sum(own["200"] for own in counts.answers.values()) > 20
 
 
 @pytest.mark.slow

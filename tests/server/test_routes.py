@@ -137,6 +137,8 @@ def test_metrics_count_what_happened(client_of: Callable[..., TestClient], bundl
         assert f'deployrec_stage_seconds_count{{arm="main",{label},stage="{stage}"}} 1.0' in text
     assert f'deployrec_batch_size_sum{{arm="main",{label}}} 4.0' in text
     assert 'deployrec_requests_total{route="/v1/events",status="200"} 1.0' in text
+    assert f'deployrec_users{{arm="main",{label}}} 1.0' in text
+    assert f'deployrec_new_users_total{{arm="main",{label}}} 1.0' in text
     assert f'deployrec_bundle_info{{arm="main",bundle_id="{bundle.manifest.bundle_id}"}} 1.0' in text
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.callers import Server
 from deployrec.bundle import Bundle
-from tests.server.processes import Server
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
 CHECKS += "unsupported_method,negative_data_rejection"

@@ -15,9 +15,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 class Server:
@@ -92,18 +92,30 @@ def ask(connection: http.client.HTTPConnection, method: str, path: str, body: ob
     return answer.status, json.loads(text) if text else None
 
 
+class Answered(NamedTuple):
+    """What one event was answered: by which bundles, and with which list after it, as (item id, score)."""
+
+    item: str
+    bundle_ids: tuple[str, ...]
+    best: list[tuple[str, float]]
+
+
 class Callers:
     """Threads that send events until they are told to stop or the server is gone; each has one user of its own.
 
-    acknowledged: of each user, the items whose event was answered as applied, in their order; sent: how many were sent.
+    acknowledged: of each user, the events that were answered as applied, in their order; sent: how many were sent.
     """
 
-    def __init__(self, port: int, threads: int, items: list[str]) -> None:
+    def __init__(self, port: int, threads: int, items: list[str], name: str = "caller") -> None:
         self.port, self.items = port, items
-        self.acknowledged: dict[str, list[str]] = {f"caller-{number}": [] for number in range(threads)}
+        self.acknowledged: dict[str, list[Answered]] = {f"{name}-{number}": [] for number in range(threads)}
         self.sent = dict.fromkeys(self.acknowledged, 0)
         self.statuses: list[int] = []
+        """of all answers, in their order"""
         self.bundle_ids: list[tuple[str, ...]] = []
+        """of all applied events, in their order"""
+        self.seconds: list[float] = []
+        """of all answers"""
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._call, args=(user,)) for user in self.acknowledged]
 
@@ -118,12 +130,16 @@ class Callers:
             thread.join(60)
             assert not thread.is_alive()
 
+    def event(self, user: str, number: int) -> dict[str, Any]:
+        """A user's event of this number; the list after it is wanted too."""
+        return {"user": user, "item": self.items[number % len(self.items)], "event_id": number, "recommend": 3}
+
     def _call(self, user: str) -> None:
         with connected(self.port) as connection:
             while not self._stop.is_set():
-                item = self.items[self.sent[user] % len(self.items)]
-                event = {"user": user, "item": item, "event_id": self.sent[user], "recommend": 3}
+                event = self.event(user, self.sent[user])
                 self.sent[user] += 1
+                start = time.perf_counter()
                 try:
                     status, answer = ask(connection, "POST", "/v1/events", event)
                 except (OSError, http.client.HTTPException):
@@ -131,10 +147,13 @@ class Callers:
                         return
                     self.sent[user] -= 1
                     continue
+                self.seconds.append(time.perf_counter() - start)
                 self.statuses.append(status)
                 if status == 200 and answer["outcomes"] == ["applied"]:
-                    self.acknowledged[user].append(item)
-                    self.bundle_ids.append(tuple(answer["bundle_ids"]))
+                    best = [(entry["item_id"], entry["score"]) for entry in answer["recommendations"][user]]
+                    answered = Answered(event["item"], tuple(answer["bundle_ids"]), best)
+                    self.acknowledged[user].append(answered)
+                    self.bundle_ids.append(answered.bundle_ids)
 
     def _reconnect(self, connection: http.client.HTTPConnection) -> bool:
         """Whether the server is still there: one that closes an idle connection is, one that was ended is not."""
