@@ -95,6 +95,7 @@ class OneRecord:
             [event_id],
             rows.sequences if mark is None else [{**rows.sequences[0], mark[0]: mark[1]}],
             ((item,),),
+            events=((event,),),
         )
 
     def put(self, moved: Moved) -> None:
@@ -133,6 +134,7 @@ def after(rows: Rows, read: Sequence[Sequence[Observation]], window: int, fixed:
         list(event_ids),
         list(map(_marked, rows.sequences, read)) if marked else rows.sequences,
         list(zip(items, strict=True)) if one_each else [[event.item for event in events] for events in read],
+        events=read,
     )
 
 

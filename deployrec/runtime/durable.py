@@ -159,17 +159,24 @@ class DurableStore:
         return rows
 
     def write(self, users: Sequence[str], rows: Rows) -> None:
-        stamp = Stamp(time.time(), int.from_bytes(os.urandom(8), "little"))
+        values = self._packed(rows, self._ends(users, rows))
+        lost = self.database.swap(self.layout.state_id, users, values, rows.read)
+        if lost:
+            raise ConflictError([users[place] for place in lost])
+
+    def _ends(self, users: Sequence[str], rows: Rows) -> list[int]:
+        """Events of the users' histories once these rows are written."""
         totals, self._totals = self._totals, {}
         if missing := [user for user in users if user not in totals]:  # written by a caller who did not read them
             totals.update(zip(missing, self.database.read(self.layout.state_id, missing)[1], strict=True))
         ends = [totals[user] for user in users]
         if rows.read and self.database.keeping.history != 0:
             ends = [end + len(items) for end, items in zip(ends, rows.read, strict=True)]
-        values = pack(self.layout, rows, ends, stamp, self.database.keeping.float16)
-        lost = self.database.swap(self.layout.state_id, users, values, rows.read)
-        if lost:
-            raise ConflictError([users[place] for place in lost])
+        return ends
+
+    def _packed(self, rows: Rows, ends: Sequence[int]) -> list[bytes]:
+        stamp = Stamp(time.time(), int.from_bytes(os.urandom(8), "little"))
+        return pack(self.layout, rows, ends, stamp, self.database.keeping.float16)
 
     def _find_unread(self, users: Sequence[str], rows: Rows, known: Sequence[int], totals: Sequence[int]) -> None:
         behind = [place for place, total in enumerate(totals) if known[place] < total]

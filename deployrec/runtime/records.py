@@ -37,6 +37,8 @@ from typing import NamedTuple
 import numpy as np
 
 from deployrec.errors import StoreError
+from deployrec.runtime.books import HASH_BYTES, REMEMBERED
+from deployrec.runtime.events import Observation
 from deployrec.runtime.stores.base import Layout, Rows
 
 MAGIC, FORMAT = b"dRec", 1
@@ -44,6 +46,7 @@ HALF = 1
 """Flag of a record whose state is float16."""
 LARGEST_HALF = float(np.finfo(np.float16).max)
 VERSION, WRITTEN, POSITION = struct.Struct("<Q"), struct.Struct("<d"), struct.Struct("<Q")
+LAST_TIME, SIZES = struct.Struct("<d"), struct.Struct("<4I")
 HEADER = np.dtype(
     [
         *(("magic", "S4"), ("format", "u1"), ("flags", "u1"), ("zero", "<u2")),
@@ -136,10 +139,31 @@ def headers(layout: Layout, users: Sequence[str], values: Sequence[bytes]) -> tu
     return heads, ends
 
 
-def replaces(value: bytes, held: bytes | memoryview | None) -> bool:
-    """Whether a record is the one after what is held: its version one more, or 1 where nothing is."""
-    (version,) = VERSION.unpack_from(value, 8)
-    return version == (1 if held is None else VERSION.unpack_from(held, 8)[0] + 1)
+def told(value: bytes, events: Sequence[Observation], written: float) -> bytes:
+    """The record once it knows of these events, which it has not read: its state and its position stay behind them."""
+    seen, hashes, text, marks = SIZES.unpack_from(value, 56)
+    marks_at = len(value) - marks
+    text_at = marks_at - max(0, text - 1)
+    hashes_at = text_at - 8 * hashes
+    known = (value[hashes_at:text_at] + b"".join(event.event_hash for event in events))[-HASH_BYTES * REMEMBERED :]
+    last = events[-1]
+    event_id = b"" if last.event_id is None else last.event_id.encode()
+    sequences = value[marks_at:]
+    if further := dict(event.mark for event in events if event.mark is not None):
+        sequences = json.dumps({**json.loads(sequences or b"{}"), **further}).encode()
+    head = bytearray(value[:hashes_at])
+    VERSION.pack_into(head, 8, VERSION.unpack_from(value, 8)[0] + len(events))
+    WRITTEN.pack_into(head, 24, written)
+    LAST_TIME.pack_into(head, 40, last.time)
+    text = 0 if last.event_id is None else 1 + len(event_id)
+    SIZES.pack_into(head, 56, seen, len(known) // HASH_BYTES, text, len(sequences))
+    return b"".join((head, known, event_id, sequences))
+
+
+def version_of(value: bytes | memoryview) -> int:
+    """The record's version."""
+    version: int = VERSION.unpack_from(value, 8)[0]
+    return version
 
 
 def previous_version(value: bytes) -> bytes:

@@ -347,5 +347,6 @@ def _joined(fixed: np.ndarray, parts: Sequence[Rows]) -> Rows:
     """The rows of all parts, whose fixed parts lie end to end already."""
     if len(parts) == 1:
         return parts[0]
-    columns = ("seen", "event_hashes", "last_event_id", "sequences", "read")
-    return Rows(fixed, *(list(chain.from_iterable(getattr(part, name) for part in parts)) for name in columns))
+    columns = ("seen", "event_hashes", "last_event_id", "sequences", "read", "events")
+    joined = {name: list(chain.from_iterable(getattr(part, name) for part in parts)) for name in columns}
+    return Rows(fixed, **joined)

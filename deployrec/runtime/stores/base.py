@@ -15,6 +15,7 @@ from deployrec import discovery
 from deployrec.bundle.manifest import Manifest
 from deployrec.errors import DeployrecError
 from deployrec.extras import missing_extra
+from deployrec.runtime.events import Observation
 from deployrec.state import StateSpec
 
 
@@ -58,6 +59,9 @@ class Rows:
     unread: Sequence[Sequence[str]] = ()
     """from a read, the own ids of the items of each user's kept history that the record has not read, oldest first, or
     () where nobody has such: another bundle has served the user. Such rows are a copy, which `Updates` completes."""
+    events: Sequence[Sequence[Observation]] = ()
+    """for a write, those same events with all that is known of them, where every record is the one before, moved on by
+    them and by nothing else; () where it is not"""
 
     def __len__(self) -> int:
         return len(self.fixed)
@@ -105,6 +109,7 @@ class Rows:
             [self.sequences[place] for place in places],
             [self.read[place] for place in places] if self.read else (),
             [self.unread[place] for place in places] if self.unread else (),
+            [self.events[place] for place in places] if self.events else (),
         )
 
 
@@ -124,10 +129,13 @@ class Layout:
     dim: int
     window: int
     state: StateSpec
+    num_common: int = field(default=2**31 - 1, compare=False)
+    """item rows up to here are in the catalogue of every bundle that reads the records: none of them was added"""
 
     @classmethod
     def of(cls, manifest: Manifest) -> Layout:
-        return cls(manifest.state_id, manifest.num_items, manifest.dim, manifest.window, manifest.state)
+        num_common = manifest.base.num_items if manifest.base else manifest.num_items
+        return cls(manifest.state_id, manifest.num_items, manifest.dim, manifest.window, manifest.state, num_common)
 
     @cached_property
     def dtype(self) -> np.dtype:

@@ -7,17 +7,21 @@ import math
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from deployrec.errors import ConfigError
-from deployrec.runtime.durable import DurableStore, History, Keeping, dropped, parse_address
-from deployrec.runtime.records import last_write, position, replaces
+from deployrec.options import option
+from deployrec.runtime.durable import History, Keeping, dropped, parse_address
+from deployrec.runtime.records import last_write, position, version_of
 from deployrec.runtime.stores.base import Layout
 from deployrec.runtime.stores.lmdb.environment import Environment, Transaction
-from deployrec.runtime.stores.lmdb.histories import Histories
-from deployrec.runtime.stores.lmdb.keys import HISTORY, RECORD, user_end, user_key, user_of
+from deployrec.runtime.stores.lmdb.histories import Histories, completed
+from deployrec.runtime.stores.lmdb.keys import HISTORY, JOURNAL, RECORD, user_end, user_key, user_of
+from deployrec.runtime.stores.lmdb.log import NUMBER as LOG_NUMBER
+from deployrec.runtime.stores.lmdb.log import Tail, value_of
 
 PIECE = 1000
 """Keys that one transaction of a walk reads or deletes."""
@@ -28,17 +32,44 @@ LIVE, DROPPED = b"\1", b"\0"
 Answer = TypeVar("Answer")
 
 
-def load(layout: Layout, address: str) -> DurableStore:
-    """Opens "lmdb:PATH", with options as in "lmdb:PATH?history=1000"; makes the folder where there is none.
+@dataclass(frozen=True)
+class LmdbKeeping(Keeping):
+    """Further options of a store in LMDB."""
 
-    Raises ConfigError for a wrong option or place, StoreError for a folder that holds anything else.
-    """
-    return DurableStore(database(address, create=True), layout)
+    journal: int = option(
+        16, "events of a user that are kept as events before the record is written again; 0 none", at_least=0
+    )
+    cache_mb: int = option(256, "MiB for records of users who were served last, where there is a journal", at_least=1)
+
+    @property
+    def most_behind(self) -> int:
+        """Events that a record may lie behind the user's history, which must hold them."""
+        return self.journal if self.history is None else min(self.journal, self.history)
+
+
+class Record(NamedTuple):
+    """A record to be put behind the one that is there, and the items it has read since, behind the history."""
+
+    user: str
+    value: bytes
+    items: Sequence[str] = ()
+    life: int = 0
+    """what the journal is to be known by from then on; 0 where it is to go"""
+
+
+class Further(NamedTuple):
+    """Events to be put behind a user's journal, packed, where the history counts so many in that life."""
+
+    user: str
+    life: int
+    total: int
+    count: int
+    body: bytes
 
 
 def database(address: str, create: bool = False) -> LmdbDatabase:
     """All that lies at PATH; StoreError where nothing does, unless it is to be made."""
-    place, keeping = parse_address("lmdb:PATH", address, Keeping)
+    place, keeping = parse_address("lmdb:PATH", address, LmdbKeeping)
     if not place:
         raise ConfigError("expected lmdb:PATH; got no path; name the folder that holds the users' records")
     return LmdbDatabase(Path(place), keeping, create)
@@ -50,8 +81,8 @@ class LmdbDatabase:
     After a fork the child opens the folder anew by itself.
     """
 
-    def __init__(self, path: Path, keeping: Keeping, create: bool) -> None:
-        self.keeping = keeping
+    def __init__(self, path: Path, keeping: LmdbKeeping, create: bool) -> None:
+        self.keeping: LmdbKeeping = keeping
         self.address = f"lmdb:{path}"
         self._environment = Environment.shared(path, create)
         self._open = True
@@ -83,14 +114,7 @@ class LmdbDatabase:
             self._environment.run(write, write=True)
 
     def get(self, state_id: str, users: Sequence[str]) -> list[bytes | None]:
-        keys = [user_key(user) for user in users]
-
-        def read(txn: Transaction) -> list[bytes | None]:
-            record, get, table = self._record(txn, state_id), txn.get, self._table(b"users")
-            found = [get(key + record, None, table) for key in keys]
-            return [None if value is None else bytes(value) for value in found]
-
-        return self._environment.run(read)
+        return self.read(state_id, users)[0]
 
     def read(self, state_id: str, users: Sequence[str]) -> tuple[list[bytes | None], list[int]]:
         keys = [user_key(user) for user in users]
@@ -101,36 +125,96 @@ class LmdbDatabase:
             values = [None if value is None else bytes(value) for value in found]
             if self.keeping.history == 0:
                 return values, [0] * len(keys)
-            histories = Histories(txn, table, self.keeping.history)
-            return values, [histories.total(key) for key in keys]
+            histories = self._histories(txn)
+            journals = [histories.journal(key) for key in keys]
+            known = [value and completed(value, journal) for value, journal in zip(values, journals, strict=True)]
+            return known, [journal.total for journal in journals]
 
         return self._environment.run(both)
 
     def swap(
         self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[str]]
     ) -> list[int]:
-        keys, now = [user_key(user) for user in users], time.time()
+        items = read or [()] * len(users)
+        lost = self.write(state_id, list(map(Record, users, values, items)), ())
+        return [place for place, user in enumerate(users) if user in lost]
 
-        def write(txn: Transaction) -> list[int]:
-            record, get, put, table = self._record(txn, state_id), txn.get, txn.put, self._table(b"users")
-            lost, histories = [], Histories(txn, table, self.keeping.history)
-            for place, (key, value) in enumerate(zip(keys, values, strict=True)):
-                items = read[place] if read else ()
-                same = replaces(value, get(key + record, None, table))
-                if same and histories.append(key, items, now, end=position(value)):
-                    put(key + record, value, db=table)
-                else:
-                    lost.append(place)
-            return lost
-
-        return self._environment.run(write, write=True)
-
-    def put(self, state_id: str, users: Sequence[str], values: Sequence[bytes]) -> None:
+    def are_at(self, users: Sequence[str], lives: Sequence[int], totals: Sequence[int]) -> list[bool]:
+        """Whether each user's history counts so many events in that life."""
         keys = [user_key(user) for user in users]
 
+        def read(txn: Transaction) -> list[bool]:
+            return list(map(self._histories(txn).is_at, keys, lives, totals))
+
+        return self._environment.run(read)
+
+    def write(self, state_id: str, records: Sequence[Record], further: Sequence[Further]) -> set[str]:
+        """`swap` of records, and events put behind journals; answers with the users who lost.
+
+        Brings part of the journals up to date when it is their turn (see `log`).
+        """
+        now, log = time.time(), self._environment.log
+        settling = [(user_key(record.user), record) for record in records]
+        appending = [(user_key(events.user), events) for events in further]
+        turn = log.due()
+
+        def work(txn: Transaction) -> tuple[set[str], int, list[tuple[bytes, Tail]]]:
+            kind, histories = self._record(txn, state_id), self._histories(txn)
+            lost = {one.user for key, one in appending if not histories.is_at(key, one.life, one.total)}
+            parts = [
+                (key, Tail(life, total, count, now, body))
+                for key, (user, life, total, count, body) in appending
+                if user not in lost
+            ]
+            lost |= {record.user for key, record in settling if not self._settle(histories, key, kind, record, now)}
+            for key in turn.keys:
+                histories.fold(key)
+            values = self._table(b"log")
+            for number in turn.numbers:
+                txn.delete(number, db=values)
+            if parts:
+                txn.put(LOG_NUMBER.pack(txn.id()), value_of(parts), db=values)
+            return lost, txn.id(), parts
+
+        lost, number, parts = self._environment.run(work, write=True)
+        log.done(turn, [key for key, record in settling if record.user not in lost], number, parts)
+        return lost
+
+    def fold(self) -> None:
+        """Brings all journals up to date and empties the log."""
+        if self._environment.run(lambda txn: txn.stat(self._table(b"log"))["entries"]):
+            self._environment.run(self._fold, write=True)
+
+    def _fold(self, txn: Transaction) -> None:
+        histories = self._histories(txn)
+        for key in sorted(histories.tails):
+            histories.fold(key)
+        txn.drop(self._table(b"log"), delete=False)
+
+    def _settle(self, histories: Histories, key: bytes, kind: bytes, record: Record, now: float) -> bool:
+        """Puts the record and its items where its version and its position say that it belongs; whether they did."""
+        held = histories.txn.get(key + kind, None, histories.table)
+        version = 0 if held is None else version_of(held)
+        if self.keeping.history != 0:
+            journal = histories.journal(key)
+            if held is not None:
+                version += journal.total - max(journal.base, min(position(held), journal.total))
+            if position(record.value) != journal.total + len(record.items):
+                return False
+        if version_of(record.value) != version + 1:
+            return False
+        if self.keeping.history != 0:
+            histories.settle(key, journal, record.items, now, record.life)
+        histories.txn.put(key + kind, record.value, db=histories.table)
+        return True
+
+    def put(self, state_id: str, users: Sequence[str], values: Sequence[bytes]) -> None:
+        keys, now = [user_key(user) for user in users], time.time()
+
         def write(txn: Transaction) -> None:
-            record = self._record(txn, state_id)
+            record, histories = self._record(txn, state_id), self._histories(txn)
             for key, value in zip(keys, values, strict=True):
+                histories.settle(key, histories.journal(key), (), now)
                 txn.put(key + record, value, db=self._table(b"users"))
 
         self._environment.run(write, write=True)
@@ -145,12 +229,7 @@ class LmdbDatabase:
 
     def histories(self, users: Sequence[str]) -> list[History]:
         keys = [user_key(user) for user in users]
-
-        def read(txn: Transaction) -> list[History]:
-            histories = Histories(txn, self._table(b"users"), self.keeping.history)
-            return [histories.of(key) for key in keys]
-
-        return self._environment.run(read)
+        return self._environment.run(lambda txn: list(map(self._histories(txn).of, keys)))
 
     def num_histories(self) -> int:
         return sum(map(len, self.users_with_histories()))
@@ -159,7 +238,7 @@ class LmdbDatabase:
         keys = [user_key(user) for user in users]
 
         def write(txn: Transaction) -> None:
-            table = Histories(txn, self._table(b"users"), self.keeping.history)
+            table = self._histories(txn)
             for key, history in zip(keys, histories, strict=True):
                 table.drop(key)
                 table.append(key, history.items, history.written, history.total - len(history.items))
@@ -174,6 +253,7 @@ class LmdbDatabase:
         keys = [user_key(user) for user in users]
 
         def write(txn: Transaction) -> list[bool]:
+            self._fold(txn)  # the log held something of them too
             cursor = txn.cursor(db=self._table(b"users"))
             found = []
             for user in keys:
@@ -197,20 +277,20 @@ class LmdbDatabase:
             return RECORD + number
 
         record = self._environment.run(mark, write=True)
-        count = sum(self._deleted([key for key, _ in pairs]) for pairs in self._walk(record, len))
+        count = sum(self._deleted([key for key, _ in pairs]) for pairs in self._walk(record, lambda *_: None))
         self._environment.run(lambda txn: txn.delete(key, db=self._table(b"layouts")), write=True)
         return count
 
     def expire(self, before: float) -> tuple[int, int]:
         def histories(keys: Sequence[bytes]) -> Callable[[Transaction], int]:
             def write(txn: Transaction) -> int:
-                table = Histories(txn, self._table(b"users"), None)
+                table = self._histories(txn)
                 return sum(table.drop(key) for key in keys if table.written(key) < before)
 
             return write
 
         records = 0
-        for pairs in self._walk(RECORD, last_write):
+        for pairs in self._walk(RECORD, lambda histories, key, value: last_write(_known(histories, key, value))):
             records += self._deleted([key for key, written in pairs if written < before], before)
         dropped_histories = 0
         for users in self.users_with_histories():
@@ -246,6 +326,9 @@ class LmdbDatabase:
             self._open = False
             self._environment.release()
 
+    def _histories(self, txn: Transaction) -> Histories:
+        return Histories(txn, self._table(b"users"), self.keeping.history, self._environment.log.tails)
+
     def _table(self, name: bytes) -> object:
         return self._environment.tables[name]
 
@@ -259,19 +342,21 @@ class LmdbDatabase:
     def _pieces(self, state_id: str, of: Callable[[Any], Answer]) -> Iterator[list[tuple[bytes, Answer]]]:
         """The layout's records by the users' keys, as `of` makes them of the bytes."""
         record = self._environment.run(lambda txn: self._record(txn, state_id))
-        return self._walk(record, of)
+        return self._walk(record, lambda histories, key, value: of(_known(histories, key, value)))
 
-    def _walk(self, kind: bytes, of: Callable[[Any], Answer]) -> Iterator[list[tuple[bytes, Answer]]]:
+    def _walk(
+        self, kinds: bytes | tuple[bytes, ...], of: Callable[[Histories, bytes, Any], Answer]
+    ) -> Iterator[list[tuple[bytes, Answer]]]:
         """All keys that go on like this behind the user, with what `of` makes of the value; a transaction a piece."""
         start: bytes | None = b""
 
         def read(txn: Transaction) -> tuple[list[tuple[bytes, Answer]], bytes | None]:
-            cursor = txn.cursor(db=self._table(b"users"))
+            cursor, histories = txn.cursor(db=self._table(b"users")), self._histories(txn)
             found, key = [], b""
             for view, value in islice(cursor.iternext() if cursor.set_range(start) else (), PIECE):
                 key = bytes(view)
-                if key.startswith(kind, user_end(key)):
-                    found.append((key, of(value)))
+                if key.startswith(kinds, user_end(key)):
+                    found.append((key, of(histories, key, value)))
             return found, key + b"\0" if key else None
 
         while start is not None:
@@ -281,28 +366,38 @@ class LmdbDatabase:
 
     def users_with_histories(self) -> Iterator[list[str]]:
         last = None
-        for pairs in self._walk(HISTORY, len):
-            users = list(dict.fromkeys(user_of(key) for key, _ in pairs))
-            yield [user for user in users if user != last]
-            last = users[-1]
+        for pairs in self._walk((HISTORY, JOURNAL), lambda histories, key, _: histories.journal(key[: user_end(key)])):
+            users = list(dict.fromkeys(user_of(key) for key, journal in pairs if journal.total))
+            if fresh := [user for user in users if user != last]:
+                yield fresh
+            last = users[-1] if users else last
 
     def _deleted(self, keys: Sequence[bytes], before: float = math.inf) -> int:
         """Deletes those of the records that are still from before that moment; how many they were."""
 
         def write(txn: Transaction) -> int:
-            table = self._table(b"users")
+            table, histories = self._table(b"users"), self._histories(txn)
             values = [txn.get(key, db=table) for key in keys]
-            old = [key for key, value in zip(keys, values, strict=True) if value and last_write(value) < before]
+            old = [
+                key
+                for key, value in zip(keys, values, strict=True)
+                if value and last_write(_known(histories, key, value)) < before
+            ]
             return sum(txn.delete(key, db=table) for key in old)
 
         return self._environment.run(write, write=True) if keys else 0
 
     def _old(self, keys: Sequence[bytes], before: float) -> Callable[[Transaction], list[bytes]]:
         def read(txn: Transaction) -> list[bytes]:
-            table = Histories(txn, self._table(b"users"), None)
+            table = self._histories(txn)
             return [key for key in keys if table.written(key) < before]
 
         return read
+
+
+def _known(histories: Histories, key: bytes, value: Any) -> bytes:
+    """What a record says, with what the user's journal knows besides."""
+    return completed(bytes(value), histories.journal(key[: user_end(key)]))
 
 
 def _about(value: bytes) -> dict[str, Any]:

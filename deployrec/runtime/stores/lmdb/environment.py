@@ -14,10 +14,11 @@ from deployrec.errors import ConfigError, StoreError
 from deployrec.files import check_writable, first_line
 from deployrec.runtime.records import is_record
 from deployrec.runtime.stores.lmdb.keys import RECORD, user_end
+from deployrec.runtime.stores.lmdb.log import Log
 
-TABLES = (b"deployrec", b"layouts", b"users")
-"""The format and the next layout's number; layouts by id; all that is kept of users."""
-FORMAT = b"1"
+TABLES = (b"deployrec", b"layouts", b"users", b"log")
+"""The format and the next layout's number; layouts by id; all that is kept of users; the newest events (see `log`)."""
+FORMAT = b"2"
 FIRST_MAP = 64 * 2**20
 """Bytes of a new store's map; it doubles when it is full, and takes room on disk only as it fills."""
 MAX_READERS = 1024
@@ -36,6 +37,7 @@ class Environment:
         self.path = path
         self.holders = 0
         self.tables: dict[bytes, Any] = {}
+        self.log = Log()
         self._lock = threading.Lock()
         self._open()
 
@@ -70,6 +72,7 @@ class Environment:
             while True:
                 try:
                     with self._env.begin(write=write, buffers=True) as txn:
+                        self.log.follow(txn, self.tables[b"log"], txn.id() - write)
                         return work(txn)
                 except lmdb.MapFullError:
                     self._env.set_mapsize(2 * self._env.info()["map_size"])

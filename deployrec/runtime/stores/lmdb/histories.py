@@ -1,13 +1,16 @@
-"""Users' histories in an LMDB environment, in chunks: an event writes the newest of them again."""
+"""Users' histories in an LMDB environment: chunks, behind them a journal, behind it what the log holds."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from deployrec.runtime.durable import NO_HISTORY, History
-from deployrec.runtime.stores.lmdb.keys import HISTORY
+from deployrec.runtime.records import position, told
+from deployrec.runtime.stores.lmdb.journal import HEAD, Journal
+from deployrec.runtime.stores.lmdb.keys import HISTORY, JOURNAL
+from deployrec.runtime.stores.lmdb.log import Tail
 
 CHUNK = 64
 """Events of a history in one value."""
@@ -18,29 +21,65 @@ Transaction = Any
 
 
 class Histories:
-    """Histories in one transaction. A user's chunks lie under (user, events before the chunk)."""
+    """Histories in one transaction, with the tails of the log. A user's chunks lie under (user, events before)."""
 
-    def __init__(self, txn: Transaction, table: object, kept: int | None) -> None:
+    def __init__(self, txn: Transaction, table: object, kept: int | None, tails: Mapping[bytes, Tail]) -> None:
         self.txn = txn
         self.table = table
         self.kept = kept
+        self.tails = tails
         self.cursor = txn.cursor(db=table)
 
-    def append(self, user: bytes, items: Sequence[str], written: float, first: int = 0, end: int | None = None) -> bool:
-        """Puts items behind the user's history; `first` are said to have been before where there is none.
+    def journal(self, user: bytes) -> Journal:
+        """The user's journal, what the log holds of it included; an empty one behind the chunks where there is none."""
+        held = self.txn.get(user + JOURNAL, None, self.table)
+        if held is None:
+            newest = self._newest(user)
+            base = 0 if newest is None else newest[0] + int(CHUNK_HEAD.unpack_from(newest[1])[1])
+            return Journal(0, base, 0, 0.0, b"")
+        journal = Journal(*HEAD.unpack_from(held), bytes(held[HEAD.size :]))
+        tail = self.tails.get(user)
+        if tail is None or tail.life != journal.life or tail.end <= journal.total:
+            return journal
+        body = journal.body + tail.since(journal.total)
+        return Journal(journal.life, journal.base, tail.end - journal.base, tail.written, body)
 
-        With `end` only where the history then counts so many; whether it did.
-        """
-        if self.kept == 0:
-            return True
+    def is_at(self, user: bytes, life: int, total: int) -> bool:
+        """Whether the user's history counts so many events in that life."""
+        held = self.txn.get(user + JOURNAL, None, self.table)
+        if held is None:
+            return False
+        known, base, count, _ = HEAD.unpack_from(held)
+        tail = self.tails.get(user)
+        end = base + count if tail is None or tail.life != life else max(base + count, tail.end)
+        return known == life and end == total
+
+    def fold(self, user: bytes) -> None:
+        """Puts into the user's journal what the log holds of it."""
+        journal = self.journal(user)
+        if journal.life:
+            self.txn.put(user + JOURNAL, journal.pack(), db=self.table)
+
+    def settle(self, user: bytes, journal: Journal, items: Sequence[str], now: float, life: int = 0) -> None:
+        """Puts the journal's items and further ones behind the chunks, and in its place an empty one, or none."""
+        items = [*(event.item for event in journal.since(journal.base)), *items]
+        self.append(user, items, now)
+        if life:
+            empty = Journal(life, journal.base + len(items), 0, now, b"")
+            self.txn.put(user + JOURNAL, empty.pack(), db=self.table)
+        elif journal.life:
+            self.txn.delete(user + JOURNAL, db=self.table)
+
+    def append(self, user: bytes, items: Sequence[str], written: float, first: int = 0) -> None:
+        """Puts items behind the user's chunks; `first` are said to have been before where there are none."""
+        if self.kept == 0 or not items:
+            return
         count, body = 0, b""
         if newest := self._newest(user):
             first, chunk = newest
             _, count = CHUNK_HEAD.unpack_from(chunk)
             body = chunk[CHUNK_HEAD.size :]
         total = first + count + len(items)
-        if end is not None and total != end:
-            return False
         new = [ITEM_HEAD.pack(len(text)) + text for item in items for text in (item.encode(),)]
         begun = count >= CHUNK
         while new:
@@ -52,32 +91,29 @@ class Histories:
             begun = begun or bool(new)
         if begun and self.kept is not None:
             self._trim(user, total - self.kept)
-        return True
 
     def of(self, user: bytes) -> History:
         items: list[str] = []
-        first, written = 0, 0.0
-        for place, chunk in self._chunks(user):
-            first = place if not items else first
+        journal, written = self.journal(user), 0.0
+        for chunk in self._chunks(user):
             written, texts = _items(chunk)
             items += texts
+        if journal.count:
+            items += [event.item for event in journal.since(journal.base)]
         if not items:
             return NO_HISTORY
-        total = first + len(items)
+        total, written = journal.total, max(written, journal.written)
         return History(items if self.kept is None else items[len(items) - min(self.kept, len(items)) :], total, written)
 
-    def total(self, user: bytes) -> int:
-        """Events of the user's history, those that are kept no more included."""
-        newest = self._newest(user)
-        return 0 if newest is None else newest[0] + int(CHUNK_HEAD.unpack_from(newest[1])[1])
-
     def written(self, user: bytes) -> float:
-        """Seconds since 1970 of the newest chunk; infinite where there is none."""
-        newest = self._newest(user)
-        return float("inf") if newest is None else CHUNK_HEAD.unpack_from(newest[1])[0]
+        """Seconds since 1970 of the newest event's write; infinite where there is no history."""
+        newest, journal = self._newest(user), self.journal(user)
+        if newest is None and not journal.count:
+            return float("inf")
+        return max(journal.written, 0.0 if newest is None else CHUNK_HEAD.unpack_from(newest[1])[0])
 
     def drop(self, user: bytes) -> bool:
-        return self._trim(user, 2**64)
+        return self.txn.delete(user + JOURNAL, db=self.table) | self._trim(user, 2**64)
 
     def _trim(self, user: bytes, before: int) -> bool:
         """Deletes the chunks that end at or before this place; whether there were any."""
@@ -96,11 +132,17 @@ class Histories:
             return None
         return PLACE.unpack(cursor.key()[-PLACE.size :])[0], bytes(cursor.value())
 
-    def _chunks(self, user: bytes) -> Iterator[tuple[int, bytes]]:
+    def _chunks(self, user: bytes) -> Iterator[bytes]:
         here = self.cursor.set_range(user + HISTORY + PLACE.pack(0))
         while here and _chunk_of(user, self.cursor.key()):
-            yield PLACE.unpack(self.cursor.key()[-PLACE.size :])[0], bytes(self.cursor.value())
+            yield bytes(self.cursor.value())
             here = self.cursor.next()
+
+
+def completed(value: bytes, journal: Journal) -> bytes:
+    """The record, which knows of all events of the user's journal; one that lies behind its beginning as it is."""
+    read = position(value)
+    return told(value, journal.since(read), journal.written) if journal.base <= read < journal.total else value
 
 
 def _chunk_of(user: bytes, key: bytes) -> bool:

@@ -1,0 +1,116 @@
+"""Records of the users who were served last, as they are once all events are read: on disk they may lie behind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from deployrec.runtime.stores.base import NO_SEQUENCES, Layout, Rows
+from deployrec.runtime.stores.blocks import Blocks, Tail
+
+AT_ONCE = 64
+"""So many of the least recently used are looked out at a time."""
+
+
+class Held(NamedTuple):
+    """Which record it is that the cache holds of a user."""
+
+    life: int
+    total: int
+    """events of the user's history, all of which it has read"""
+    base: int
+    """events of that which the record on disk has read, or more"""
+    version: int
+
+    @property
+    def is_behind(self) -> bool:
+        return self.base < self.total
+
+
+class Cache:
+    """Up to about so many bytes of records. What is not sure to be whole, whatever was raised, is not there."""
+
+    def __init__(self, layout: Layout, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.bytes = 0
+        self.held: dict[str, Held] = {}
+        """of users whose records are whole"""
+        self._layout = layout
+        self._slots: dict[str, int] = {}
+        self._blocks = Blocks(layout, ordered=True)
+        self._room = layout.zeros(0).fixed
+
+    def rows(self, users: Sequence[str]) -> Rows:
+        """The records of users who are held, in memory that the next call uses again."""
+        blocks = self._blocks
+        size, shift, mask, held = blocks.bytes, blocks.shift, blocks.mask, blocks.blocks
+        slots = list(map(self._slots.__getitem__, users))
+        blocks.touch(slots)
+        if len(users) > len(self._room):
+            self._room = np.empty(len(users), self._layout.dtype)
+        gathered = self._room[: len(users)]
+        fixed, tails, start = gathered.view(np.uint8).data, [], 0
+        for slot in slots:
+            block, place = held[slot >> shift], slot & mask
+            fixed[start : start + size] = block.memory[place * size : (place + 1) * size]
+            tails.append(block.tails[place])
+            start += size
+        _, _, seen, hashes, event_ids, items = zip(*tails, strict=True)
+        marks = [dict(own) if own else NO_SEQUENCES for own in items]
+        return Rows(gathered, list(seen), list(hashes), list(event_ids), marks)
+
+    def put(self, users: Sequence[str], rows: Rows, held: Sequence[Held]) -> None:
+        """Takes copies of the users' records; where memory ends, none of them is held."""
+        for user in users:
+            self.held.pop(user, None)
+        blocks, known = self._blocks, self._slots
+        new = [user for user in users if user not in known]
+        try:
+            room = dict(zip(new, blocks.room(len(new)), strict=True)) if new else {}
+        except MemoryError:
+            return
+        slots = [known[user] if user in known else room[user] for user in users]
+        self.bytes -= sum(map(self._size, slots))
+        fixed, versions = np.ascontiguousarray(rows.fixed), [one.version for one in held]
+        if fixed["version"].tolist() != versions:
+            fixed = fixed.copy()
+            fixed["version"] = versions
+        marks = [() if own is NO_SEQUENCES else tuple(own.items()) for own in rows.sequences]
+        lists = (rows.seen, rows.event_hashes, rows.last_event_id, marks)
+        tails: list[Tail] = list(zip(versions, users, *lists, strict=True))
+        blocks.put(slots, fixed.view(np.uint8).data, tails)
+        known.update(room)
+        self.bytes += sum(map(self._size, slots))
+        self.held.update(zip(users, held, strict=True))
+
+    def drop(self, users: Sequence[str]) -> None:
+        for user in users:
+            self.held.pop(user, None)
+        slots = [slot for user in users if (slot := self._slots.pop(user, -1)) >= 0]
+        self.bytes -= sum(map(self._size, slots))
+        self._blocks.free(slots)
+
+    def too_many(self, but: Collection[str]) -> list[str]:
+        """The least recently used of those beyond the limit, but for these."""
+        found: list[str] = []
+        over = self.bytes - self.most_bytes
+        if over <= 0:
+            return found
+        for slot in self._blocks.oldest(min(AT_ONCE, len(self._slots))):
+            if (user := self._tail(slot)[1]) not in but:
+                found.append(user)
+                over -= self._size(slot)
+            if over <= 0:
+                break
+        return found
+
+    def _tail(self, slot: int) -> Tail:
+        tail: Tail = self._blocks.of(slot).tails[slot & self._blocks.mask]
+        return tail
+
+    def _size(self, slot: int) -> int:
+        """Bytes of one record, 0 of an empty place."""
+        tail = self._tail(slot)
+        return 0 if tail is None else self._blocks.bytes + len(tail[2]) + len(tail[3])
