@@ -17,12 +17,15 @@ AT_ONCE = 64
 class Held(NamedTuple):
     """Which record it is that the cache holds of a user."""
 
+    key: bytes
     life: int
     total: int
     """events of the user's history, all of which it has read"""
     base: int
     """events of that which the record on disk has read, or more"""
     version: int
+    known_at: int
+    """number of a transaction as of which nobody else had written a newer one"""
 
     @property
     def is_behind(self) -> bool:
@@ -41,6 +44,7 @@ class Cache:
         self._slots: dict[str, int] = {}
         self._blocks = Blocks(layout, ordered=True)
         self._room = layout.zeros(0).fixed
+        self._sizes = np.zeros(0, np.int64)
 
     def rows(self, users: Sequence[str]) -> Rows:
         """The records of users who are held, in memory that the next call uses again."""
@@ -72,7 +76,6 @@ class Cache:
         except MemoryError:
             return
         slots = [known[user] if user in known else room[user] for user in users]
-        self.bytes -= sum(map(self._size, slots))
         fixed, versions = np.ascontiguousarray(rows.fixed), [one.version for one in held]
         if fixed["version"].tolist() != versions:
             fixed = fixed.copy()
@@ -82,15 +85,16 @@ class Cache:
         tails: list[Tail] = list(zip(versions, users, *lists, strict=True))
         blocks.put(slots, fixed.view(np.uint8).data, tails)
         known.update(room)
-        self.bytes += sum(map(self._size, slots))
+        sizes = np.fromiter(map(len, rows.seen), np.int64, len(slots))
+        self._resize(slots, blocks.bytes + sizes + np.fromiter(map(len, rows.event_hashes), np.int64, len(slots)))
         self.held.update(zip(users, held, strict=True))
 
     def drop(self, users: Sequence[str]) -> None:
         for user in users:
             self.held.pop(user, None)
         slots = [slot for user in users if (slot := self._slots.pop(user, -1)) >= 0]
-        self.bytes -= sum(map(self._size, slots))
         self._blocks.free(slots)
+        self._resize(slots, 0)
 
     def too_many(self, but: Collection[str]) -> list[str]:
         """The least recently used of those beyond the limit, but for these."""
@@ -99,18 +103,15 @@ class Cache:
         if over <= 0:
             return found
         for slot in self._blocks.oldest(min(AT_ONCE, len(self._slots))):
-            if (user := self._tail(slot)[1]) not in but:
+            if (user := self._blocks.of(slot).tails[slot & self._blocks.mask][1]) not in but:
                 found.append(user)
-                over -= self._size(slot)
+                over -= int(self._sizes[slot])
             if over <= 0:
                 break
         return found
 
-    def _tail(self, slot: int) -> Tail:
-        tail: Tail = self._blocks.of(slot).tails[slot & self._blocks.mask]
-        return tail
-
-    def _size(self, slot: int) -> int:
-        """Bytes of one record, 0 of an empty place."""
-        tail = self._tail(slot)
-        return 0 if tail is None else self._blocks.bytes + len(tail[2]) + len(tail[3])
+    def _resize(self, slots: Sequence[int], sizes: np.ndarray | int) -> None:
+        if slots and (most := max(slots)) >= len(self._sizes):
+            self._sizes = np.concatenate((self._sizes, np.zeros(most + 1, np.int64)))
+        self.bytes += int(np.sum(sizes - self._sizes[slots]))
+        self._sizes[slots] = sizes

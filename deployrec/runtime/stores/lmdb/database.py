@@ -58,13 +58,13 @@ class Record(NamedTuple):
 
 
 class Further(NamedTuple):
-    """Events to be put behind a user's journal, packed, where the history counts so many in that life."""
+    """Events to be put behind a user's journal."""
 
     user: str
-    life: int
-    total: int
-    count: int
-    body: bytes
+    key: bytes
+    known_at: int
+    """number of a transaction as of which the history was known to be in that life, and to end where these begin"""
+    tail: Tail
 
 
 def database(address: str, create: bool = False) -> LmdbDatabase:
@@ -86,6 +86,8 @@ class LmdbDatabase:
         self.address = f"lmdb:{path}"
         self._environment = Environment.shared(path, create)
         self._open = True
+        self._last = self._since = 0
+        """numbers of the newest transaction that this object knows of, and of the one since which all were its own"""
         if keeping.ttl:
             self.expire(time.time() - keeping.ttl)
 
@@ -136,54 +138,64 @@ class LmdbDatabase:
         self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[str]]
     ) -> list[int]:
         items = read or [()] * len(users)
-        lost = self.write(state_id, list(map(Record, users, values, items)), ())
+        lost, _ = self.write(state_id, list(map(Record, users, values, items)), ())
         return [place for place, user in enumerate(users) if user in lost]
 
-    def are_at(self, users: Sequence[str], lives: Sequence[int], totals: Sequence[int]) -> list[bool]:
-        """Whether each user's history counts so many events in that life."""
-        keys = [user_key(user) for user in users]
+    def undisturbed_since(self) -> int:
+        """Number of a transaction, perhaps of this one, since which nobody has written but this object."""
+        return self._environment.run(self._look)
 
-        def read(txn: Transaction) -> list[bool]:
-            return list(map(self._histories(txn).is_at, keys, lives, totals))
+    def are_at(self, held: Sequence[tuple[bytes, int, int]]) -> tuple[list[bool], int]:
+        """Whether the user of each key, in that life, has a history of so many events, as of which transaction."""
+
+        def read(txn: Transaction) -> tuple[list[bool], int]:
+            is_at = self._histories(txn).is_at
+            return [is_at(key, life, total) for key, life, total in held], self._look(txn)
 
         return self._environment.run(read)
 
-    def write(self, state_id: str, records: Sequence[Record], further: Sequence[Further]) -> set[str]:
-        """`swap` of records, and events put behind journals; answers with the users who lost.
+    def write(self, state_id: str, records: Sequence[Record], further: Sequence[Further]) -> tuple[set[str], int]:
+        """`swap` of records, and events put behind journals; answers with the users who lost, and its number.
 
         Brings part of the journals up to date when it is their turn (see `log`).
         """
         now, log = time.time(), self._environment.log
         settling = [(user_key(record.user), record) for record in records]
-        appending = [(user_key(events.user), events) for events in further]
         turn = log.due()
 
-        def work(txn: Transaction) -> tuple[set[str], int, list[tuple[bytes, Tail]]]:
-            kind, histories = self._record(txn, state_id), self._histories(txn)
-            lost = {one.user for key, one in appending if not histories.is_at(key, one.life, one.total)}
-            parts = [
-                (key, Tail(life, total, count, now, body))
-                for key, (user, life, total, count, body) in appending
-                if user not in lost
-            ]
+        def work(txn: Transaction) -> tuple[set[str], int, int, list[tuple[bytes, Tail]]]:
+            kind, histories, number = self._record(txn, state_id), self._histories(txn), int(txn.id())
+            since = self._since if number == self._last + 1 else number
+            lost = {
+                user
+                for user, key, known_at, tail in further
+                if known_at < since and not histories.is_at(key, tail.life, tail.place)
+            }
+            parts = [(key, tail) for user, key, _, tail in further if user not in lost]
             lost |= {record.user for key, record in settling if not self._settle(histories, key, kind, record, now)}
             for key in turn.keys:
                 histories.fold(key)
             values = self._table(b"log")
-            for number in turn.numbers:
-                txn.delete(number, db=values)
+            for old in turn.numbers:
+                txn.delete(old, db=values)
             if parts:
-                txn.put(LOG_NUMBER.pack(txn.id()), value_of(parts), db=values)
-            return lost, txn.id(), parts
+                txn.put(LOG_NUMBER.pack(number), value_of(parts), db=values)
+            return lost, number, since, parts
 
-        lost, number, parts = self._environment.run(work, write=True)
+        lost, number, since, parts = self._environment.run(work, write=True)
         log.done(turn, [key for key, record in settling if record.user not in lost], number, parts)
-        return lost
+        self._last, self._since = number, since
+        return lost, number
 
     def fold(self) -> None:
         """Brings all journals up to date and empties the log."""
         if self._environment.run(lambda txn: txn.stat(self._table(b"log"))["entries"]):
             self._environment.run(self._fold, write=True)
+
+    def _look(self, txn: Transaction) -> int:
+        if (now := int(txn.id())) != self._last:
+            self._last = self._since = now
+        return self._since
 
     def _fold(self, txn: Transaction) -> None:
         histories = self._histories(txn)

@@ -56,9 +56,14 @@ class Histories:
 
     def fold(self, user: bytes) -> None:
         """Puts into the user's journal what the log holds of it."""
-        journal = self.journal(user)
-        if journal.life:
-            self.txn.put(user + JOURNAL, journal.pack(), db=self.table)
+        held, tail = self.txn.get(user + JOURNAL, None, self.table), self.tails.get(user)
+        if held is None or tail is None:
+            return
+        life, base, count, _ = HEAD.unpack_from(held)
+        if tail.life == life and tail.end > base + count:
+            head = HEAD.pack(life, base, tail.end - base, tail.written)
+            value = b"".join((head, held[HEAD.size :], tail.since(base + count)))
+            self.txn.put(user + JOURNAL, value, db=self.table)
 
     def settle(self, user: bytes, journal: Journal, items: Sequence[str], now: float, life: int = 0) -> None:
         """Puts the journal's items and further ones behind the chunks, and in its place an empty one, or none."""

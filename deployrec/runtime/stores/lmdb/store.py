@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
-from itertools import compress
-from typing import cast
 
 import numpy as np
 
 from deployrec.errors import StaleStateError
 from deployrec.runtime.durable import DurableStore
-from deployrec.runtime.events import Observation
 from deployrec.runtime.stores.base import ConflictError, Layout, Rows
 from deployrec.runtime.stores.lmdb.cache import Cache, Held
 from deployrec.runtime.stores.lmdb.database import Further, LmdbDatabase, Record, database
 from deployrec.runtime.stores.lmdb.journal import packed
+from deployrec.runtime.stores.lmdb.keys import user_key
+from deployrec.runtime.stores.lmdb.log import Tail
 
 PIECE = 1000
 """Records that one transaction of `close` writes."""
@@ -47,12 +47,13 @@ class JournaledStore(DurableStore):
 
     def read(self, users: Sequence[str]) -> Rows:
         held = self._cache.held
-        if known := [user for user in users if user in held]:
-            lives, totals, _, _ = zip(*map(held.__getitem__, known), strict=True)
-            current = self.database.are_at(known, lives, totals)
-            if not all(current):
-                self._cache.drop([user for user, is_current in zip(known, current, strict=True) if not is_current])
-                known = list(compress(known, current))
+        if held and (known := [user for user in users if user in held]):
+            since = self.database.undisturbed_since()
+            if unsure := [user for user in known if held[user].known_at < since]:
+                self._check(unsure)
+                known = [user for user in known if user in held]
+        else:
+            known = []
         if not known:
             return super().read(users)
         rows = self._cache.rows(known)
@@ -62,32 +63,35 @@ class JournaledStore(DurableStore):
         return _merged(users, known, rows, others, super().read(others))
 
     def write(self, users: Sequence[str], rows: Rows) -> None:
-        held = self._cache.held
+        held, most, now = self._cache.held, self._most_behind, time.time()
         further: list[Further] = []
         whole: list[int] = []
-        after: list[Held | None] = []
-        for place, (user, version) in enumerate(zip(users, rows.version.tolist(), strict=True)):
-            before, events = held.get(user), rows.events[place] if rows.events else ()
-            if before is None or before.version + 1 != version or not events or not self._may_wait(before, events):
+        after: list[Held | None] = [None] * len(users)
+        versions, columns = rows.version.tolist(), rows.events or [()] * len(users)
+        added = max((event.row for events in columns for event in events), default=0) > self.layout.num_common
+        for place, (user, version, events) in enumerate(zip(users, versions, columns, strict=True)):
+            before, count = held.get(user), len(events)
+            # Others' catalogues may not know items that were added to this one: they cannot read on over these.
+            if before is None or not count or added or before.version + 1 != version:
                 whole.append(place)
-                after.append(None)
                 continue
-            life, total, base, known = before
-            body = packed(events[0]) if len(events) == 1 else b"".join(map(packed, events))
-            further.append(Further(user, life, total, len(events), body))
-            after.append(Held(life, total + len(events), base, known + len(events)))
+            key, life, total, base, known, known_at = before
+            if total + count - base > most:
+                whole.append(place)
+                continue
+            body = packed(events[0]) if count == 1 else b"".join(map(packed, events))
+            further.append(Further(user, key, known_at, Tail(life, total, count, now, body)))
+            after[place] = Held(key, life, total + count, base, known + count, 0)
         records = self._records(users, rows, whole, after) if whole else []
-        going = self._cache.too_many(set(users))
-        lost = self.database.write(self.layout.state_id, records + self._caught_up(going), further)
-        self._cache.drop(going)
+        going = self._cache.too_many(users)
+        lost, number = self.database.write(self.layout.state_id, records + self._caught_up(going), further)
         kept = [place for place, one in enumerate(after) if one is not None and users[place] not in lost]
-        if len(kept) < len(users):
-            self._cache.drop([user for user, one in zip(users, after, strict=True) if one is None or user in lost])
-            chosen, rows, after = [users[place] for place in kept], rows.take(kept), [after[place] for place in kept]
-        else:
-            chosen = list(users)
+        if going or len(kept) < len(users):
+            staying = {users[place] for place in kept}
+            self._cache.drop([*going, *(user for user in users if user not in staying)])
         if kept:
-            self._cache.put(chosen, rows, cast(list[Held], after))
+            chosen, own = (users, rows) if len(kept) == len(users) else ([users[n] for n in kept], rows.take(kept))
+            self._cache.put(chosen, own, [Held(*one[:5], number) for n in kept if (one := after[n]) is not None])
         if lost := lost.intersection(users):
             raise ConflictError(sorted(lost))
 
@@ -110,6 +114,15 @@ class JournaledStore(DurableStore):
         finally:
             super().close()
 
+    def _check(self, users: Sequence[str]) -> None:
+        """Drops those of the users' records from the cache that are no longer the newest."""
+        held = self._cache.held
+        current, number = self.database.are_at([held[user][:3] for user in users])
+        for user, is_current in zip(users, current, strict=True):
+            if is_current:
+                held[user] = held[user]._replace(known_at=number)
+        self._cache.drop([user for user, is_current in zip(users, current, strict=True) if not is_current])
+
     def _ends(self, users: Sequence[str], rows: Rows) -> list[int]:
         held = self._cache.held
         self._totals.update((user, held[user].total) for user in users if user in held)
@@ -127,7 +140,8 @@ class JournaledStore(DurableStore):
             if own.events and own.events[number]:
                 before = self._cache.held.get(user)
                 lives[number] = secrets.randbits(64) | 1 if before is None else before.life
-                after[place] = Held(lives[number], ends[number], ends[number], int(own.version[number]))
+                key, end, version = user_key(user), ends[number], int(own.version[number])
+                after[place] = Held(key, lives[number], end, end, version, 0)
         return list(map(Record, chosen, self._packed(own, ends), items, lives))
 
     def _caught_up(self, users: Sequence[str]) -> list[Record]:
@@ -139,11 +153,6 @@ class JournaledStore(DurableStore):
         rows.fixed["version"] += 1
         values = self._packed(rows, [self._cache.held[user].total for user in behind])
         return list(map(Record, behind, values))
-
-    def _may_wait(self, before: Held, events: Sequence[Observation]) -> bool:
-        """Whether the record may lie behind these events too: others' catalogues may not know items that were added."""
-        behind = before.total - before.base + len(events)
-        return behind <= self._most_behind and max(event.row for event in events) <= self.layout.num_common
 
 
 def _merged(users: Sequence[str], some: Sequence[str], rows: Rows, others: Sequence[str], found: Rows) -> Rows:
