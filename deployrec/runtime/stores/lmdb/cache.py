@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,22 +13,14 @@ AT_ONCE = 64
 """So many of the least recently used are looked out at a time."""
 
 
-class Held(NamedTuple):
-    """Which record it is that the cache holds of a user."""
+Held = tuple[bytes, int, int, int, int]
+"""Which record of a user it is: the user's key, the life of the history, how many events of it the record has read, all,
+and the one on disk, the version. Plain values in a tuple, which the garbage collector stops looking at."""
 
-    key: bytes
-    life: int
-    total: int
-    """events of the user's history, all of which it has read"""
-    base: int
-    """events of that which the record on disk has read, or more"""
-    version: int
-    known_at: int
-    """number of a transaction as of which nobody else had written a newer one"""
 
-    @property
-    def is_behind(self) -> bool:
-        return self.base < self.total
+def is_behind(held: Held) -> bool:
+    """Whether the record on disk has not read all events."""
+    return held[3] < held[2]
 
 
 class Cache:
@@ -39,12 +30,14 @@ class Cache:
         self.most_bytes = most_bytes
         self.bytes = 0
         self.held: dict[str, Held] = {}
-        """of users whose records are whole"""
+        self.known_at: dict[str, int] = {}
+        """of each user who is held, the number of a transaction as of which nobody else had written a newer record"""
         self._layout = layout
         self._slots: dict[str, int] = {}
         self._blocks = Blocks(layout, ordered=True)
         self._room = layout.zeros(0).fixed
         self._sizes = np.zeros(0, np.int64)
+        self._begun: Sequence[str] = ()
 
     def rows(self, users: Sequence[str]) -> Rows:
         """The records of users who are held, in memory that the next call uses again."""
@@ -65,18 +58,22 @@ class Cache:
         marks = [dict(own) if own else NO_SEQUENCES for own in items]
         return Rows(gathered, list(seen), list(hashes), list(event_ids), marks)
 
-    def put(self, users: Sequence[str], rows: Rows, held: Sequence[Held]) -> None:
-        """Takes copies of the users' records; where memory ends, none of them is held."""
-        for user in users:
-            self.held.pop(user, None)
+    def mend(self) -> None:
+        """Drops what a call that was broken off may have left half done."""
+        if self._begun:
+            self.drop(self._begun)
+
+    def put(self, users: Sequence[str], rows: Rows, held: Sequence[Held], number: int) -> None:
+        """Takes copies of the users' records, as of transaction `number`; where memory ends, none of them is held."""
         blocks, known = self._blocks, self._slots
+        self._begun = users
         new = [user for user in users if user not in known]
         try:
             room = dict(zip(new, blocks.room(len(new)), strict=True)) if new else {}
         except MemoryError:
-            return
+            return self.drop(users)
         slots = [known[user] if user in known else room[user] for user in users]
-        fixed, versions = np.ascontiguousarray(rows.fixed), [one.version for one in held]
+        fixed, versions = np.ascontiguousarray(rows.fixed), [one[4] for one in held]
         if fixed["version"].tolist() != versions:
             fixed = fixed.copy()
             fixed["version"] = versions
@@ -88,13 +85,17 @@ class Cache:
         sizes = np.fromiter(map(len, rows.seen), np.int64, len(slots))
         self._resize(slots, blocks.bytes + sizes + np.fromiter(map(len, rows.event_hashes), np.int64, len(slots)))
         self.held.update(zip(users, held, strict=True))
+        self.known_at.update(dict.fromkeys(users, number))
+        self._begun = ()
 
     def drop(self, users: Sequence[str]) -> None:
         for user in users:
             self.held.pop(user, None)
+            self.known_at.pop(user, None)
         slots = [slot for user in users if (slot := self._slots.pop(user, -1)) >= 0]
         self._blocks.free(slots)
         self._resize(slots, 0)
+        self._begun = ()
 
     def too_many(self, but: Collection[str]) -> list[str]:
         """The least recently used of those beyond the limit, but for these."""

@@ -57,14 +57,9 @@ class Record(NamedTuple):
     """what the journal is to be known by from then on; 0 where it is to go"""
 
 
-class Further(NamedTuple):
-    """Events to be put behind a user's journal."""
-
-    user: str
-    key: bytes
-    known_at: int
-    """number of a transaction as of which the history was known to be in that life, and to end where these begin"""
-    tail: Tail
+Further = tuple[str, bytes, int, Tail]
+"""Events to be put behind a user's journal: user, key, the number of a transaction as of which the history was known to
+be in that life and to end where these begin, and the events as in the log."""
 
 
 def database(address: str, create: bool = False) -> LmdbDatabase:
@@ -169,9 +164,9 @@ class LmdbDatabase:
             lost = {
                 user
                 for user, key, known_at, tail in further
-                if known_at < since and not histories.is_at(key, tail.life, tail.place)
+                if known_at < since and not histories.is_at(key, *tail[:2])
             }
-            parts = [(key, tail) for user, key, _, tail in further if user not in lost]
+            parts = [(key, tail) for user, key, _, tail in further if not lost or user not in lost]
             lost |= {record.user for key, record in settling if not self._settle(histories, key, kind, record, now)}
             for key in turn.keys:
                 histories.fold(key)

@@ -8,13 +8,14 @@ from typing import Any
 
 from deployrec.runtime.durable import NO_HISTORY, History
 from deployrec.runtime.records import position, told
-from deployrec.runtime.stores.lmdb.journal import HEAD, Journal
+from deployrec.runtime.stores.lmdb.journal import HEAD, Journal, skip
 from deployrec.runtime.stores.lmdb.keys import HISTORY, JOURNAL
 from deployrec.runtime.stores.lmdb.log import Tail
 
 CHUNK = 64
 """Events of a history in one value."""
 PLACE = struct.Struct(">Q")
+NO_TAIL: Tail = (0, 0, 0, 0.0, b"")
 CHUNK_HEAD, ITEM_HEAD = struct.Struct("<dI"), struct.Struct("<I")
 
 Transaction = Any
@@ -38,11 +39,11 @@ class Histories:
             base = 0 if newest is None else newest[0] + int(CHUNK_HEAD.unpack_from(newest[1])[1])
             return Journal(0, base, 0, 0.0, b"")
         journal = Journal(*HEAD.unpack_from(held), bytes(held[HEAD.size :]))
-        tail = self.tails.get(user)
-        if tail is None or tail.life != journal.life or tail.end <= journal.total:
+        life, place, count, written, body = self.tails.get(user, NO_TAIL)
+        if life != journal.life or place + count <= journal.total:
             return journal
-        body = journal.body + tail.since(journal.total)
-        return Journal(journal.life, journal.base, tail.end - journal.base, tail.written, body)
+        body = journal.body + skip(body, journal.total - place)
+        return Journal(life, journal.base, place + count - journal.base, written, body)
 
     def is_at(self, user: bytes, life: int, total: int) -> bool:
         """Whether the user's history counts so many events in that life."""
@@ -50,19 +51,19 @@ class Histories:
         if held is None:
             return False
         known, base, count, _ = HEAD.unpack_from(held)
-        tail = self.tails.get(user)
-        end = base + count if tail is None or tail.life != life else max(base + count, tail.end)
-        return known == life and end == total
+        noted, place, further, _, _ = self.tails.get(user, NO_TAIL)
+        return known == life and total == max(base + count, place + further if noted == life else 0)
 
     def fold(self, user: bytes) -> None:
         """Puts into the user's journal what the log holds of it."""
-        held, tail = self.txn.get(user + JOURNAL, None, self.table), self.tails.get(user)
-        if held is None or tail is None:
+        held = self.txn.get(user + JOURNAL, None, self.table)
+        life, place, further, written, body = self.tails.get(user, NO_TAIL)
+        if held is None or not further:
             return
-        life, base, count, _ = HEAD.unpack_from(held)
-        if tail.life == life and tail.end > base + count:
-            head = HEAD.pack(life, base, tail.end - base, tail.written)
-            value = b"".join((head, held[HEAD.size :], tail.since(base + count)))
+        known, base, count, _ = HEAD.unpack_from(held)
+        if known == life and place + further > base + count:
+            head = HEAD.pack(life, base, place + further - base, written)
+            value = b"".join((head, held[HEAD.size :], skip(body, base + count - place)))
             self.txn.put(user + JOURNAL, value, db=self.table)
 
     def settle(self, user: bytes, journal: Journal, items: Sequence[str], now: float, life: int = 0) -> None:

@@ -79,6 +79,8 @@ def unpacked(body: bytes) -> Iterator[Observation]:
 
 def skip(body: bytes, events: int) -> bytes:
     """What is left behind so many events."""
+    if not events:
+        return body
     at = 0
     for _ in range(events):
         _, name, text, sequence, hashed = EVENT.unpack_from(body, at)

@@ -21,7 +21,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from deployrec.runtime.stores.lmdb.journal import skip
 from deployrec.runtime.stores.lmdb.keys import LENGTH
 
 NUMBER, WRITTEN, PART = struct.Struct(">Q"), struct.Struct("<d"), struct.Struct("<QQII")
@@ -32,22 +31,9 @@ DROPPED_AT_ONCE = 1024
 Transaction = Any
 
 
-class Tail(NamedTuple):
-    """What the log holds of one user's history."""
-
-    life: int
-    place: int
-    """events of the history before"""
-    count: int
-    written: float
-    body: bytes
-
-    @property
-    def end(self) -> int:
-        return self.place + self.count
-
-    def since(self, place: int) -> bytes:
-        return self.body if place == self.place else skip(self.body, place - self.place)
+Tail = tuple[int, int, int, float, bytes]
+"""What the log holds of one user's history: its life, events before, events, the newest one's write, the events' bytes.
+Plain values in a tuple, which the garbage collector stops looking at."""
 
 
 class Turn(NamedTuple):
@@ -90,7 +76,8 @@ class Log:
 
     def due(self) -> Turn:
         """What the next write shall do besides."""
-        if self._due < STEP:
+        steps = self._due // STEP
+        if not steps:
             return NOTHING_DUE
         if not self._turn:
             self._whole, self._turn_begun = self._turn_begun, self.last
@@ -98,10 +85,10 @@ class Log:
             self._turn_size = -(-len(self._turn) // STEPS)
         numbers = []
         for number, _ in self._values:
-            if number > self._whole or len(numbers) == DROPPED_AT_ONCE:
+            if number > self._whole or len(numbers) == steps * DROPPED_AT_ONCE:
                 break
             numbers.append(NUMBER.pack(number))
-        return Turn(self._turn[-self._turn_size :][::-1] if self._turn else (), numbers)
+        return Turn(self._turn[-steps * self._turn_size :][::-1] if self._turn else (), numbers)
 
     def done(self, turn: Turn, settled: Iterable[bytes], number: int, parts: Sequence[tuple[bytes, Tail]]) -> None:
         """Notes what a write of that number has done: it came right after all that is known."""
@@ -109,23 +96,25 @@ class Log:
             self.tails.pop(key, None)
         if turn is not NOTHING_DUE:
             del self._turn[max(0, len(self._turn) - len(turn.keys)) :]
-            self._due = 0
+            self._due %= STEP
         while turn.numbers and self._values and self._values[0][0] <= NUMBER.unpack(turn.numbers[-1])[0]:
             self._values.popleft()
         if parts:
             self._note(number, parts)
-            self._due += sum(tail.count for _, tail in parts)
+            self._due += sum(tail[2] for _, tail in parts)
         self.last = number
 
     def _note(self, number: int, parts: Sequence[tuple[bytes, Tail]]) -> None:
         tails = self.tails
         for key, tail in parts:
-            known = tails.get(key)
-            if known is None or known.life != tail.life or known.end < tail.place:
-                tails[key] = tail
-            elif known.end == tail.place:
-                count, body = known.count + tail.count, known.body + tail.body
-                tails[key] = Tail(tail.life, known.place, count, tail.written, body)
+            if key in tails:
+                life, place, count, written, body = tail
+                known_life, first, known, _, before = tails[key]
+                if known_life == life and first + known >= place:
+                    if first + known > place:
+                        continue  # noted already
+                    tail = (life, first, known + count, written, before + body)
+            tails[key] = tail
         self._values.append((number, [key for key, _ in parts]))
 
     def _forget_before(self, first: int) -> None:
@@ -145,7 +134,7 @@ class Log:
 
 def value_of(parts: Sequence[tuple[bytes, Tail]]) -> bytes:
     """What the log holds of one call."""
-    pieces = [WRITTEN.pack(parts[0][1].written)]
+    pieces = [WRITTEN.pack(parts[0][1][3])]
     for key, (life, place, count, _, body) in parts:
         pieces += (key, PART.pack(life, place, count, len(body)), body)
     return b"".join(pieces)
@@ -160,5 +149,5 @@ def _parts(value: bytes) -> list[tuple[bytes, Tail]]:
         key = value[start:at]
         life, place, count, size = PART.unpack_from(value, at)
         at += PART.size + size
-        parts.append((key, Tail(life, place, count, written, value[at - size : at])))
+        parts.append((key, (life, place, count, written, value[at - size : at])))
     return parts

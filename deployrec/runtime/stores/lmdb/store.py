@@ -11,11 +11,10 @@ import numpy as np
 from deployrec.errors import StaleStateError
 from deployrec.runtime.durable import DurableStore
 from deployrec.runtime.stores.base import ConflictError, Layout, Rows
-from deployrec.runtime.stores.lmdb.cache import Cache, Held
+from deployrec.runtime.stores.lmdb.cache import Cache, Held, is_behind
 from deployrec.runtime.stores.lmdb.database import Further, LmdbDatabase, Record, database
 from deployrec.runtime.stores.lmdb.journal import packed
 from deployrec.runtime.stores.lmdb.keys import user_key
-from deployrec.runtime.stores.lmdb.log import Tail
 
 PIECE = 1000
 """Records that one transaction of `close` writes."""
@@ -46,10 +45,11 @@ class JournaledStore(DurableStore):
         self._closed = False
 
     def read(self, users: Sequence[str]) -> Rows:
-        held = self._cache.held
+        held, known_at = self._cache.held, self._cache.known_at
+        self._cache.mend()
         if held and (known := [user for user in users if user in held]):
             since = self.database.undisturbed_since()
-            if unsure := [user for user in known if held[user].known_at < since]:
+            if unsure := [user for user in known if known_at[user] < since]:
                 self._check(unsure)
                 known = [user for user in known if user in held]
         else:
@@ -63,25 +63,25 @@ class JournaledStore(DurableStore):
         return _merged(users, known, rows, others, super().read(others))
 
     def write(self, users: Sequence[str], rows: Rows) -> None:
-        held, most, now = self._cache.held, self._most_behind, time.time()
+        held, known_at, most, now = self._cache.held, self._cache.known_at, self._most_behind, time.time()
         further: list[Further] = []
         whole: list[int] = []
         after: list[Held | None] = [None] * len(users)
         versions, columns = rows.version.tolist(), rows.events or [()] * len(users)
         added = max((event.row for events in columns for event in events), default=0) > self.layout.num_common
         for place, (user, version, events) in enumerate(zip(users, versions, columns, strict=True)):
-            before, count = held.get(user), len(events)
+            count = len(events)
             # Others' catalogues may not know items that were added to this one: they cannot read on over these.
-            if before is None or not count or added or before.version + 1 != version:
+            if user not in held or not count or added:
                 whole.append(place)
                 continue
-            key, life, total, base, known, known_at = before
-            if total + count - base > most:
+            key, life, total, base, known = held[user]
+            if known + 1 != version or total + count - base > most:
                 whole.append(place)
                 continue
             body = packed(events[0]) if count == 1 else b"".join(map(packed, events))
-            further.append(Further(user, key, known_at, Tail(life, total, count, now, body)))
-            after[place] = Held(key, life, total + count, base, known + count, 0)
+            further.append((user, key, known_at[user], (life, total, count, now, body)))
+            after[place] = (key, life, total + count, base, known + count)
         records = self._records(users, rows, whole, after) if whole else []
         going = self._cache.too_many(users)
         lost, number = self.database.write(self.layout.state_id, records + self._caught_up(going), further)
@@ -91,7 +91,7 @@ class JournaledStore(DurableStore):
             self._cache.drop([*going, *(user for user in users if user not in staying)])
         if kept:
             chosen, own = (users, rows) if len(kept) == len(users) else ([users[n] for n in kept], rows.take(kept))
-            self._cache.put(chosen, own, [Held(*one[:5], number) for n in kept if (one := after[n]) is not None])
+            self._cache.put(chosen, own, [one for n in kept if (one := after[n]) is not None], number)
         if lost := lost.intersection(users):
             raise ConflictError(sorted(lost))
 
@@ -104,8 +104,9 @@ class JournaledStore(DurableStore):
         if self._closed:
             return
         self._closed = True
+        self._cache.mend()
         try:
-            behind = [user for user, one in self._cache.held.items() if one.is_behind]
+            behind = [user for user, one in self._cache.held.items() if is_behind(one)]
             for start in range(0, len(behind), PIECE):
                 self.database.write(self.layout.state_id, self._caught_up(behind[start : start + PIECE]), ())
             self.database.fold()
@@ -118,14 +119,12 @@ class JournaledStore(DurableStore):
         """Drops those of the users' records from the cache that are no longer the newest."""
         held = self._cache.held
         current, number = self.database.are_at([held[user][:3] for user in users])
-        for user, is_current in zip(users, current, strict=True):
-            if is_current:
-                held[user] = held[user]._replace(known_at=number)
+        self._cache.known_at.update(dict.fromkeys(users, number))
         self._cache.drop([user for user, is_current in zip(users, current, strict=True) if not is_current])
 
     def _ends(self, users: Sequence[str], rows: Rows) -> list[int]:
         held = self._cache.held
-        self._totals.update((user, held[user].total) for user in users if user in held)
+        self._totals.update((user, held[user][2]) for user in users if user in held)
         return super()._ends(users, rows)
 
     def _records(
@@ -139,19 +138,20 @@ class JournaledStore(DurableStore):
         for number, (place, user) in enumerate(zip(places, chosen, strict=True)):
             if own.events and own.events[number]:
                 before = self._cache.held.get(user)
-                lives[number] = secrets.randbits(64) | 1 if before is None else before.life
-                key, end, version = user_key(user), ends[number], int(own.version[number])
-                after[place] = Held(key, lives[number], end, end, version, 0)
+                lives[number] = secrets.randbits(64) | 1 if before is None else before[1]
+                end = ends[number]
+                after[place] = (user_key(user), lives[number], end, end, int(own.version[number]))
         return list(map(Record, chosen, self._packed(own, ends), items, lives))
 
     def _caught_up(self, users: Sequence[str]) -> list[Record]:
         """Whole records of those of the users whose records on disk lie behind the cache's."""
-        behind = [user for user in users if user in self._cache.held and self._cache.held[user].is_behind]
+        held = self._cache.held
+        behind = [user for user in users if user in held and is_behind(held[user])]
         if not behind:
             return []
         rows = self._cache.rows(behind)
         rows.fixed["version"] += 1
-        values = self._packed(rows, [self._cache.held[user].total for user in behind])
+        values = self._packed(rows, [held[user][2] for user in behind])
         return list(map(Record, behind, values))
 
 
