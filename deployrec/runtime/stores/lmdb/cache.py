@@ -14,8 +14,8 @@ AT_ONCE = 64
 
 
 Held = tuple[bytes, int, int, int, int]
-"""Which record of a user it is: the user's key, the life of the history, how many events of it the record has read, all,
-and the one on disk, the version. Plain values in a tuple, which the garbage collector stops looking at."""
+"""Which record of a user it is: the user's key, the life of the history, how many events of it the record has read
+(all) and the one on disk has, the version. Plain values in a tuple, which the garbage collector stops looking at."""
 
 
 def is_behind(held: Held) -> bool:

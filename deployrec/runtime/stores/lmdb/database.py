@@ -21,7 +21,7 @@ from deployrec.runtime.stores.lmdb.environment import Environment, Transaction
 from deployrec.runtime.stores.lmdb.histories import Histories, completed
 from deployrec.runtime.stores.lmdb.keys import HISTORY, JOURNAL, RECORD, user_end, user_key, user_of
 from deployrec.runtime.stores.lmdb.log import NUMBER as LOG_NUMBER
-from deployrec.runtime.stores.lmdb.log import Tail, value_of
+from deployrec.runtime.stores.lmdb.log import Tail, Turn, value_of
 
 PIECE = 1000
 """Keys that one transaction of a walk reads or deletes."""
@@ -156,9 +156,8 @@ class LmdbDatabase:
         """
         now, log = time.time(), self._environment.log
         settling = [(user_key(record.user), record) for record in records]
-        turn = log.due()
 
-        def work(txn: Transaction) -> tuple[set[str], int, int, list[tuple[bytes, Tail]]]:
+        def work(txn: Transaction) -> tuple[set[str], int, int, list[tuple[bytes, Tail]], Turn]:
             kind, histories, number = self._record(txn, state_id), self._histories(txn), int(txn.id())
             since = self._since if number == self._last + 1 else number
             lost = {
@@ -168,6 +167,7 @@ class LmdbDatabase:
             }
             parts = [(key, tail) for user, key, _, tail in further if not lost or user not in lost]
             lost |= {record.user for key, record in settling if not self._settle(histories, key, kind, record, now)}
+            turn = log.due()
             for key in turn.keys:
                 histories.fold(key)
             values = self._table(b"log")
@@ -175,11 +175,16 @@ class LmdbDatabase:
                 txn.delete(old, db=values)
             if parts:
                 txn.put(LOG_NUMBER.pack(number), value_of(parts), db=values)
-            return lost, number, since, parts
+            return lost, number, since, parts, turn
 
-        lost, number, since, parts = self._environment.run(work, write=True)
-        log.done(turn, [key for key, record in settling if record.user not in lost], number, parts)
-        self._last, self._since = number, since
+        def note(done: tuple[set[str], int, int, list[tuple[bytes, Tail]], Turn]) -> None:
+            lost, number, since, parts, turn = done
+            settled = [key for key, record in settling if record.user not in lost]
+            if parts or settled:  # else LMDB gives the number to the next
+                log.done(turn, settled, number, parts)
+                self._last, self._since = number, since
+
+        lost, number, *_ = self._environment.run(work, write=True, then=note)
         return lost, number
 
     def fold(self) -> None:

@@ -60,10 +60,16 @@ class Environment:
                 self._env.close()
                 type(self)._shared = {key: one for key, one in self._shared.items() if one is not self}
 
-    def run(self, work: Callable[[Transaction], Answer], write: bool = False) -> Answer:
+    def run(
+        self,
+        work: Callable[[Transaction], Answer],
+        write: bool = False,
+        then: Callable[[Answer], object] = lambda _: None,
+    ) -> Answer:
         """The answer of `work` in one transaction, begun anew in a larger map where this one was full.
 
-        Raises StoreError for what the disk or another program did to the folder.
+        `then` takes the answer once it is on disk, before any other transaction of this process begins. Raises StoreError
+        for what the disk or another program did to the folder.
         """
         with self._lock:
             if self._pid != os.getpid():
@@ -73,7 +79,9 @@ class Environment:
                 try:
                     with self._env.begin(write=write, buffers=True) as txn:
                         self.log.follow(txn, self.tables[b"log"], txn.id() - write)
-                        return work(txn)
+                        answer = work(txn)
+                    then(answer)
+                    return answer
                 except lmdb.MapFullError:
                     self._env.set_mapsize(2 * self._env.info()["map_size"])
                 except lmdb.MapResizedError:
