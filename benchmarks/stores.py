@@ -6,9 +6,9 @@ Batches of 256 events of as many users, drawn at random, through `Recommender.ob
 turns, a batch each, so that a busy machine slows all alike. Before, every user has read 1 to `BEFORE` events, one by
 one, so that as many records are due to be written in a batch, and as much of the log, as when this goes on for ever.
 LMDB is on disk when a batch returns, with its journal, with records written whole at every event ("no journal"), and
-without histories, where that must be so; Redis is a server of its own on loopback that writes its log before it answers.
-Prints the medians and their share of memory's, and the means, and writes stores.json. The folder for the stores is made
-in --folder (default: the system's temporary one): put it on the disk in question.
+without histories, where that must be so; Redis is a server of its own on loopback that writes its log before it
+answers. Prints the medians, the means, and the medians' share of memory's, and writes stores.json. The folder for the
+stores is made in --folder (default: the system's temporary one): put it on the disk in question.
 """
 
 from __future__ import annotations

@@ -68,8 +68,8 @@ class Environment:
     ) -> Answer:
         """The answer of `work` in one transaction, begun anew in a larger map where this one was full.
 
-        `then` takes the answer once it is on disk, before any other transaction of this process begins. Raises StoreError
-        for what the disk or another program did to the folder.
+        `then` takes the answer once it is on disk, before any other transaction of this process begins. Raises
+        StoreError for what the disk or another program did to the folder.
         """
         with self._lock:
             if self._pid != os.getpid():
