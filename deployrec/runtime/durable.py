@@ -92,8 +92,9 @@ class Database(Protocol):
     def size(self, state_id: str) -> tuple[int, int]:
         """How many users' records there are, and their bytes."""
 
-    def histories(self, users: Sequence[str]) -> list[History]:
-        """The users' histories; `NO_HISTORY` where none is kept."""
+    def histories(self, users: Sequence[str], since: Sequence[int] | None = None) -> list[History]:
+        """The users' histories; `NO_HISTORY` where none is kept. With `since`, events of each that stand in front
+        of that place may be left out."""
 
     def num_histories(self) -> int:
         """How many users have one."""
@@ -182,7 +183,8 @@ class DurableStore:
         behind = [place for place, total in enumerate(totals) if known[place] < total]
         unread: list[Sequence[str]] = [()] * len(users)
         chosen = [users[place] for place in behind]
-        for place, history in zip(behind, self.database.histories(chosen), strict=True):
+        histories = self.database.histories(chosen, [known[place] for place in behind])
+        for place, history in zip(behind, histories, strict=True):
             # As it is now, which may be more than it was: a write then loses, and all is read again.
             self._totals[users[place]] = history.total
             unread[place] = history.items[max(0, len(history.items) - (history.total - known[place])) :]

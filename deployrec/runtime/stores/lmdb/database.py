@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
-import struct
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from deployrec.errors import ConfigError
-from deployrec.options import option
-from deployrec.runtime.durable import History, Keeping, dropped, parse_address
-from deployrec.runtime.records import last_write, position, version_of
+from deployrec.runtime.durable import History, parse_address
+from deployrec.runtime.records import position, version_of
 from deployrec.runtime.stores.base import Layout
-from deployrec.runtime.stores.lmdb.environment import Environment, Transaction
+from deployrec.runtime.stores.lmdb.environment import Transaction
 from deployrec.runtime.stores.lmdb.histories import Histories, completed
-from deployrec.runtime.stores.lmdb.keys import HISTORY, JOURNAL, RECORD, user_end, user_key, user_of
+from deployrec.runtime.stores.lmdb.keys import user_key
 from deployrec.runtime.stores.lmdb.log import NUMBER as LOG_NUMBER
 from deployrec.runtime.stores.lmdb.log import Tail, Turn, value_of
-
-PIECE = 1000
-"""Keys that one transaction of a walk reads or deletes."""
-NUMBER = struct.Struct(">I")
-LIVE, DROPPED = b"\1", b"\0"
-"""Behind a layout's number: whether it is being dropped."""
-
-Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class LmdbKeeping(Keeping):
-    """Further options of a store in LMDB."""
-
-    journal: int = option(
-        16, "events of a user that are kept as events before the record is written again; 0 none", at_least=0
-    )
-    cache_mb: int = option(256, "MiB for records of users who were served last, where there is a journal", at_least=1)
-
-    @property
-    def most_behind(self) -> int:
-        """Events that a record may lie behind the user's history, which must hold them."""
-        return self.journal if self.history is None else min(self.journal, self.history)
+from deployrec.runtime.stores.lmdb.tables import DROPPED, LIVE, NUMBER, LmdbKeeping
+from deployrec.runtime.stores.lmdb.walks import Walks
 
 
 class Record(NamedTuple):
@@ -70,28 +44,18 @@ def database(address: str, create: bool = False) -> LmdbDatabase:
     return LmdbDatabase(Path(place), keeping, create)
 
 
-class LmdbDatabase:
+class LmdbDatabase(Walks):
     """See `Database`. One transaction a write call, on disk before it returns; other processes read and write too.
 
     After a fork the child opens the folder anew by itself.
     """
 
     def __init__(self, path: Path, keeping: LmdbKeeping, create: bool) -> None:
-        self.keeping: LmdbKeeping = keeping
-        self.address = f"lmdb:{path}"
-        self._environment = Environment.shared(path, create)
-        self._open = True
+        super().__init__(path, keeping, create)
         self._last = self._since = 0
         """numbers of the newest transaction that this object knows of, and of the one since which all were its own"""
         if keeping.ttl:
             self.expire(time.time() - keeping.ttl)
-
-    def layouts(self) -> list[Layout]:
-        def read(txn: Transaction) -> list[Layout]:
-            values = txn.cursor(db=self._table(b"layouts")).iternext(keys=False)
-            return [Layout.from_dict(_about(value)["layout"]) for value in values]
-
-        return self._environment.run(read)
 
     def add(self, layout: Layout) -> None:
         key = layout.state_id.encode()
@@ -129,25 +93,23 @@ class LmdbDatabase:
 
         return self._environment.run(both)
 
+    def put(self, state_id: str, users: Sequence[str], values: Sequence[bytes]) -> None:
+        keys, now = [user_key(user) for user in users], time.time()
+
+        def write(txn: Transaction) -> None:
+            record, histories = self._record(txn, state_id), self._histories(txn)
+            for key, value in zip(keys, values, strict=True):
+                histories.settle(key, histories.journal(key), (), now)
+                txn.put(key + record, value, db=self._table(b"users"))
+
+        self._environment.run(write, write=True)
+
     def swap(
         self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[str]]
     ) -> list[int]:
         items = read or [()] * len(users)
         lost, _ = self.write(state_id, list(map(Record, users, values, items)), ())
         return [place for place, user in enumerate(users) if user in lost]
-
-    def undisturbed_since(self) -> int:
-        """Number of a transaction, perhaps of this one, since which nobody has written but this object."""
-        return self._environment.run(self._look)
-
-    def are_at(self, held: Sequence[tuple[bytes, int, int]]) -> tuple[list[bool], int]:
-        """Whether the user of each key, in that life, has a history of so many events, as of which transaction."""
-
-        def read(txn: Transaction) -> tuple[list[bool], int]:
-            is_at = self._histories(txn).is_at
-            return [is_at(key, life, total) for key, life, total in held], self._look(txn)
-
-        return self._environment.run(read)
 
     def write(self, state_id: str, records: Sequence[Record], further: Sequence[Further]) -> tuple[set[str], int]:
         """`swap` of records, and events put behind journals; answers with the users who lost, and its number.
@@ -187,10 +149,50 @@ class LmdbDatabase:
         lost, number, *_ = self._environment.run(work, write=True, then=note)
         return lost, number
 
+    def put_histories(self, users: Sequence[str], histories: Sequence[History]) -> None:
+        keys = [user_key(user) for user in users]
+
+        def write(txn: Transaction) -> None:
+            table = self._histories(txn)
+            for key, history in zip(keys, histories, strict=True):
+                table.drop(key)
+                table.append(key, history.items, history.written, history.total - len(history.items))
+
+        self._environment.run(write, write=True)
+
+    def forget(self, users: Sequence[str]) -> list[bool]:
+        keys = [user_key(user) for user in users]
+
+        def write(txn: Transaction) -> list[bool]:
+            self._fold(txn)  # the log held something of them too
+            cursor = txn.cursor(db=self._table(b"users"))
+            found = []
+            for user in keys:
+                here = there = cursor.set_range(user) and bytes(cursor.key()).startswith(user)
+                while here:
+                    here = cursor.delete() and bytes(cursor.key()).startswith(user)
+                found.append(there)
+            return found
+
+        return self._environment.run(write, write=True)
+
     def fold(self) -> None:
         """Brings all journals up to date and empties the log."""
         if self._environment.run(lambda txn: txn.stat(self._table(b"log"))["entries"]):
             self._environment.run(self._fold, write=True)
+
+    def undisturbed_since(self) -> int:
+        """Number of a transaction, perhaps of this one, since which nobody has written but this object."""
+        return self._environment.run(self._look)
+
+    def are_at(self, held: Sequence[tuple[bytes, int, int]]) -> tuple[list[bool], int]:
+        """Whether the user of each key, in that life, has a history of so many events, as of which transaction."""
+
+        def read(txn: Transaction) -> tuple[list[bool], int]:
+            is_at = self._histories(txn).is_at
+            return [is_at(key, life, total) for key, life, total in held], self._look(txn)
+
+        return self._environment.run(read)
 
     def _look(self, txn: Transaction) -> int:
         if (now := int(txn.id())) != self._last:
@@ -219,200 +221,3 @@ class LmdbDatabase:
             histories.settle(key, journal, record.items, now, record.life)
         histories.txn.put(key + kind, record.value, db=histories.table)
         return True
-
-    def put(self, state_id: str, users: Sequence[str], values: Sequence[bytes]) -> None:
-        keys, now = [user_key(user) for user in users], time.time()
-
-        def write(txn: Transaction) -> None:
-            record, histories = self._record(txn, state_id), self._histories(txn)
-            for key, value in zip(keys, values, strict=True):
-                histories.settle(key, histories.journal(key), (), now)
-                txn.put(key + record, value, db=self._table(b"users"))
-
-        self._environment.run(write, write=True)
-
-    def scan(self, state_id: str) -> Iterator[tuple[list[str], list[bytes]]]:
-        for pairs in self._pieces(state_id, bytes):
-            yield [user_of(key) for key, _ in pairs], [value for _, value in pairs]
-
-    def size(self, state_id: str) -> tuple[int, int]:
-        sizes = [size for pairs in self._pieces(state_id, len) for _, size in pairs]
-        return len(sizes), sum(sizes)
-
-    def histories(self, users: Sequence[str]) -> list[History]:
-        keys = [user_key(user) for user in users]
-        return self._environment.run(lambda txn: list(map(self._histories(txn).of, keys)))
-
-    def num_histories(self) -> int:
-        return sum(map(len, self.users_with_histories()))
-
-    def put_histories(self, users: Sequence[str], histories: Sequence[History]) -> None:
-        keys = [user_key(user) for user in users]
-
-        def write(txn: Transaction) -> None:
-            table = self._histories(txn)
-            for key, history in zip(keys, histories, strict=True):
-                table.drop(key)
-                table.append(key, history.items, history.written, history.total - len(history.items))
-
-        self._environment.run(write, write=True)
-
-    def scan_histories(self) -> Iterator[tuple[list[str], list[History]]]:
-        for users in self.users_with_histories():
-            yield users, self.histories(users)
-
-    def forget(self, users: Sequence[str]) -> list[bool]:
-        keys = [user_key(user) for user in users]
-
-        def write(txn: Transaction) -> list[bool]:
-            self._fold(txn)  # the log held something of them too
-            cursor = txn.cursor(db=self._table(b"users"))
-            found = []
-            for user in keys:
-                here = there = cursor.set_range(user) and bytes(cursor.key()).startswith(user)
-                while here:
-                    here = cursor.delete() and bytes(cursor.key()).startswith(user)
-                found.append(there)
-            return found
-
-        return self._environment.run(write, write=True)
-
-    def drop(self, state_id: str) -> int:
-        key = state_id.encode()
-
-        def mark(txn: Transaction) -> bytes:
-            value = txn.get(key, db=self._table(b"layouts"))
-            if value is None:
-                raise dropped(self.address, state_id)
-            number, about = bytes(value[: NUMBER.size]), bytes(value[NUMBER.size + 1 :])
-            txn.put(key, number + DROPPED + about, db=self._table(b"layouts"))
-            return RECORD + number
-
-        record = self._environment.run(mark, write=True)
-        count = sum(self._deleted([key for key, _ in pairs]) for pairs in self._walk(record, lambda *_: None))
-        self._environment.run(lambda txn: txn.delete(key, db=self._table(b"layouts")), write=True)
-        return count
-
-    def expire(self, before: float) -> tuple[int, int]:
-        def histories(keys: Sequence[bytes]) -> Callable[[Transaction], int]:
-            def write(txn: Transaction) -> int:
-                table = self._histories(txn)
-                return sum(table.drop(key) for key in keys if table.written(key) < before)
-
-            return write
-
-        records = 0
-        for pairs in self._walk(RECORD, lambda histories, key, value: last_write(_known(histories, key, value))):
-            records += self._deleted([key for key, written in pairs if written < before], before)
-        dropped_histories = 0
-        for users in self.users_with_histories():
-            old = self._environment.run(self._old([user_key(user) for user in users], before))
-            if old:
-                dropped_histories += self._environment.run(histories(old), write=True)
-        return records, dropped_histories
-
-    def meta(self, state_id: str) -> dict[str, Any]:
-        def read(txn: Transaction) -> dict[str, Any]:
-            self._record(txn, state_id)
-            return _about(txn.get(state_id.encode(), db=self._table(b"layouts")))
-
-        found: dict[str, Any] = self._environment.run(read)["meta"]
-        return found
-
-    def set_meta(self, state_id: str, meta: Mapping[str, Any]) -> None:
-        checked, key = json.loads(json.dumps(dict(meta), allow_nan=False)), state_id.encode()
-
-        def write(txn: Transaction) -> None:
-            self._record(txn, state_id)
-            value = bytes(txn.get(key, db=self._table(b"layouts")))
-            about = json.dumps({**_about(value), "meta": checked}).encode()
-            txn.put(key, value[: NUMBER.size + 1] + about, db=self._table(b"layouts"))
-
-        self._environment.run(write, write=True)
-
-    def num_bytes(self) -> int:
-        return (self._environment.path / "data.mdb").stat().st_size
-
-    def close(self) -> None:
-        if self._open:
-            self._open = False
-            self._environment.release()
-
-    def _histories(self, txn: Transaction) -> Histories:
-        return Histories(txn, self._table(b"users"), self.keeping.history, self._environment.log.tails)
-
-    def _table(self, name: bytes) -> object:
-        return self._environment.tables[name]
-
-    def _record(self, txn: Transaction, state_id: str) -> bytes:
-        """What stands behind the users' keys of the layout's records; StaleStateError once it has been dropped."""
-        value = txn.get(state_id.encode(), db=self._table(b"layouts"))
-        if value is None or value[NUMBER.size : NUMBER.size + 1] != LIVE:
-            raise dropped(self.address, state_id)
-        return RECORD + bytes(value[: NUMBER.size])
-
-    def _pieces(self, state_id: str, of: Callable[[Any], Answer]) -> Iterator[list[tuple[bytes, Answer]]]:
-        """The layout's records by the users' keys, as `of` makes them of the bytes."""
-        record = self._environment.run(lambda txn: self._record(txn, state_id))
-        return self._walk(record, lambda histories, key, value: of(_known(histories, key, value)))
-
-    def _walk(
-        self, kinds: bytes | tuple[bytes, ...], of: Callable[[Histories, bytes, Any], Answer]
-    ) -> Iterator[list[tuple[bytes, Answer]]]:
-        """All keys that go on like this behind the user, with what `of` makes of the value; a transaction a piece."""
-        start: bytes | None = b""
-
-        def read(txn: Transaction) -> tuple[list[tuple[bytes, Answer]], bytes | None]:
-            cursor, histories = txn.cursor(db=self._table(b"users")), self._histories(txn)
-            found, key = [], b""
-            for view, value in islice(cursor.iternext() if cursor.set_range(start) else (), PIECE):
-                key = bytes(view)
-                if key.startswith(kinds, user_end(key)):
-                    found.append((key, of(histories, key, value)))
-            return found, key + b"\0" if key else None
-
-        while start is not None:
-            found, start = self._environment.run(read)
-            if found:
-                yield found
-
-    def users_with_histories(self) -> Iterator[list[str]]:
-        last = None
-        for pairs in self._walk((HISTORY, JOURNAL), lambda histories, key, _: histories.journal(key[: user_end(key)])):
-            users = list(dict.fromkeys(user_of(key) for key, journal in pairs if journal.total))
-            if fresh := [user for user in users if user != last]:
-                yield fresh
-            last = users[-1] if users else last
-
-    def _deleted(self, keys: Sequence[bytes], before: float = math.inf) -> int:
-        """Deletes those of the records that are still from before that moment; how many they were."""
-
-        def write(txn: Transaction) -> int:
-            table, histories = self._table(b"users"), self._histories(txn)
-            values = [txn.get(key, db=table) for key in keys]
-            old = [
-                key
-                for key, value in zip(keys, values, strict=True)
-                if value and last_write(_known(histories, key, value)) < before
-            ]
-            return sum(txn.delete(key, db=table) for key in old)
-
-        return self._environment.run(write, write=True) if keys else 0
-
-    def _old(self, keys: Sequence[bytes], before: float) -> Callable[[Transaction], list[bytes]]:
-        def read(txn: Transaction) -> list[bytes]:
-            table = self._histories(txn)
-            return [key for key in keys if table.written(key) < before]
-
-        return read
-
-
-def _known(histories: Histories, key: bytes, value: Any) -> bytes:
-    """What a record says, with what the user's journal knows besides."""
-    return completed(bytes(value), histories.journal(key[: user_end(key)]))
-
-
-def _about(value: bytes) -> dict[str, Any]:
-    """A layout's layout and meta."""
-    found: dict[str, Any] = json.loads(bytes(value[NUMBER.size + 1 :]))
-    return found

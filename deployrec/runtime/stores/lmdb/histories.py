@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from deployrec.runtime.durable import NO_HISTORY, History
-from deployrec.runtime.records import position, told
+from deployrec.runtime.records import is_record, position, told
 from deployrec.runtime.stores.lmdb.journal import HEAD, Journal, skip
 from deployrec.runtime.stores.lmdb.keys import HISTORY, JOURNAL
 from deployrec.runtime.stores.lmdb.log import Tail
@@ -98,10 +98,11 @@ class Histories:
         if begun and self.kept is not None:
             self._trim(user, total - self.kept)
 
-    def of(self, user: bytes) -> History:
+    def of(self, user: bytes, since: int = 0) -> History:
+        """The user's history; where the journal holds all events behind the first `since`, these alone."""
         items: list[str] = []
         journal, written = self.journal(user), 0.0
-        for chunk in self._chunks(user):
+        for chunk in self._chunks(user) if since < journal.base or not journal.count else ():
             written, texts = _items(chunk)
             items += texts
         if journal.count:
@@ -147,8 +148,9 @@ class Histories:
 
 def completed(value: bytes, journal: Journal) -> bytes:
     """The record, which knows of all events of the user's journal; one that lies behind its beginning as it is."""
-    read = position(value)
-    return told(value, journal.since(read), journal.written) if journal.base <= read < journal.total else value
+    if not is_record(value) or not journal.base <= position(value) < journal.total:
+        return value
+    return told(value, journal.since(position(value)), journal.written)
 
 
 def _chunk_of(user: bytes, key: bytes) -> bool:

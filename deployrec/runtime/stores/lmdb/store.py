@@ -71,11 +71,14 @@ class JournaledStore(DurableStore):
         added = max((event.row for events in columns for event in events), default=0) > self.layout.num_common
         for place, (user, version, events) in enumerate(zip(users, versions, columns, strict=True)):
             count = len(events)
-            # Others' catalogues may not know items that were added to this one: they cannot read on over these.
-            if user not in held or not count or added:
+            if user not in held or not count:
                 whole.append(place)
                 continue
             key, life, total, base, known = held[user]
+            # Others' catalogues may not know items that were added to this one: they cannot read on over these.
+            if added and max(event.row for event in events) > self.layout.num_common:
+                whole.append(place)
+                continue
             if known + 1 != version or total + count - base > most:
                 whole.append(place)
                 continue

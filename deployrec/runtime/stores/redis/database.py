@@ -175,7 +175,7 @@ class RedisDatabase:
         sizes = [(len(users), size) for users, size in pages]
         return sum(users for users, _ in sizes), sum(size for _, size in sizes)
 
-    def histories(self, users: Sequence[str]) -> list[History]:
+    def histories(self, users: Sequence[str], since: Sequence[int] | None = None) -> list[History]:
         def read() -> list[dict[bytes, bytes]]:
             together = self._client.pipeline(transaction=False)
             for user in users:
