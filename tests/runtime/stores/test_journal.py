@@ -262,6 +262,19 @@ def test_a_call_that_lost_its_answer_is_known(opened: Open, monkeypatch: pytest.
     assert json.dumps(recommender.user("ann").seen) == '["i1", "i3"]'  # type: ignore[union-attr]
 
 
+def test_who_keeps_no_histories_reads_on_too(opened: Open) -> None:
+    one, other = opened(), opened("?history=0")
+    for number in range(3):
+        assert one.observe("ann", f"i{number + 1}", f"e{number}")
+    assert other.user("ann").num_events == 3  # type: ignore[union-attr]
+    assert not other.observe("ann", "i9", "e2")
+    assert other.observe("ann", "i9", "e3")
+    for recommender in (one, other, opened()):
+        assert recommender.user("ann").num_events == 4  # type: ignore[union-attr]
+    assert one.observe("ann", "i5", "e4")
+    assert other.user("ann").num_events == 5  # type: ignore[union-attr]
+
+
 def test_without_a_journal_records_are_written_whole(opened: Open) -> None:
     for options in ("?journal=0", "?history=0"):
         recommender = opened(options)

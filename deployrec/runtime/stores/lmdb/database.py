@@ -84,8 +84,6 @@ class LmdbDatabase(Walks):
             record, get, table = self._record(txn, state_id), txn.get, self._table(b"users")
             found = [get(key + record, None, table) for key in keys]
             values = [None if value is None else bytes(value) for value in found]
-            if self.keeping.history == 0:
-                return values, [0] * len(keys)
             histories = self._histories(txn)
             journals = [histories.journal(key) for key in keys]
             known = [value and completed(value, journal) for value, journal in zip(values, journals, strict=True)]
@@ -107,7 +105,7 @@ class LmdbDatabase(Walks):
     def swap(
         self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[str]]
     ) -> list[int]:
-        items = read or [()] * len(users)
+        items = read if read and self.keeping.history != 0 else [()] * len(users)
         lost, _ = self.write(state_id, list(map(Record, users, values, items)), ())
         return [place for place, user in enumerate(users) if user in lost]
 
@@ -208,16 +206,11 @@ class LmdbDatabase(Walks):
     def _settle(self, histories: Histories, key: bytes, kind: bytes, record: Record, now: float) -> bool:
         """Puts the record and its items where its version and its position say that it belongs; whether they did."""
         held = histories.txn.get(key + kind, None, histories.table)
-        version = 0 if held is None else version_of(held)
-        if self.keeping.history != 0:
-            journal = histories.journal(key)
-            if held is not None:
-                version += journal.total - max(journal.base, min(position(held), journal.total))
-            if position(record.value) != journal.total + len(record.items):
-                return False
-        if version_of(record.value) != version + 1:
+        journal, version = histories.journal(key), 0
+        if held is not None:
+            version = version_of(held) + journal.total - max(journal.base, min(position(held), journal.total))
+        if version_of(record.value) != version + 1 or position(record.value) != journal.total + len(record.items):
             return False
-        if self.keeping.history != 0:
-            histories.settle(key, journal, record.items, now, record.life)
+        histories.settle(key, journal, record.items, now, record.life)
         histories.txn.put(key + kind, record.value, db=histories.table)
         return True

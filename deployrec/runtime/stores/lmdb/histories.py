@@ -32,10 +32,11 @@ class Histories:
         self.cursor = txn.cursor(db=table)
 
     def journal(self, user: bytes) -> Journal:
-        """The user's journal, what the log holds of it included; an empty one behind the chunks where there is none."""
+        """The user's journal, what the log holds of it included; where there is none an empty one behind the chunks, or
+        behind nothing if no histories are kept."""
         held = self.txn.get(user + JOURNAL, None, self.table)
         if held is None:
-            newest = self._newest(user)
+            newest = None if self.kept == 0 else self._newest(user)
             base = 0 if newest is None else newest[0] + int(CHUNK_HEAD.unpack_from(newest[1])[1])
             return Journal(0, base, 0, 0.0, b"")
         journal = Journal(*HEAD.unpack_from(held), bytes(held[HEAD.size :]))
