@@ -58,15 +58,22 @@ class Cache:
         marks = [dict(own) if own else NO_SEQUENCES for own in items]
         return Rows(gathered, list(seen), list(hashes), list(event_ids), marks)
 
+    def begin(self, users: Sequence[str]) -> None:
+        """Says that records of these users change: unless `end` follows, `mend` drops them."""
+        self._begun = users
+
+    def end(self) -> None:
+        self._begun = ()
+
     def mend(self) -> None:
         """Drops what a call that was broken off may have left half done."""
         if self._begun:
             self.drop(self._begun)
+            self._begun = ()
 
     def put(self, users: Sequence[str], rows: Rows, held: Sequence[Held], number: int) -> None:
         """Takes copies of the users' records, as of transaction `number`; where memory ends, none of them is held."""
         blocks, known = self._blocks, self._slots
-        self._begun = users
         new = [user for user in users if user not in known]
         try:
             room = dict(zip(new, blocks.room(len(new)), strict=True)) if new else {}
@@ -86,7 +93,6 @@ class Cache:
         self._resize(slots, blocks.bytes + sizes + np.fromiter(map(len, rows.event_hashes), np.int64, len(slots)))
         self.held.update(zip(users, held, strict=True))
         self.known_at.update(dict.fromkeys(users, number))
-        self._begun = ()
 
     def drop(self, users: Sequence[str]) -> None:
         for user in users:
@@ -95,7 +101,6 @@ class Cache:
         slots = [slot for user in users if (slot := self._slots.pop(user, -1)) >= 0]
         self._blocks.free(slots)
         self._resize(slots, 0)
-        self._begun = ()
 
     def too_many(self, but: Collection[str]) -> list[str]:
         """The least recently used of those beyond the limit, but for these."""

@@ -13,7 +13,7 @@ from deployrec.runtime.durable import History, parse_address
 from deployrec.runtime.records import position, version_of
 from deployrec.runtime.stores.base import Layout
 from deployrec.runtime.stores.lmdb.environment import Transaction
-from deployrec.runtime.stores.lmdb.histories import Histories, completed
+from deployrec.runtime.stores.lmdb.histories import Histories, completed, lies_behind
 from deployrec.runtime.stores.lmdb.keys import user_key
 from deployrec.runtime.stores.lmdb.log import NUMBER as LOG_NUMBER
 from deployrec.runtime.stores.lmdb.log import Tail, Turn, value_of
@@ -208,7 +208,7 @@ class LmdbDatabase(Walks):
         held = histories.txn.get(key + kind, None, histories.table)
         journal, version = histories.journal(key), 0
         if held is not None:
-            version = version_of(held) + journal.total - max(journal.base, min(position(held), journal.total))
+            version = version_of(held) + lies_behind(held, journal)
         if version_of(record.value) != version + 1 or position(record.value) != journal.total + len(record.items):
             return False
         histories.settle(key, journal, record.items, now, record.life)

@@ -111,7 +111,9 @@ class Histories:
         if not items:
             return NO_HISTORY
         total, written = journal.total, max(written, journal.written)
-        return History(items if self.kept is None else items[len(items) - min(self.kept, len(items)) :], total, written)
+        if self.kept is not None:
+            items = items[len(items) - min(max(self.kept, journal.count), len(items)) :]
+        return History(items, total, written)
 
     def written(self, user: bytes) -> float:
         """Seconds since 1970 of the newest event's write; infinite where there is no history."""
@@ -149,9 +151,16 @@ class Histories:
 
 def completed(value: bytes, journal: Journal) -> bytes:
     """The record, which knows of all events of the user's journal; one that lies behind its beginning as it is."""
-    if not is_record(value) or not journal.base <= position(value) < journal.total:
+    if not lies_behind(value, journal):
         return value
     return told(value, journal.since(position(value)), journal.written)
+
+
+def lies_behind(value: bytes | memoryview, journal: Journal) -> int:
+    """How many events of the user's journal complete the record."""
+    if not is_record(value) or position(value) < journal.base:
+        return 0
+    return max(0, journal.total - position(value))
 
 
 def _chunk_of(user: bytes, key: bytes) -> bool:

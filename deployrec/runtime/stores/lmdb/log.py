@@ -83,7 +83,7 @@ class Log:
             self._whole, self._turn_begun = self._turn_begun, self.last
             self._turn = sorted(self.tails, reverse=True)
             self._turn_size = -(-len(self._turn) // STEPS)
-        numbers = []
+        numbers: list[bytes] = []
         for number, _ in self._values:
             if number > self._whole or len(numbers) == steps * DROPPED_AT_ONCE:
                 break

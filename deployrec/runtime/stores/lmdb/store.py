@@ -87,6 +87,7 @@ class JournaledStore(DurableStore):
             after[place] = (key, life, total + count, base, known + count)
         records = self._records(users, rows, whole, after) if whole else []
         going = self._cache.too_many(users)
+        self._cache.begin([*users, *going])
         lost, number = self.database.write(self.layout.state_id, records + self._caught_up(going), further)
         kept = [place for place, one in enumerate(after) if one is not None and users[place] not in lost]
         if going or len(kept) < len(users):
@@ -95,6 +96,7 @@ class JournaledStore(DurableStore):
         if kept:
             chosen, own = (users, rows) if len(kept) == len(users) else ([users[n] for n in kept], rows.take(kept))
             self._cache.put(chosen, own, [one for n in kept if (one := after[n]) is not None], number)
+        self._cache.end()
         if lost := lost.intersection(users):
             raise ConflictError(sorted(lost))
 
