@@ -64,11 +64,10 @@ def measure(bundle: Path, users: int, rounds: int, seed: int, folder: Path) -> l
         items = serving["memory"].catalogue.item_ids[1:]
         first = rng.integers(1, BEFORE + 1, users)
         for number in range(BEFORE):
-            chosen = np.flatnonzero(first > number)
-            read = rng.choice(len(items), len(chosen))
+            some = np.flatnonzero(first > number).tolist()
             events = [
                 Event(f"user-{user}", items[item], f"before-{number}")
-                for user, item in zip(chosen.tolist(), read.tolist(), strict=True)
+                for user, item in zip(some, rng.choice(len(items), len(some)).tolist(), strict=True)
             ]
             for recommender in serving.values():
                 recommender.observe_many(events)

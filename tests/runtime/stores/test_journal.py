@@ -96,7 +96,9 @@ def test_another_process_reads_on_and_knows_what_was_applied(
     bundle = twin_bundle(kind=kind)
     one, memory = opened(of=bundle), Recommender.load(bundle.path)
     for number in range(12):
-        events = [(user, f"i{(7 * number + place) % 30 + 1}", f"{number}-{user}") for place, user in enumerate("abc")]
+        events: list[Any] = [
+            (user, f"i{(7 * number + place) % 30 + 1}", f"{number}-{user}") for place, user in enumerate("abc")
+        ]
         events += [("c", "i3", None, 5.0 + number, number, "log")]
         for recommender in (one, memory):
             assert all(recommender.observe_many(events))

@@ -39,7 +39,8 @@ class Histories:
             newest = None if self.kept == 0 else self._newest(user)
             base = 0 if newest is None else newest[0] + int(CHUNK_HEAD.unpack_from(newest[1])[1])
             return Journal(0, base, 0, 0.0, b"")
-        journal = Journal(*HEAD.unpack_from(held), bytes(held[HEAD.size :]))
+        known, base, events, at = HEAD.unpack_from(held)
+        journal = Journal(known, base, events, at, bytes(held[HEAD.size :]))
         life, place, count, written, body = self.tails.get(user, NO_TAIL)
         if life != journal.life or place + count <= journal.total:
             return journal
@@ -103,22 +104,22 @@ class Histories:
         """The user's history; where the journal holds all events behind the first `since`, these alone."""
         items: list[str] = []
         journal, written = self.journal(user), 0.0
-        for chunk in self._chunks(user) if since < journal.base or not journal.count else ():
+        for chunk in self._chunks(user) if since < journal.base or not journal.events else ():
             written, texts = _items(chunk)
             items += texts
-        if journal.count:
+        if journal.events:
             items += [event.item for event in journal.since(journal.base)]
         if not items:
             return NO_HISTORY
         total, written = journal.total, max(written, journal.written)
         if self.kept is not None:
-            items = items[len(items) - min(max(self.kept, journal.count), len(items)) :]
+            items = items[len(items) - min(max(self.kept, journal.events), len(items)) :]
         return History(items, total, written)
 
     def written(self, user: bytes) -> float:
         """Seconds since 1970 of the newest event's write; infinite where there is no history."""
         newest, journal = self._newest(user), self.journal(user)
-        if newest is None and not journal.count:
+        if newest is None and not journal.events:
             return float("inf")
         return max(journal.written, 0.0 if newest is None else CHUNK_HEAD.unpack_from(newest[1])[0])
 

@@ -34,7 +34,7 @@ class Journal(NamedTuple):
     life: int
     """0 where nothing was noted of the user but a history"""
     base: int
-    count: int
+    events: int
     written: float
     body: bytes
     """its events, end to end"""
@@ -42,14 +42,14 @@ class Journal(NamedTuple):
     @property
     def total(self) -> int:
         """Events of the user's whole history."""
-        return self.base + self.count
+        return self.base + self.events
 
     def since(self, place: int) -> list[Observation]:
         """The events behind so many of the history, `base` or more."""
         return list(unpacked(self.body))[place - self.base :]
 
     def pack(self) -> bytes:
-        return HEAD.pack(self.life, self.base, self.count, self.written) + self.body
+        return HEAD.pack(self.life, self.base, self.events, self.written) + self.body
 
 
 def packed(event: Observation) -> bytes:

@@ -163,16 +163,12 @@ class JournaledStore(DurableStore):
 def _merged(users: Sequence[str], some: Sequence[str], rows: Rows, others: Sequence[str], found: Rows) -> Rows:
     """The rows of all users, of which some are here and others there."""
     places = {user: place for place, user in enumerate((*some, *others))}
-    order = [places[user] for user in users]
-    fixed = np.concatenate((rows.fixed, found.fixed))[order]
-    lists = [
-        [both[place] for place in order]
-        for both in (
-            rows.seen + found.seen,
-            rows.event_hashes + found.event_hashes,
-            rows.last_event_id + found.last_event_id,
-            [*rows.sequences, *found.sequences],
-        )
-    ]
-    unread = [*[()] * len(some), *found.unread]
-    return Rows(fixed, *lists, unread=[unread[place] for place in order] if found.unread else ())
+    both = Rows(
+        np.concatenate((rows.fixed, found.fixed)),
+        rows.seen + found.seen,
+        rows.event_hashes + found.event_hashes,
+        rows.last_event_id + found.last_event_id,
+        [*rows.sequences, *found.sequences],
+        unread=[*[()] * len(some), *found.unread] if found.unread else (),
+    )
+    return both.take([places[user] for user in users])
