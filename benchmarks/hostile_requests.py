@@ -6,7 +6,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 EVENTS, LISTS, INFER = "/v1/events", "/v1/recommendations", "/v2/models/score/infer"
 EDGES = [
@@ -256,7 +256,7 @@ class Requests:
         data = self.draw.choice(([1], [], [2**63], ["a"], [[1]], [1e999], None))
         kind = self.draw.choice(("INT64", "FP32", "BYTES", "BOOL", "", "FP8"))
         name = self.draw.choice(("user", "k", "item_id", "exclude_items", "other"))
-        tensor = {"name": name, "shape": shape, "datatype": kind, "data": data}
+        tensor: dict[str, Any] = {"name": name, "shape": shape, "datatype": kind, "data": data}
         if self.draw.random() < 0.3:
             tensor["parameters"] = {"binary_data_size": self.draw.choice((8, -1, 2**63, "x"))}
             del tensor["data"]

@@ -96,7 +96,7 @@ class Gate:
     def _busy_handler(self, scope: Scope) -> Handler | None:
         for route, handler in self.busy:
             found = route.path_regex.match(scope["path"])
-            if found and scope["method"] in route.methods:
+            if found and scope["method"] in (route.methods or ()):
                 scope["route"], scope["path_params"] = route, found.groupdict()
                 return handler
         return None

@@ -120,7 +120,7 @@ class TimedStore:
         return rows
 
     def write(self, users: Sequence[str], rows: Rows) -> None:
-        start, new = time.perf_counter(), np.count_nonzero(rows.version == 1)
+        start, new = time.perf_counter(), int(np.count_nonzero(rows.version == 1))
         try:
             self.store.write(users, rows)
             self.metrics.new_users.inc(new)

@@ -35,8 +35,8 @@ def test_what_happened_between_two_readings(metrics: Metrics) -> None:
     answer(metrics, "/v1/recommendations", 0.9, status=429)
     for size in (1, 4, 4, 200):
         main.batch.observe(size)
-    main.outcome[Outcome.APPLIED].inc(209)
-    main.outcome[Outcome.UNKNOWN_ITEM].inc(3)
+    main.outcome[str(Outcome.APPLIED)].inc(209)
+    main.outcome[str(Outcome.UNKNOWN_ITEM)].inc(3)
     metrics.waiting.set(12)
     last = sample(metrics, 14.0)
     found = between(first, last)
