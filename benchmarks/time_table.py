@@ -34,9 +34,7 @@ def table() -> str:
     for (data, preset, model), timed in sorted(groups.items()):
         if TIMED in model:
             name = timeless(model)
-            own = next(
-                (found for log in (data, SAME_EVENTS.get(data)) if (found := groups.get((log, preset, name)))), []
-            )
+            own = groups.get((data, preset, name)) or groups.get((SAME_EVENTS.get(data, data), preset, name), [])
             figures = [
                 on_test(own, SERVED),
                 on_test(timed, SERVED),
