@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
+LIST = 3
+"""Items that a caller wants."""
 
 
 class Server:
@@ -131,8 +133,9 @@ class Callers:
             assert not thread.is_alive()
 
     def event(self, user: str, number: int) -> dict[str, Any]:
-        """A user's event of this number; the list after it is wanted too."""
-        return {"user": user, "item": self.items[number % len(self.items)], "event_id": number, "recommend": 3}
+        """A user's event of this number; the list after it is wanted too, never short of items."""
+        item = self.items[number % len(self.items)]
+        return {"user": user, "item": item, "event_id": number, "recommend": LIST, "exclude_seen": False}
 
     def _call(self, user: str) -> None:
         with connected(self.port) as connection:

@@ -23,15 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.callers import Answered, Callers, Server
+from benchmarks.callers import LIST, Answered, Callers, Server
 from benchmarks.measuring import UNTRACKED, add_out, clear_errors, machine, markdown, write_results
 from deployrec.bundle.bundle import Bundle
 from deployrec.bundle.current import flip
 from deployrec.runtime import Recommender
 
 NAMES = ("one", "other")
-LIST = 3
-"""Items that a caller wants."""
 CLOSE = 1e-3
 """How far a score of a batch may be from that of another one."""
 
@@ -105,7 +103,9 @@ def compared(paths: Sequence[Path], acknowledged: dict[str, list[Answered]]) -> 
     for number in range(max(map(len, acknowledged.values()))):
         now = {user: answers[number] for user, answers in acknowledged.items() if number < len(answers)}
         events = [(user, answered.item) for user, answered in now.items()]
-        lists = {each.manifest.bundle_id: each.observe_many(events, LIST)[1] for each in recommenders}
+        lists = {
+            each.manifest.bundle_id: each.observe_many(events, LIST, exclude_seen=False)[1] for each in recommenders
+        }
         for user, answered in now.items():
             fits = [
                 bundle_id

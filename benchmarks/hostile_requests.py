@@ -156,9 +156,9 @@ class Requests:
             (b"\xef\xbb\xbf" + text.encode(), b""),
             (text.replace(self.item, "\u00fc").encode("latin-1"), b""),
             (text.encode().replace(self.item.encode(), b"\xc0\xb1"), b""),
-            (gzip.compress(text.encode()), b"Content-Encoding: gzip\r\n"),
-            (gzip.compress(b" " * 10**7), b"Content-Encoding: gzip\r\n"),
-            (gzip.compress(text.encode()), b""),
+            (gzip.compress(text.encode(), mtime=0), b"Content-Encoding: gzip\r\n"),
+            (gzip.compress(b" " * 10**7, mtime=0), b"Content-Encoding: gzip\r\n"),
+            (gzip.compress(text.encode(), mtime=0), b""),
         ]
         body, header = self.draw.choice(bodies)
         return Hostile("encoded", post(EVENTS, body, header), user)
