@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -233,7 +233,7 @@ def test_what_is_no_moment_is_refused(timed: Recommender, now: Any) -> None:
         lambda: timed.user_vector("ann", now),
         lambda: timed.observe_and_recommend("ann", "i1", now=now),
         lambda: timed.observe_many([("ann", "i1")], recommend=3, now=now),
-        lambda: timed.observe_many([("ann", "i1")], None, now=now),
+        lambda: cast(Any, timed).observe_many([("ann", "i1")], now=now),
         lambda: timed.encode_history("ann", ["i1"], [now]),
     ):
         with pytest.raises(DataError, match=r"^expected a time .*; got .*; ") as error:
