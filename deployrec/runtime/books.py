@@ -98,6 +98,7 @@ class OneRecord:
             [event_id],
             rows.sequences if mark is None else [{**rows.sequences[0], mark[0]: mark[1]}],
             ((event,),),
+            follows=True,
         )
 
     def put(self, moved: Moved) -> None:
@@ -143,6 +144,7 @@ def after(
         list(event_ids),
         list(map(_marked, rows.sequences, read)) if marked else rows.sequences,
         read,
+        follows=True,
     )
     return found, late
 

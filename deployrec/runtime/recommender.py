@@ -460,7 +460,7 @@ class Recommender:
         Other threads' calls go on between blocks of users: each record is one that the user had while this call ran, of
         different users perhaps at different moments. Raises DataError if the disk refuses.
         """
-        blocks = blocks_of(self.store)
+        blocks = blocks_of(self.store, self._updates.read)
         write_states(path, self.store.layout, self._meta(), iter(lambda: self._next(blocks), None))
 
     @_alone

@@ -167,7 +167,7 @@ def test_a_store_that_forgets_an_event_is_caught(
 ) -> None:
     run = Run(twin_bundle(), f"lmdb:{tmp_path / 'users'}")
     run.observe(("ann", 3, None, None))
-    monkeypatch.setattr(LmdbDatabase, "swap", lambda *_: [])
+    monkeypatch.setattr(LmdbDatabase, "write", lambda *_: (set(), 0))
     run.observe(("ann", 4, None, None))
     with pytest.raises(AssertionError):
         run.check()
