@@ -275,11 +275,9 @@ class Recommender:
         A call is applied whole or not at all, whatever raises: all events are checked, then all new records computed
         (and held), then written in one piece. Raises DataError and UnknownItemError like `observe`.
         """
-        wanted = (
-            None
-            if recommend is None
-            else self._answers.wanted(recommend, exclude_seen, exclude, only, where, self._moment(now))
-        )
+        wanted, moment = None, self._moment(now)
+        if recommend is not None:
+            wanted = self._answers.wanted(recommend, exclude_seen, exclude, only, where, moment)
         users, read = self._read(events_of(events))
         known = _by_user(users, read)
         applied, lists = self._updates.many(list(known), list(known.values()), wanted)
