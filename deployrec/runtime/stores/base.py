@@ -58,7 +58,8 @@ class Rows:
     where nobody's has: a store that keeps histories appends them"""
     unread: Sequence[Sequence[str]] = ()
     """from a read, the own ids of the items of each user's kept history that the record has not read, oldest first, or
-    () where nobody has such: another bundle has served the user. Such rows are a copy, which `Updates` completes."""
+    () where nobody has such: another bundle has served the user, or the record is not written at every event. Such rows
+    are a copy, which `Updates` completes."""
     events: Sequence[Sequence[Observation]] = ()
     """for a write, those same events with all that is known of them, where every record is the one before, moved on by
     them and by nothing else; () where it is not"""
