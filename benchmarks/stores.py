@@ -3,8 +3,9 @@
     python -m benchmarks.stores bundles/glintru --users 20000 --rounds 100
 
 Batches of 256 events of as many users, drawn at random, through `Recommender.observe_many`, one thread; the stores take
-turns, a batch each, so that a busy machine slows all alike. Before, every user has read 1 to `BEFORE` events, one by
-one, so that as many records are due to be written in a batch, and as much of the log, as when this goes on for ever.
+turns, a batch each, so that a busy machine slows all alike. Before, every user has read 1 to --before events, one by
+one, so that as many records are due to be written in a batch, and as much of the log, as when this goes on for ever;
+with --before 0 the stores are empty, and most users of a batch are new, whose records are written whole.
 LMDB is on disk when a batch returns, with its journal, with records written whole at every event ("no journal"), and
 without histories, where that must be so; Redis is a server of its own on loopback that writes its log before it
 answers. Prints the medians, the means, and the medians' share of memory's, and writes stores.json. The folder for the
@@ -28,26 +29,26 @@ from benchmarks.redis_server import RedisServer, available
 from deployrec.runtime import Event, Recommender
 
 BATCH = 256
-BEFORE = 16
-"""Events that users have read before the first batch that is timed, at most."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--users", type=int, default=20_000, help="who the events are drawn from")
+    parser.add_argument("--before", type=int, default=16, help="events that a user has read before, at most")
     parser.add_argument("--rounds", type=int, default=100, help="batches of each store that are timed")
     parser.add_argument("--folder", type=Path, help="where the stores lie while they are measured")
     parser.add_argument("--seed", type=int, default=1)
     add_out(parser)
     arguments = parser.parse_args()
     with clear_errors(parser), tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        rows = measure(arguments.bundle, arguments.users, arguments.rounds, arguments.seed, Path(folder))
+        numbers = (arguments.users, arguments.before, arguments.rounds, arguments.seed)
+        rows = measure(arguments.bundle, *numbers, Path(folder))
     print(table(rows))
     write_results("stores", {"machine": machine("cpu"), "rows": rows}, arguments.out or UNTRACKED)
 
 
-def measure(bundle: Path, users: int, rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
+def measure(bundle: Path, users: int, before: int, rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     """A row for each store: median and mean milliseconds of a batch, events a second, share of memory's."""
     rng = np.random.default_rng(seed)
     with ExitStack() as stack:
@@ -62,9 +63,9 @@ def measure(bundle: Path, users: int, rounds: int, seed: int, folder: Path) -> l
             for name, address in addresses.items()
         }
         items = serving["memory"].catalogue.item_ids[1:]
-        first = rng.integers(1, BEFORE + 1, users)
-        for number in range(BEFORE):
-            some = np.flatnonzero(first > number).tolist()
+        read_before = rng.integers(1, before + 1, users) if before else np.zeros(users, int)
+        for number in range(before):
+            some = np.flatnonzero(read_before > number).tolist()
             events = [
                 Event(f"user-{user}", items[item], f"before-{number}")
                 for user, item in zip(some, rng.choice(len(items), len(some)).tolist(), strict=True)

@@ -16,6 +16,9 @@
     64      4      uint32 L: 0 where the newest event had no id, else 1 + the bytes of that id
     68      4      uint32 Q: bytes of the sequences
 
+(hashes, the newest event's id, its time and the sequences may know of events behind the position, which the state, the
+user vector, the window, the seen items and num_events have not read: see `told`)
+
 and then, end to end, without gaps:
 
     4 D     user vector, float32

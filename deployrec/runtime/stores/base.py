@@ -58,7 +58,8 @@ class Rows:
     has: a store that keeps histories appends them"""
     unread: Sequence[Sequence[str]] = ()
     """from a read, the own ids of the items of each user's kept history that the record has not read, oldest first, or
-    () where nobody has such: another bundle has served the user. Such rows are a copy, which `Updates` completes."""
+    () where nobody has such: another bundle has served the user, or the record is not written at every event. Such rows
+    are a copy, which `Updates` completes."""
     follows: bool = False
     """for a write: every record is the one before, moved on by the events it has `read` and by nothing else"""
 

@@ -22,7 +22,7 @@ import sys
 import numpy as np
 from deployrec.runtime import Recommender
 bundle, address, own, users, events, batch = sys.argv[1:4] + list(map(int, sys.argv[4:]))
-recommender = Recommender.load(bundle.path, store=address)
+recommender = Recommender.load(bundle, store=address)
 ids, rng = recommender.catalogue.item_ids, np.random.default_rng(int(own))
 for start in range(0, events, batch):
     chosen, items = rng.integers(users, size=batch), rng.integers(1, len(ids), size=batch)
