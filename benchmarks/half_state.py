@@ -57,7 +57,8 @@ def measure(bundle: Path, data: str, most: int, stops: list[int], folder: str) -
     dataset = load_dataset(data)
     lengths = np.diff(dataset.offsets)
     chosen = np.flatnonzero(lengths >= max(stops))[:most]
-    addresses = (f"lmdb:{folder}/whole", f"lmdb:{folder}/half?float16=true")
+    # Without a journal a state is rounded at every event, which is the most that it can be.
+    addresses = (f"lmdb:{folder}/whole", f"lmdb:{folder}/half?float16=true&journal=0")
     both = [Recommender.load(bundle, store=address) for address in addresses]
     ids = both[0].catalogue.item_ids
     users, rows = [f"u{place}" for place in chosen.tolist()], []

@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +38,14 @@ from deployrec.runtime import Event, Recommender
 from deployrec.runtime.backends.base import Backend, load_backend
 from deployrec.runtime.reader import Reader
 from deployrec.runtime.stores import Layout, load_store
+from deployrec.runtime.stores.lmdb import log
 
 USERS, LARGEST, AGAIN = 40, 24, 3
 """Users of the stream, events of its largest batch, and acknowledged batches that are sent again after a kill."""
 CALLS = 6
 """Within the time of so many calls a process is killed."""
+LOG_STEP, LOG_STEPS, OPTIONS = 16, 2, "?journal=4"
+"""So soon a store in LMDB moves events from its log into journals, and writes records: within the life of a process."""
 BEGUN, ACKNOWLEDGED = b"b", b"a"
 
 
@@ -211,34 +215,38 @@ class Trial:
         """Every user has read all that was acknowledged, and no more than was begun."""
         store = load_store(self.address, self.layout)
         users = sorted(self.sent)
-        for user, there in zip(users, store.read(users).num_events.tolist(), strict=True):
+        rows = store.read(users)
+        unread = map(len, rows.unread or [()] * len(users))
+        for user, there in zip(users, map(add, rows.num_events.tolist(), unread), strict=True):
             self.counts.lost += max(0, self.known[user] - there)
             self.counts.applied_twice += max(0, there - self.sent[user])
         store.close()
 
     def check_states(self) -> None:
         """Ends what was begun, then holds every history and state against the stream's."""
-        store = load_store(self.address, self.layout)
-        recommender = Recommender(self.bundle, self.backend, store=store)
+        recommender = Recommender(self.bundle, self.backend, store=load_store(self.address, self.layout))
         for number in range(max(0, self.acknowledged - AGAIN), self.begun):
             recommender.observe_many(self.stream.batch(number))
         self.known, self.acknowledged = Counter(self.sent), self.begun
         expected = self.stream.histories(self.begun)
         users = sorted(expected)
-        rows, reader = store.read(users), Reader(self.bundle.manifest, self.backend)
+        reader = Reader(self.bundle.manifest, self.backend)
         places = {item: row for row, item in enumerate(self.ids)}
-        kept = store.history(users)
+        kept = recommender.store.history(users)
         for place, user in enumerate(users):
             items = np.array([places[item] for item in expected[user]], np.int64)
             if self.bundle.manifest.window:
                 items = items[-self.bundle.manifest.window :]
-            fresh = reader.encode([items])
+            record, fresh = recommender.user(user), reader.encode([items])
             self.counts.histories_wrong += kept[place] != expected[user]
-            errors = {"user": float(np.abs(rows.user[place] - fresh.user[0]).max())}
+            if record is None:
+                self.counts.states_wrong += 1
+                continue
+            errors = {"user": float(np.abs(record.user_vector - fresh.user[0]).max())}
             held = errors["user"] <= USER_ATOL
-            for name, tensor in rows.state.items():
+            for name, tensor in record.state.items():
                 exact = fresh.state[name][0]
-                errors[name] = float(np.abs(tensor[place] - exact).max())
+                errors[name] = float(np.abs(tensor - exact).max())
                 held &= errors[name] <= STATE_RTOL * max(1.0, float(np.abs(exact).max()))
             self.counts.states_wrong += not held
             largest = self.counts.largest
@@ -248,13 +256,14 @@ class Trial:
 
 def trials(bundle: Bundle, folder: Path, kinds: list[str], kills: int, seed: int) -> Iterator[Counts]:
     """The counts of each store, of so many kills."""
+    log.STEP, log.STEPS = LOG_STEP, LOG_STEPS
     for kind in kinds:
         with ExitStack() as stack:
             server = None
             if kind == "redis":
                 (folder / kind).mkdir()
                 server = stack.enter_context(RedisServer(folder / kind))
-            address = f"lmdb:{folder / kind}" if server is None else server.address
+            address = f"lmdb:{folder / kind}{OPTIONS}" if server is None else server.address
             yield Trial(bundle, address, server, seed).run(kills)
 
 

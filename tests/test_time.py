@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import TimeFacts
+from deployrec.bundle.bundle import Bundle, seal
+from deployrec.bundle.manifest import PARITY_CASES, TimeFacts
 from deployrec.data import Dataset, load_dataset
 from deployrec.data.split import leave_one_out
-from deployrec.errors import ConfigError, ParityError
+from deployrec.errors import BundleError, ConfigError, ParityError
 from deployrec.evaluation import evaluate
 from deployrec.export import export_bundle
 from deployrec.models import SequentialRecommender, build_model
@@ -31,7 +32,15 @@ from deployrec.training.windows import WindowBatches
 from tests.support import random_model
 
 START, DAY, ITEMS = 1_700_000_000, 86_400, 20
-SETTINGS = {"dim": 16, "window": 20, "tokens": 400, "epochs": 40, "patience": 0, "warmup_steps": 5, "dropout": 0.0}
+SETTINGS: dict[str, Any] = {
+    "dim": 16,
+    "window": 20,
+    "tokens": 400,
+    "epochs": 40,
+    "patience": 0,
+    "warmup_steps": 5,
+    "dropout": 0.0,
+}
 SETTINGS |= {"learning_rate": 0.01, "seen": "candidates"}
 TIMED = ("glintru", "gru4rec", "lrurec", "mamba4rec", "recblr")
 
@@ -83,7 +92,9 @@ def test_training_learns_what_a_pause_means(log: Dataset, run: Run, tmp_path: Pa
 def test_windows_hold_the_seconds_to_each_target(log: Dataset) -> None:
     batches = WindowBatches(leave_one_out(log).train, 7, 50, 0.5, seed=1, epoch=0, gaps=log.gaps())
     gaps, asked = log.gaps(), 0
-    places = {tuple(log.events[at : at + 2]): set() for at in range(log.num_events - 1)}
+    places: dict[tuple[int, ...], set[float]] = {
+        tuple(log.events[at : at + 2]): set() for at in range(log.num_events - 1)
+    }
     for at in range(log.num_events - 1):
         places[tuple(log.events[at : at + 2])].add(float(gaps[at + 1]))
     for batch in batches:
@@ -164,6 +175,31 @@ def test_the_certificate_asks_at_random_tied_huge_and_unknown_moments(bundle: Bu
     report = verify(bundle.path)
     assert report.passed
     assert "onnxruntime moment" in {row.comparison for row in report.comparisons}
+
+
+def test_a_certificate_that_has_lost_its_moments_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    folder = shutil.copytree(bundle.path, tmp_path / "b")
+    replace(bundle.cases(), elapsed=None).save(folder / PARITY_CASES)
+    seal(folder, bundle.manifest.document)
+    with pytest.raises(BundleError, match="expected a certificate of states, lists and times"):
+        verify(folder)
+
+
+@pytest.mark.parametrize(
+    ("time", "got"),
+    [
+        (None, r"says \(none\); got moment, score, step"),
+        ({"unit": "h", "resolution": "hour", "max_gap": 1.0}, "expected a time in s, ms, us, ns"),
+        ({"unit": "s", "resolution": "second", "max_gap": -1.0}, "max_gap"),
+        ({"unit": "s", "resolution": "second"}, "'time.max_gap' of type float"),
+    ],
+)
+def test_a_manifest_that_says_something_else_of_time_is_refused(
+    bundle: Bundle, tmp_path: Path, time: dict[str, Any] | None, got: str
+) -> None:
+    folder = shutil.copytree(bundle.path, tmp_path / "b")
+    with pytest.raises(BundleError, match=got):
+        seal(folder, {**bundle.manifest.document, "time": time})
 
 
 def test_graphs_that_hear_no_seconds_fail_the_certificate(

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 import deployrec
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import ITEMS, WEIGHTS
+from deployrec.bundle.manifest import ITEMS, WEIGHTS, TimeFacts
 from deployrec.bundle.table import Table
 from deployrec.data import write_items
 from deployrec.errors import BundleError
@@ -42,7 +43,8 @@ def random_bundle(model: str | ModelClass, num_items: int, folder: Path, *, seed
     _write_catalogue(num_items, folder)
     graphs = write_graphs(built, folder)
     data = {"name": "none", "digest": "", "num_users": 0, "num_items": num_items, "num_events": 0}
-    seal(folder, describe(built, graphs, data, RANDOM))
+    time = {} if built.moment is None else {"time": asdict(TimeFacts("s", "second", 0.0))}
+    seal(folder, describe(built, graphs, data, RANDOM) | time)
     return Bundle.open(folder)
 
 

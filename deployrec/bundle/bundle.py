@@ -174,10 +174,11 @@ class Bundle:
                 )
         shapes = {tensor.name: tensor.shape for tensor in self.manifest.state.tensors}
         states = {name: tensor.shape[1:] for name, tensor in cases.state.items()}
-        if states != shapes or cases.topk_items.shape[1] != min(CERTIFIED_K, self.manifest.num_items):
+        listed = cases.topk_items.shape[1] == min(CERTIFIED_K, self.manifest.num_items)
+        if states != shapes or not listed or (cases.elapsed is None) != (self.manifest.time is None):
             raise BundleError(
-                f"expected a certificate of states and lists as {MANIFEST} describes them; got others; export the "
-                "bundle again"
+                f"expected a certificate of states, lists and times as {MANIFEST} describes them; got others; export "
+                "the bundle again"
             )
         return cases
 

@@ -254,7 +254,7 @@ def bundle_id(document: dict[str, Any]) -> str:
     """
     named = ("schema_version", "model", "state", "graphs", "opset", "encode_chunk")
     files = {file: document["files"][file]["sha256"] for file in _deciding(document)}
-    return sha256_json({**{name: document[name] for name in named}, "files": files})
+    return sha256_json({**{name: document[name] for name in named}, **_unit(document), "files": files})
 
 
 def state_id(document: dict[str, Any]) -> str:
@@ -267,7 +267,12 @@ def state_id(document: dict[str, Any]) -> str:
     if base := document.get("base"):
         named["model"] = {**document["model"], "num_items": base["num_items"]}
         named["item_rows"], files = base["item_rows"], base["files"]
-    return sha256_json({**named, "window": window, "files": files})
+    return sha256_json({**named, **_unit(document), "window": window, "files": files})
+
+
+def _unit(document: dict[str, Any]) -> dict[str, str]:
+    """In which a time-aware bundle counts time, and its states hold that of the last event; nothing of another."""
+    return {"time": document["time"]["unit"]} if document.get("time") else {}
 
 
 def _deciding(document: dict[str, Any]) -> list[str]:

@@ -42,16 +42,18 @@ def padding_mask(num_items: int, retired: Iterable[int] = ()) -> np.ndarray:
 
 
 def resize_graph(graph: onnx.ModelProto, num_items: int, dim: int, mask: np.ndarray) -> None:
-    """Gives a graph over `num_items` items the external item table and the padding mask of `mask` [M + 1]."""
-    tables = 0
+    """Gives a graph over `num_items` items, where it reads them, the external item table and the padding mask of `mask`
+    [M + 1]."""
+    tables, external = 0, False
     for tensor in graph.graph.initializer:
+        external |= tensor.data_location == onnx.TensorProto.EXTERNAL
         if tensor.data_location == onnx.TensorProto.EXTERNAL and tensor.dims[0] == num_items + 1:
             for entry in tensor.external_data:
                 if entry.key == "length":
                     entry.value = str(int(entry.value) // tensor.dims[0] * len(mask))
             tables += list(tensor.dims) == [num_items + 1, dim]
             tensor.dims[0] = len(mask)
-        elif list(tensor.dims) == [num_items + 1]:
+        elif list(tensor.dims) == [num_items + 1] and numpy_helper.to_array(tensor)[0] == -np.inf:
             tensor.CopyFrom(numpy_helper.from_array(mask, tensor.name))
-    if tables != 1:
+    if external and tables != 1:
         raise BundleError(f"expected one item table in the graph; got {tables}; export the bundle again")

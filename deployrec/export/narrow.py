@@ -55,7 +55,10 @@ def narrow_graph(model: onnx.ModelProto, table: Table) -> None:
     Raises ConfigError for a graph that does anything with the table but look rows up and score them.
     """
     graph = model.graph
-    (old,) = (tensor for tensor in graph.initializer if tensor.data_location == TensorProto.EXTERNAL)
+    tables = [tensor for tensor in graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
+    if not tables:
+        return
+    (old,) = tables
     name, nodes = old.name, []
     graph.initializer.remove(old)
     graph.initializer.append(_external(name, TYPES[table.dtype], ITEM_TABLE, table.values))

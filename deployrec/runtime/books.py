@@ -74,7 +74,7 @@ class OneRecord:
     def __init__(self, layout: Layout) -> None:
         before, rows = layout.zeros(1), layout.zeros(1)
         self.fixed, self.past, self.moved = rows.fixed, before.state, Moved(rows.user, rows.state)
-        self._before, self._head = before.fixed.view(np.uint8), rows.fixed.view(np.uint8).data
+        self._before, self._head = before.fixed.view(np.uint8).data, rows.fixed.view(np.uint8).data
         self._window_before, self._window = before.window, rows.window
         self.num_events = 0
         self.late = False
@@ -83,8 +83,8 @@ class OneRecord:
     def after(self, rows: Rows, event: Observation) -> Rows:
         """What the one row becomes once the event is read, but for what the graphs answer (see `put`)."""
         row, _, event_id, event_hash, time, mark = event
-        self._before[...] = rows.fixed.view(np.uint8)
-        version, num_events, last = HEAD.unpack_from(self._before.data)
+        self._before[:] = rows.fixed.tobytes()  # faster than between arrays, a view of which costs more than the copy
+        version, num_events, last = HEAD.unpack_from(self._before)
         self.num_events = num_events + 1
         self.late = NO_TIME < time < last
         HEAD.pack_into(self._head, 0, version + 1, self.num_events, last if self.late else time)
@@ -98,6 +98,7 @@ class OneRecord:
             [event_id],
             rows.sequences if mark is None else [{**rows.sequences[0], mark[0]: mark[1]}],
             ((event,),),
+            follows=True,
         )
 
     def put(self, moved: Moved) -> None:
@@ -143,6 +144,7 @@ def after(
         list(event_ids),
         list(map(_marked, rows.sequences, read)) if marked else rows.sequences,
         read,
+        follows=True,
     )
     return found, late
 
@@ -177,8 +179,11 @@ def _seen_one_each(seen: Sequence[bytes], new: np.ndarray) -> list[bytes]:
     lengths = np.fromiter(map(len, seen), np.int64, len(seen)) // ROW_BYTES
     again = np.flatnonzero(np.frombuffer(b"".join(seen), np.int32) == new.repeat(lengths))
     if again.size:
-        for place in np.searchsorted(lengths.cumsum(), again, side="right").tolist():
-            after[place] = _moved_to_end(seen[place], rows[place])
+        ends = lengths.cumsum()
+        places = np.searchsorted(ends, again, side="right")
+        starts = ROW_BYTES * (again - (ends - lengths)[places])
+        for place, at in zip(places.tolist(), starts.tolist(), strict=True):
+            after[place] = seen[place][:at] + seen[place][at + ROW_BYTES :] + rows[place]
     return after
 
 
@@ -198,10 +203,7 @@ def _seen_rows(seen: bytes, rows: np.ndarray) -> bytes:
 
 
 def _seen_too(seen: bytes, item_row: int) -> bytes:
-    return _moved_to_end(seen, item_row.to_bytes(ROW_BYTES, "little"))
-
-
-def _moved_to_end(seen: bytes, row: bytes) -> bytes:
+    row = item_row.to_bytes(ROW_BYTES, "little")
     at = _find(seen, row)
     return seen + row if at < 0 else seen[:at] + seen[at + ROW_BYTES :] + row
 
@@ -231,7 +233,8 @@ def _hashes(event_hashes: bytes) -> set[bytes]:
 
 def _find(values: bytes, value: bytes) -> int:
     """Where a value lies among values of its size, -1 for nowhere."""
-    at = values.find(value)
+    # From the end: bytes are found by their last one forwards, by their first one backwards, and rows end in zeros.
+    at = values.rfind(value)
     while at > 0 and at % len(value):
-        at = values.find(value, at + 1)
+        at = values.rfind(value, 0, at + len(value) - 1)
     return at

@@ -74,6 +74,10 @@ class Clock:
     def elapsed(self, last: np.ndarray, now: int) -> np.ndarray:
         """Seconds float32 [B] from the events at `last`, int64 [B], to `now`: 0 of later ones, -1 where either is
         NO_TIME. Differences are taken in whole units, as those that the model was trained on."""
+        if len(last) == 1 and now != NO_TIME:  # in a tenth of the time
+            moment: int = last.item()
+            seconds = UNKNOWN_TIME if moment == NO_TIME else float(max(0, now - moment)) / self._per_second
+            return np.array([seconds], np.float32)
         if now == NO_TIME:
             return np.full(last.shape, UNKNOWN_TIME, np.float32)
         # As unsigned numbers, for between two moments there may be more nanoseconds than int64 holds.

@@ -15,7 +15,7 @@ from deployrec.options import check_keys, describe, option
 from deployrec.runtime.books import newest_time
 from deployrec.runtime.clock import Clock
 from deployrec.runtime.events import NO_TIME
-from deployrec.runtime.records import Stamp, pack, position, unpack
+from deployrec.runtime.records import Stamp, pack, position, positions, unpack
 from deployrec.runtime.stores.base import ConflictError, Layout, Rows, find_store
 
 Config = TypeVar("Config", bound="Keeping")
@@ -99,8 +99,9 @@ class Database(Protocol):
     def get(self, state_id: str, users: Sequence[str]) -> list[bytes | None]:
         """The users' records."""
 
-    def read(self, state_id: str, users: Sequence[str]) -> tuple[list[bytes | None], list[int]]:
-        """The users' records, and how many events their histories count (0 where none is kept)."""
+    def read(self, state_id: str, users: Sequence[str]) -> tuple[list[bytes | None], list[int], list[int]]:
+        """The users' records; up to which place of their histories these know the events, read or not, `position` or
+        more; and how many events the histories count (0 where none is kept)."""
 
     def swap(
         self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[bytes]]
@@ -121,8 +122,9 @@ class Database(Protocol):
     def size(self, state_id: str) -> tuple[int, int]:
         """How many users' records there are, and their bytes."""
 
-    def histories(self, users: Sequence[str]) -> list[History]:
-        """The users' histories; `NO_HISTORY` where none is kept."""
+    def histories(self, users: Sequence[str], since: Sequence[int] | None = None) -> list[History]:
+        """The users' histories; `NO_HISTORY` where none is kept. With `since`, events of each that stand in front
+        of that place may be left out."""
 
     def num_histories(self) -> int:
         """How many users have one."""
@@ -178,45 +180,58 @@ class DurableStore:
         return f"{type(self.database).__name__}({self.database.address})"
 
     def read(self, users: Sequence[str]) -> Rows:
-        values, totals = self.database.read(self.layout.state_id, users)
+        values, told, totals = self.database.read(self.layout.state_id, users)
         self._totals.update(zip(users, totals, strict=True))
         for user in list(islice(self._totals, max(0, len(self._totals) - MOST_TOTALS))):
             del self._totals[user]
         rows = unpack(self.layout, users, values)
-        known = [0 if value is None else position(value) for value in values]
-        if known != totals:
-            self._find_unread(users, rows, known, totals)
+        if (known := positions(values)) != totals:
+            self._find_unread(users, rows, known, told, totals)
         return rows
 
     def write(self, users: Sequence[str], rows: Rows) -> None:
-        stamp = Stamp(time.time(), int.from_bytes(os.urandom(8), "little"))
-        totals, self._totals = self._totals, {}
-        if missing := [user for user in users if user not in totals]:  # written by a caller who did not read them
-            totals.update(zip(missing, self.database.read(self.layout.state_id, missing)[1], strict=True))
-        ends = [totals[user] for user in users]
-        read: list[list[bytes]] = []
-        if rows.read and self.database.keeping.history != 0:
-            kept = self._clock.kept
-            read = [[entry(event.item, kept(event.time)) for event in events] for events in rows.read]
-            ends = [end + len(events) for end, events in zip(ends, read, strict=True)]
-        values = pack(self.layout, rows, ends, stamp, self.database.keeping.float16)
+        values, read = self._packed(rows, self._ends(users, rows)), self._entries(rows)
         lost = self.database.swap(self.layout.state_id, users, values, read)
         if lost:
             raise ConflictError([users[place] for place in lost])
 
-    def _find_unread(self, users: Sequence[str], rows: Rows, known: Sequence[int], totals: Sequence[int]) -> None:
+    def _ends(self, users: Sequence[str], rows: Rows) -> list[int]:
+        """Events of the users' histories once these rows are written."""
+        totals, self._totals = self._totals, {}
+        if missing := [user for user in users if user not in totals]:  # written by a caller who did not read them
+            totals.update(zip(missing, self.database.read(self.layout.state_id, missing)[2], strict=True))
+        ends = [totals[user] for user in users]
+        if rows.read and self.database.keeping.history != 0:
+            ends = [end + len(events) for end, events in zip(ends, rows.read, strict=True)]
+        return ends
+
+    def _entries(self, rows: Rows) -> list[list[bytes]]:
+        """What histories keep of the events that were read, or () where none are kept."""
+        kept = self._clock.kept
+        if self.database.keeping.history == 0:
+            return []
+        return [[entry(event.item, kept(event.time)) for event in events] for events in rows.read]
+
+    def _packed(self, rows: Rows, ends: Sequence[int]) -> list[bytes]:
+        stamp = Stamp(time.time(), int.from_bytes(os.urandom(8), "little"))
+        return pack(self.layout, rows, ends, stamp, self.database.keeping.float16)
+
+    def _find_unread(
+        self, users: Sequence[str], rows: Rows, known: Sequence[int], told: Sequence[int], totals: Sequence[int]
+    ) -> None:
         behind = [place for place, total in enumerate(totals) if known[place] < total]
         unread: list[Sequence[str]] = [()] * len(users)
         chosen = [users[place] for place in behind]
-        for place, history in zip(behind, self.database.histories(chosen), strict=True):
+        histories = self.database.histories(chosen, [known[place] for place in behind])
+        for place, history in zip(behind, histories, strict=True):
             # As it is now, which may be more than it was: a write then loses, and all is read again.
             self._totals[users[place]] = history.total
-            new = slice(max(0, len(history.items) - (history.total - known[place])), None)
-            unread[place] = history.items[new]
-            times = history.times[new] or [NO_TIME] * len(unread[place])
+            unread[place] = history.items[max(0, len(history.items) - (history.total - known[place])) :]
+            news = slice(max(0, len(history.items) - (history.total - told[place])), None)
+            times = history.times[news] or [NO_TIME] * len(history.items[news])
             rows.last_time[place] = newest_time(int(rows.last_time[place]), list(map(self._clock.of_kept, times)))[0]
         rows.unread = unread
-        newest = [known[place] for place in behind]
+        newest = [told[place] for place in behind]
         for layout in self.database.layouts():
             if layout.state_id == self.layout.state_id:
                 continue

@@ -275,11 +275,9 @@ class Recommender:
         A call is applied whole or not at all, whatever raises: all events are checked, then all new records computed
         (and held), then written in one piece. Raises DataError and UnknownItemError like `observe`.
         """
-        wanted = (
-            None
-            if recommend is None
-            else self._answers.wanted(recommend, exclude_seen, exclude, only, where, self._moment(now))
-        )
+        wanted, moment = None, self._moment(now)
+        if recommend is not None:
+            wanted = self._answers.wanted(recommend, exclude_seen, exclude, only, where, moment)
         users, read = self._read(events_of(events))
         known = _by_user(users, read)
         applied, lists = self._updates.many(list(known), list(known.values()), wanted)
@@ -462,7 +460,7 @@ class Recommender:
         Other threads' calls go on between blocks of users: each record is one that the user had while this call ran, of
         different users perhaps at different moments. Raises DataError if the disk refuses.
         """
-        blocks = blocks_of(self.store)
+        blocks = blocks_of(self.store, self._updates.read)
         write_states(path, self.store.layout, self._meta(), iter(lambda: self._next(blocks), None))
 
     @_alone

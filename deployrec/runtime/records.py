@@ -16,6 +16,9 @@
     64      4      uint32 L: 0 where the newest event had no id, else 1 + the bytes of that id
     68      4      uint32 Q: bytes of the sequences
 
+(hashes, the newest event's id, its time and the sequences may know of events behind the position, which the state, the
+user vector, the window, the seen items and num_events have not read: see `told`)
+
 and then, end to end, without gaps:
 
     4 D     user vector, float32
@@ -37,6 +40,8 @@ from typing import NamedTuple
 import numpy as np
 
 from deployrec.errors import StoreError
+from deployrec.runtime.books import HASH_BYTES, REMEMBERED, newest_time
+from deployrec.runtime.events import Observation
 from deployrec.runtime.stores.base import Layout, Rows
 
 MAGIC, FORMAT = b"dRec", 2
@@ -44,6 +49,7 @@ HALF = 1
 """Flag of a record whose state is float16."""
 LARGEST_HALF = float(np.finfo(np.float16).max)
 VERSION, WRITTEN, POSITION = struct.Struct("<Q"), struct.Struct("<d"), struct.Struct("<Q")
+LAST_TIME, SIZES = struct.Struct("<q"), struct.Struct("<4I")
 HEADER = np.dtype(
     [
         *(("magic", "S4"), ("format", "u1"), ("flags", "u1"), ("zero", "<u2")),
@@ -138,10 +144,33 @@ def headers(layout: Layout, users: Sequence[str], values: Sequence[bytes]) -> tu
     return heads, ends
 
 
-def replaces(value: bytes, held: bytes | memoryview | None) -> bool:
-    """Whether a record is the one after what is held: its version one more, or 1 where nothing is."""
-    (version,) = VERSION.unpack_from(value, 8)
-    return version == (1 if held is None else VERSION.unpack_from(held, 8)[0] + 1)
+def told(value: bytes, events: Sequence[Observation], written: float) -> bytes:
+    """The record once it knows of these events, in its layout's unit, which it has not read: its state and its position
+    stay behind them."""
+    seen, hashes, text, marks = SIZES.unpack_from(value, 56)
+    marks_at = len(value) - marks
+    text_at = marks_at - max(0, text - 1)
+    hashes_at = text_at - 8 * hashes
+    known = (value[hashes_at:text_at] + b"".join(event.event_hash for event in events))[-HASH_BYTES * REMEMBERED :]
+    last = events[-1].event_id
+    event_id = b"" if last is None else last.encode()
+    sequences = value[marks_at:]
+    if further := dict(event.mark for event in events if event.mark is not None):
+        sequences = json.dumps({**json.loads(sequences or b"{}"), **further}).encode()
+    head = bytearray(value[:hashes_at])
+    VERSION.pack_into(head, 8, VERSION.unpack_from(value, 8)[0] + len(events))
+    WRITTEN.pack_into(head, 24, written)
+    (last_time,) = LAST_TIME.unpack_from(value, 40)
+    LAST_TIME.pack_into(head, 40, newest_time(last_time, [event.time for event in events])[0])
+    text = 0 if last is None else 1 + len(event_id)
+    SIZES.pack_into(head, 56, seen, len(known) // HASH_BYTES, text, len(sequences))
+    return b"".join((head, known, event_id, sequences))
+
+
+def version_of(value: bytes | memoryview) -> int:
+    """The record's version."""
+    version: int = VERSION.unpack_from(value, 8)[0]
+    return version
 
 
 def previous_version(value: bytes) -> bytes:
@@ -153,6 +182,11 @@ def position(value: bytes | memoryview) -> int:
     """Events of the user's kept history that the record has read or passed over."""
     found: int = POSITION.unpack_from(value, 48)[0]
     return found
+
+
+def positions(values: Sequence[bytes | None]) -> list[int]:
+    """The same of users' records, 0 where there is none, or other bytes."""
+    return [position(value) if value is not None and is_record(value) else 0 for value in values]
 
 
 def last_write(value: bytes | memoryview) -> float:

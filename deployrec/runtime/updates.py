@@ -381,4 +381,5 @@ def _joined(fixed: np.ndarray, parts: Sequence[Rows]) -> Rows:
     if len(parts) == 1:
         return parts[0]
     columns = ("seen", "event_hashes", "last_event_id", "sequences", "read")
-    return Rows(fixed, *(list(chain.from_iterable(getattr(part, name) for part in parts)) for name in columns))
+    joined = {name: list(chain.from_iterable(getattr(part, name) for part in parts)) for name in columns}
+    return Rows(fixed, **joined, follows=all(part.follows for part in parts))

@@ -28,17 +28,22 @@ class Spy:
         self.backend = load_backend("onnxruntime", bundle)
         self.calls: list[SimpleNamespace] = []
 
-    def step(self, rows: np.ndarray, exclude: np.ndarray | None, k: int, state: State) -> tuple[Moved, TopK]:
+    def step(
+        self, rows: np.ndarray, exclude: np.ndarray | None, k: int, state: State, elapsed: np.ndarray | None = None
+    ) -> tuple[Moved, TopK]:
         self.calls.append(SimpleNamespace(kind="step", items=rows, state=state))
-        return self.backend.step(rows, exclude, k, state)
+        return self.backend.step(rows, exclude, k, state, elapsed)
 
     def encode(self, rows: np.ndarray, lengths: np.ndarray, state: State) -> Moved:
         self.calls.append(SimpleNamespace(kind="encode", items=rows, state=state))
         return self.backend.encode(rows, lengths, state)
 
-    def score(self, user: np.ndarray, exclude: np.ndarray | None, k: int) -> TopK:
+    def score(self, user: np.ndarray, exclude: np.ndarray | None, k: int, elapsed: np.ndarray | None = None) -> TopK:
         self.calls.append(SimpleNamespace(kind="score", exclude=exclude))
-        return self.backend.score(user, exclude, k)
+        return self.backend.score(user, exclude, k, elapsed)
+
+    def moment(self, user: np.ndarray, elapsed: np.ndarray | None) -> np.ndarray:
+        return self.backend.moment(user, elapsed)
 
     def advance(self, rows: np.ndarray, state: State) -> Moved:
         self.calls.append(SimpleNamespace(kind="advance", items=rows, state=state))

@@ -20,10 +20,15 @@ from tests.support import interrupted_at
 COMMITTED = json.loads((RESULTS / "accuracy.json").read_text())["rows"]
 SIZES = {
     "ml-1m": SimpleNamespace(num_users=6_040, num_items=3_416, num_events=999_611, repeats=False),
-    "ml-1m-timed-half": SimpleNamespace(num_users=2_999, num_items=3_416, num_events=487_344, repeats=False),
+    "ml-1m-timed-half": SimpleNamespace(
+        num_users=2_999, num_items=3_416, num_events=487_344, repeats=False, clock=list
+    ),
+    "ml-100k": SimpleNamespace(num_users=943, num_items=1_682, num_events=100_000, repeats=False, clock=list),
+    "ml-latest-small": SimpleNamespace(num_users=610, num_items=9_724, num_events=100_836, repeats=False, clock=list),
     "beauty": SimpleNamespace(num_users=22_363, num_items=12_101, num_events=198_502, repeats=False),
+    "beauty-timed": SimpleNamespace(num_users=22_363, num_items=12_101, num_events=198_502, repeats=False, clock=list),
     "video": SimpleNamespace(num_users=24_303, num_items=10_672, num_events=231_780, repeats=False),
-    "online-retail": SimpleNamespace(num_users=4_339, num_items=3_665, num_events=387_797, repeats=True),
+    "online-retail": SimpleNamespace(num_users=4_339, num_items=3_665, num_events=387_797, repeats=True, clock=list),
 }
 TINY = "dim=8,tokens=400,epochs=2,warmup_steps=5,window=12"
 

@@ -98,7 +98,7 @@ class WideUser(EncodeOnly):
 
 
 class ScoresPadding(EncodeOnly):
-    def score(self, user: Tensor) -> Tensor:
+    def score(self, user: Tensor, elapsed: Tensor | None = None) -> Tensor:
         return user @ self.embedding.weight.T
 
 

@@ -16,6 +16,9 @@ from deployrec.runtime.backends.native import LIBRARY_VARIABLE
 from deployrec.runtime.recommender import Recommender
 from deployrec.runtime.stores.lmdb import database
 from tests.plugins_trt.c_interface import Native, RefusedError
+from tests.runtime.conftest import twin_bundle
+
+__all__ = ["twin_bundle"]
 
 pytestmark = pytest.mark.slow
 FULL, STALE, FILE = 6, 5, 2
@@ -102,6 +105,12 @@ def test_a_file_of_states_goes_from_python_to_cpp_and_back(
         native.call("restore", str(file).encode())
     assert error.value.code == FILE
     assert 40 in native.users()
+
+
+def test_a_time_aware_bundle_is_refused(library: Path, twin_bundle: Callable[..., Bundle]) -> None:
+    Native(library, bundle=twin_bundle().path)
+    with pytest.raises(RefusedError, match=r"expected a bundle that is not time-aware; got .*; serve it with Python"):
+        Native(library, bundle=twin_bundle(unit="s").path)
 
 
 def test_the_least_recently_used_leave_where_they_may(library: Path, bundle_of: Callable[[str], Path]) -> None:

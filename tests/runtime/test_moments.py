@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -198,6 +198,19 @@ def test_the_next_bundle_takes_over_last_times_in_its_own_unit(
         assert after.user_vector("ann", "2026-01-31T12:00:10Z") is not None
 
 
+@pytest.mark.parametrize("given", [AT, AT * 1000, float(AT), "2026-01-31T12:00:00Z"])
+def test_times_that_a_timeless_bundle_was_told_serve_the_time_aware_one(
+    given: Any, twin_bundle: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    address = f"lmdb:{tmp_path / 'users'}"
+    with Recommender.load(twin_bundle().path, store=address) as before:
+        before.observe("ann", "i3", time=given)
+        before.observe("bob", "i3", time=12)  # no Unix time of any unit
+    with Recommender.load(twin_bundle(unit="ms").path, store=address) as after:
+        assert stored(after, "ann").last_time == AT * 1000
+        assert stored(after, "bob").last_time is None
+
+
 @pytest.mark.parametrize("unit", list(PER_SECOND))
 def test_elapsed_is_exact_in_every_unit(unit: str, twin_bundle: Callable[..., Bundle]) -> None:
     timed, count = Recommender.load(twin_bundle(unit=unit).path), PER_SECOND[unit]
@@ -220,6 +233,7 @@ def test_what_is_no_moment_is_refused(timed: Recommender, now: Any) -> None:
         lambda: timed.user_vector("ann", now),
         lambda: timed.observe_and_recommend("ann", "i1", now=now),
         lambda: timed.observe_many([("ann", "i1")], recommend=3, now=now),
+        lambda: cast(Any, timed).observe_many([("ann", "i1")], now=now),
         lambda: timed.encode_history("ann", ["i1"], [now]),
     ):
         with pytest.raises(DataError, match=r"^expected a time .*; got .*; ") as error:

@@ -58,7 +58,10 @@ class Rows:
     has: a store that keeps histories appends them"""
     unread: Sequence[Sequence[str]] = ()
     """from a read, the own ids of the items of each user's kept history that the record has not read, oldest first, or
-    () where nobody has such: another bundle has served the user. Such rows are a copy, which `Updates` completes."""
+    () where nobody has such: another bundle has served the user, or the record is not written at every event. Such rows
+    are a copy, which `Updates` completes."""
+    follows: bool = False
+    """for a write: every record is the one before, moved on by the events it has `read` and by nothing else"""
 
     def __len__(self) -> int:
         return len(self.fixed)
@@ -106,6 +109,7 @@ class Rows:
             [self.sequences[place] for place in places],
             [self.read[place] for place in places] if self.read else (),
             [self.unread[place] for place in places] if self.unread else (),
+            self.follows,
         )
 
 
@@ -127,11 +131,15 @@ class Layout:
     state: StateSpec
     unit: str = ""
     """of `last_time`, as `deployrec.runtime.clock.Clock` has it"""
+    num_common: int = field(default=2**31 - 1, compare=False)
+    """item rows up to here are in the catalogue of every bundle that reads the records: none of them was added"""
 
     @classmethod
     def of(cls, manifest: Manifest) -> Layout:
         unit = manifest.time.unit if manifest.time else ""
-        return cls(manifest.state_id, manifest.num_items, manifest.dim, manifest.window, manifest.state, unit)
+        num_common = manifest.base.num_items if manifest.base else manifest.num_items
+        shape = (manifest.num_items, manifest.dim, manifest.window, manifest.state)
+        return cls(manifest.state_id, *shape, unit, num_common)
 
     @cached_property
     def dtype(self) -> np.dtype:

@@ -126,10 +126,9 @@ class Blocks:
 
     def touch(self, slots: Sequence[int]) -> None:
         """Makes the slots the most recently used ones, the last one most of all; passes over -1."""
-        for slot in slots:
-            if slot >= 0:
-                self._tick += 1
-                self._used[slot] = self._tick
+        used = [slot for slot in slots if slot >= 0]
+        self._used[used] = range(self._tick + 1, self._tick + 1 + len(used))
+        self._tick += len(used)
 
     def oldest(self, number: int) -> list[int]:
         """So many slots, the least recently used first."""

@@ -72,12 +72,13 @@ class FileStore(MemoryStore):
         self.save()
 
 
-def blocks_of(store: Store) -> Iterator[tuple[list[str], Rows]]:
-    """All users and copies of their records, block by block; between two blocks the store may change."""
+def blocks_of(store: Store, read: Callable[[Sequence[str]], Rows] | None = None) -> Iterator[tuple[list[str], Rows]]:
+    """All users and copies of their records, as `read` answers (default: the store's), block by block; between two
+    blocks the store may change."""
     size = max(1, min(BLOCK_USERS, BLOCK_BYTES // store.layout.record_bytes))
     users = store.users()
     while part := list(islice(users, size)):
-        rows = store.read(part)
+        rows = (read or store.read)(part)
         there = np.flatnonzero(rows.version).tolist()
         yield [part[place] for place in there], rows.take(there)
 

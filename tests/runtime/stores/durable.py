@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from deployrec.errors import ConfigError, StaleStateError, StoreError
 from deployrec.runtime.durable import Database, DurableStore, History, open_database
+from deployrec.runtime.events import NO_TIME
 from deployrec.runtime.store_contract import LAYOUT, WINDOWED, StoreContract, assert_equal, made, observed
 from deployrec.runtime.stores import ConflictError, Layout, Rows, Store, load_store
 
@@ -139,6 +141,25 @@ class DurableContract(StoreContract):
         assert [pair for users, found in database.scan_histories() for pair in zip(users, found, strict=True)] == [
             ("ann", history)
         ]
+
+    def test_histories_keep_times(self, tmp_path: Path) -> None:
+        timed = replace(LAYOUT, unit="us")
+        store, database = self.open(timed, tmp_path), self.database(tmp_path)
+        moments = [1_769_860_800_123_456 + n for n in range(70)]
+        rows = made(timed, [1])
+        rows.read = [[each for n, m in enumerate(moments) for each in observed(f"é{n}", time=m)]]
+        store.write(["ann"], rows)
+        rows = made(timed, [1], version=2)
+        rows.read = [[*observed("untimed"), *observed("old", time=-(10**15))]]
+        store.write(["ann"], rows)
+        (history,) = database.histories(["ann"])
+        assert history.items == [*(f"é{n}" for n in range(70)), "untimed", "old"]
+        assert list(history.times) == [*(1000 * moment for moment in moments), NO_TIME, -(10**18)]
+        database.put_histories(["bob"], [history])
+        assert database.histories(["bob"]) == [history]
+        bob = self.open(replace(WINDOWED, unit="ms"), tmp_path).read(["bob"])
+        assert bob.last_time.tolist() == [-(10**12)]
+        assert len(bob.unread[0]) == 72
 
     def test_other_bytes_are_no_record(self, tmp_path: Path) -> None:
         store, database = self.open(LAYOUT, tmp_path), self.database(tmp_path)

@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks.redis_server import RedisServer, available
 from deployrec.bundle.bundle import Bundle
+from deployrec.runtime import Recommender
 from deployrec.runtime.backends.base import load_backend
 from deployrec.runtime.reader import Reader
-from deployrec.runtime.stores import Layout, load_store
 
 USERS, EVENTS, BATCH = 100, 20_000, 50
 PROGRAM = """
@@ -49,15 +49,16 @@ def serve(bundle: Bundle, address: str) -> None:
     commands = [[sys.executable, "-c", PROGRAM, str(bundle.path), address, own, *numbers] for own in "12"]
     processes = [subprocess.Popen(command) for command in commands]
     assert [process.wait() for process in processes] == [0, 0]
-    store = load_store(address, Layout.of(bundle.manifest))
+    recommender = Recommender.load(bundle.path, store=address)
     users = [f"u{user}" for user in range(USERS)]
-    rows, histories = store.read(users), store.history(users)
-    assert rows.num_events.sum() == 2 * EVENTS
+    records, histories = list(map(recommender.user, users)), recommender.store.history(users)
+    assert sum(record.num_events for record in records if record) == 2 * EVENTS
     places = {item: row for row, item in enumerate(bundle.catalogue().item_ids)}
     reader = Reader(bundle.manifest, load_backend("onnxruntime", bundle))
-    for place, kept in enumerate(histories):
+    for record, kept in zip(records, histories, strict=True):
+        assert record is not None
         assert kept is not None
-        assert len(kept) == rows.num_events[place]
+        assert len(kept) == record.num_events
         fresh = reader.encode([np.array([places[item] for item in kept], np.int64)])
-        np.testing.assert_allclose(rows.user[place], fresh.user[0], atol=1e-5)
-    store.close()
+        np.testing.assert_allclose(record.user_vector, fresh.user[0], atol=1e-5)
+    recommender.close()

@@ -3,67 +3,59 @@
 from __future__ import annotations
 
 import json
-import math
-import struct
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import NamedTuple
 
 from deployrec.errors import ConfigError
-from deployrec.runtime.durable import DurableStore, History, Keeping, dropped, parse_address
-from deployrec.runtime.records import last_write, position, replaces
+from deployrec.runtime.durable import History, parse_address
+from deployrec.runtime.records import position, positions, version_of
 from deployrec.runtime.stores.base import Layout
-from deployrec.runtime.stores.lmdb.environment import Environment, Transaction
-from deployrec.runtime.stores.lmdb.histories import Histories
-from deployrec.runtime.stores.lmdb.keys import HISTORY, RECORD, user_end, user_key, user_of
-
-PIECE = 1000
-"""Keys that one transaction of a walk reads or deletes."""
-NUMBER = struct.Struct(">I")
-LIVE, DROPPED = b"\1", b"\0"
-"""Behind a layout's number: whether it is being dropped."""
-
-Answer = TypeVar("Answer")
+from deployrec.runtime.stores.lmdb.environment import Transaction
+from deployrec.runtime.stores.lmdb.histories import Histories, completed, lies_behind
+from deployrec.runtime.stores.lmdb.keys import user_key
+from deployrec.runtime.stores.lmdb.log import NUMBER as LOG_NUMBER
+from deployrec.runtime.stores.lmdb.log import Tail, Turn, value_of
+from deployrec.runtime.stores.lmdb.tables import DROPPED, LIVE, NUMBER, LmdbKeeping
+from deployrec.runtime.stores.lmdb.walks import Walks
 
 
-def load(layout: Layout, address: str) -> DurableStore:
-    """Opens "lmdb:PATH", with options as in "lmdb:PATH?history=1000"; makes the folder where there is none.
+class Record(NamedTuple):
+    """A record to be put in place of the one before, and the entries of what it has read since, behind the history."""
 
-    Raises ConfigError for a wrong option or place, StoreError for a folder that holds anything else.
-    """
-    return DurableStore(database(address, create=True), layout)
+    user: str
+    value: bytes
+    entries: Sequence[bytes] = ()
+    life: int = 0
+    """what the journal is to be known by from then on; 0 where it is to go"""
+
+
+Further = tuple[str, bytes, int, Tail]
+"""Events to be put behind a user's journal: user, key, the number of a transaction as of which the history was known to
+be in that life and to end where these begin, and the events as in the log."""
 
 
 def database(address: str, create: bool = False) -> LmdbDatabase:
     """All that lies at PATH; StoreError where nothing does, unless it is to be made."""
-    place, keeping = parse_address("lmdb:PATH", address, Keeping)
+    place, keeping = parse_address("lmdb:PATH", address, LmdbKeeping)
     if not place:
         raise ConfigError("expected lmdb:PATH; got no path; name the folder that holds the users' records")
     return LmdbDatabase(Path(place), keeping, create)
 
 
-class LmdbDatabase:
+class LmdbDatabase(Walks):
     """See `Database`. One transaction a write call, on disk before it returns; other processes read and write too.
 
     After a fork the child opens the folder anew by itself.
     """
 
-    def __init__(self, path: Path, keeping: Keeping, create: bool) -> None:
-        self.keeping = keeping
-        self.address = f"lmdb:{path}"
-        self._environment = Environment.shared(path, create)
-        self._open = True
+    def __init__(self, path: Path, keeping: LmdbKeeping, create: bool) -> None:
+        super().__init__(path, keeping, create)
+        self._last = self._since = 0
+        """numbers of the newest transaction that this object knows of, and of the one since which all were its own"""
         if keeping.ttl:
             self.expire(time.time() - keeping.ttl)
-
-    def layouts(self) -> list[Layout]:
-        def read(txn: Transaction) -> list[Layout]:
-            values = txn.cursor(db=self._table(b"layouts")).iternext(keys=False)
-            return [Layout.from_dict(_about(value)["layout"]) for value in values]
-
-        return self._environment.run(read)
 
     def add(self, layout: Layout) -> None:
         key = layout.state_id.encode()
@@ -83,97 +75,97 @@ class LmdbDatabase:
             self._environment.run(write, write=True)
 
     def get(self, state_id: str, users: Sequence[str]) -> list[bytes | None]:
+        return self.read(state_id, users)[0]
+
+    def read(self, state_id: str, users: Sequence[str]) -> tuple[list[bytes | None], list[int], list[int]]:
         keys = [user_key(user) for user in users]
 
-        def read(txn: Transaction) -> list[bytes | None]:
-            record, get, table = self._record(txn, state_id), txn.get, self._table(b"users")
-            found = [get(key + record, None, table) for key in keys]
-            return [None if value is None else bytes(value) for value in found]
-
-        return self._environment.run(read)
-
-    def read(self, state_id: str, users: Sequence[str]) -> tuple[list[bytes | None], list[int]]:
-        keys = [user_key(user) for user in users]
-
-        def both(txn: Transaction) -> tuple[list[bytes | None], list[int]]:
+        def all_three(txn: Transaction) -> tuple[list[bytes | None], list[int], list[int]]:
             record, get, table = self._record(txn, state_id), txn.get, self._table(b"users")
             found = [get(key + record, None, table) for key in keys]
             values = [None if value is None else bytes(value) for value in found]
-            if self.keeping.history == 0:
-                return values, [0] * len(keys)
-            histories = Histories(txn, table, self.keeping.history)
-            return values, [histories.total(key) for key in keys]
+            histories, unit = self._histories(txn), self._unit(txn, state_id)
+            journals = [histories.journal(key) for key in keys]
+            told = positions(values)
+            for n, (value, journal) in enumerate(zip(values, journals, strict=True)):
+                if value is not None and lies_behind(value, journal):
+                    values[n], told[n] = completed(value, journal, unit), journal.total
+            return values, told, [journal.total for journal in journals]
 
-        return self._environment.run(both)
-
-    def swap(
-        self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[bytes]]
-    ) -> list[int]:
-        keys, now = [user_key(user) for user in users], time.time()
-
-        def write(txn: Transaction) -> list[int]:
-            record, get, put, table = self._record(txn, state_id), txn.get, txn.put, self._table(b"users")
-            lost, histories = [], Histories(txn, table, self.keeping.history)
-            for place, (key, value) in enumerate(zip(keys, values, strict=True)):
-                items = read[place] if read else ()
-                same = replaces(value, get(key + record, None, table))
-                if same and histories.append(key, items, now, end=position(value)):
-                    put(key + record, value, db=table)
-                else:
-                    lost.append(place)
-            return lost
-
-        return self._environment.run(write, write=True)
+        return self._environment.run(all_three)
 
     def put(self, state_id: str, users: Sequence[str], values: Sequence[bytes]) -> None:
-        keys = [user_key(user) for user in users]
+        keys, now = [user_key(user) for user in users], time.time()
 
         def write(txn: Transaction) -> None:
-            record = self._record(txn, state_id)
+            record, histories = self._record(txn, state_id), self._histories(txn)
             for key, value in zip(keys, values, strict=True):
+                histories.settle(key, histories.journal(key), (), now)
                 txn.put(key + record, value, db=self._table(b"users"))
 
         self._environment.run(write, write=True)
 
-    def scan(self, state_id: str) -> Iterator[tuple[list[str], list[bytes]]]:
-        for pairs in self._pieces(state_id, bytes):
-            yield [user_of(key) for key, _ in pairs], [value for _, value in pairs]
+    def swap(
+        self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[bytes]]
+    ) -> list[int]:
+        entries = read if read and self.keeping.history != 0 else [()] * len(users)
+        lost, _ = self.write(state_id, list(map(Record, users, values, entries)), ())
+        return [place for place, user in enumerate(users) if user in lost]
 
-    def size(self, state_id: str) -> tuple[int, int]:
-        sizes = [size for pairs in self._pieces(state_id, len) for _, size in pairs]
-        return len(sizes), sum(sizes)
+    def write(self, state_id: str, records: Sequence[Record], further: Sequence[Further]) -> tuple[set[str], int]:
+        """`swap` of records, and events put behind journals; answers with the users who lost, and its number.
 
-    def histories(self, users: Sequence[str]) -> list[History]:
-        keys = [user_key(user) for user in users]
+        Brings part of the journals up to date when it is their turn (see `log`).
+        """
+        now, log = time.time(), self._environment.log
+        settling = [(user_key(record.user), record) for record in records]
 
-        def read(txn: Transaction) -> list[History]:
-            histories = Histories(txn, self._table(b"users"), self.keeping.history)
-            return [histories.of(key) for key in keys]
+        def work(txn: Transaction) -> tuple[set[str], int, int, list[tuple[bytes, Tail]], Turn]:
+            kind, histories, number = self._record(txn, state_id), self._histories(txn), int(txn.id())
+            since = self._since if number == self._last + 1 else number
+            lost = {
+                user
+                for user, key, known_at, tail in further
+                if known_at < since and not histories.is_at(key, *tail[:2])
+            }
+            parts = [(key, tail) for user, key, _, tail in further if not lost or user not in lost]
+            lost |= {record.user for key, record in settling if not self._settle(histories, key, kind, record, now)}
+            turn = log.due()
+            for key in turn.keys:
+                histories.fold(key)
+            values = self._table(b"log")
+            for old in turn.numbers:
+                txn.delete(old, db=values)
+            if parts:
+                txn.put(LOG_NUMBER.pack(number), value_of(parts), db=values)
+            return lost, number, since, parts, turn
 
-        return self._environment.run(read)
+        def note(done: tuple[set[str], int, int, list[tuple[bytes, Tail]], Turn]) -> None:
+            lost, number, since, parts, turn = done
+            settled = [key for key, record in settling if record.user not in lost]
+            if parts or settled:  # else LMDB gives the number to the next
+                log.done(turn, settled, number, parts)
+                self._last, self._since = number, since
 
-    def num_histories(self) -> int:
-        return sum(map(len, self.users_with_histories()))
+        lost, number, *_ = self._environment.run(work, write=True, then=note)
+        return lost, number
 
     def put_histories(self, users: Sequence[str], histories: Sequence[History]) -> None:
         keys = [user_key(user) for user in users]
 
         def write(txn: Transaction) -> None:
-            table = Histories(txn, self._table(b"users"), self.keeping.history)
+            table = self._histories(txn)
             for key, history in zip(keys, histories, strict=True):
                 table.drop(key)
                 table.append(key, history.entries(), history.written, history.total - len(history.items))
 
         self._environment.run(write, write=True)
 
-    def scan_histories(self) -> Iterator[tuple[list[str], list[History]]]:
-        for users in self.users_with_histories():
-            yield users, self.histories(users)
-
     def forget(self, users: Sequence[str]) -> list[bool]:
         keys = [user_key(user) for user in users]
 
         def write(txn: Transaction) -> list[bool]:
+            self._fold(txn)  # the log held something of them too
             cursor = txn.cursor(db=self._table(b"users"))
             found = []
             for user in keys:
@@ -185,127 +177,43 @@ class LmdbDatabase:
 
         return self._environment.run(write, write=True)
 
-    def drop(self, state_id: str) -> int:
-        key = state_id.encode()
+    def fold(self) -> None:
+        """Brings all journals up to date and empties the log."""
+        if self._environment.run(lambda txn: txn.stat(self._table(b"log"))["entries"]):
+            self._environment.run(self._fold, write=True)
 
-        def mark(txn: Transaction) -> bytes:
-            value = txn.get(key, db=self._table(b"layouts"))
-            if value is None:
-                raise dropped(self.address, state_id)
-            number, about = bytes(value[: NUMBER.size]), bytes(value[NUMBER.size + 1 :])
-            txn.put(key, number + DROPPED + about, db=self._table(b"layouts"))
-            return RECORD + number
+    def undisturbed_since(self) -> int:
+        """Number of a transaction, perhaps of this one, since which nobody has written but this object."""
+        return self._environment.run(self._look)
 
-        record = self._environment.run(mark, write=True)
-        count = sum(self._deleted([key for key, _ in pairs]) for pairs in self._walk(record, len))
-        self._environment.run(lambda txn: txn.delete(key, db=self._table(b"layouts")), write=True)
-        return count
+    def are_at(self, held: Sequence[tuple[bytes, int, int]]) -> tuple[list[bool], int]:
+        """Whether the user of each key, in that life, has a history of so many events, as of which transaction."""
 
-    def expire(self, before: float) -> tuple[int, int]:
-        def histories(keys: Sequence[bytes]) -> Callable[[Transaction], int]:
-            def write(txn: Transaction) -> int:
-                table = Histories(txn, self._table(b"users"), None)
-                return sum(table.drop(key) for key in keys if table.written(key) < before)
+        def read(txn: Transaction) -> tuple[list[bool], int]:
+            is_at = self._histories(txn).is_at
+            return [is_at(key, life, total) for key, life, total in held], self._look(txn)
 
-            return write
+        return self._environment.run(read)
 
-        records = 0
-        for pairs in self._walk(RECORD, last_write):
-            records += self._deleted([key for key, written in pairs if written < before], before)
-        dropped_histories = 0
-        for users in self.users_with_histories():
-            old = self._environment.run(self._old([user_key(user) for user in users], before))
-            if old:
-                dropped_histories += self._environment.run(histories(old), write=True)
-        return records, dropped_histories
+    def _look(self, txn: Transaction) -> int:
+        if (now := int(txn.id())) != self._last:
+            self._last = self._since = now
+        return self._since
 
-    def meta(self, state_id: str) -> dict[str, Any]:
-        def read(txn: Transaction) -> dict[str, Any]:
-            self._record(txn, state_id)
-            return _about(txn.get(state_id.encode(), db=self._table(b"layouts")))
+    def _fold(self, txn: Transaction) -> None:
+        histories = self._histories(txn)
+        for key in sorted(histories.tails):
+            histories.fold(key)
+        txn.drop(self._table(b"log"), delete=False)
 
-        found: dict[str, Any] = self._environment.run(read)["meta"]
-        return found
-
-    def set_meta(self, state_id: str, meta: Mapping[str, Any]) -> None:
-        checked, key = json.loads(json.dumps(dict(meta), allow_nan=False)), state_id.encode()
-
-        def write(txn: Transaction) -> None:
-            self._record(txn, state_id)
-            value = bytes(txn.get(key, db=self._table(b"layouts")))
-            about = json.dumps({**_about(value), "meta": checked}).encode()
-            txn.put(key, value[: NUMBER.size + 1] + about, db=self._table(b"layouts"))
-
-        self._environment.run(write, write=True)
-
-    def num_bytes(self) -> int:
-        return (self._environment.path / "data.mdb").stat().st_size
-
-    def close(self) -> None:
-        if self._open:
-            self._open = False
-            self._environment.release()
-
-    def _table(self, name: bytes) -> object:
-        return self._environment.tables[name]
-
-    def _record(self, txn: Transaction, state_id: str) -> bytes:
-        """What stands behind the users' keys of the layout's records; StaleStateError once it has been dropped."""
-        value = txn.get(state_id.encode(), db=self._table(b"layouts"))
-        if value is None or value[NUMBER.size : NUMBER.size + 1] != LIVE:
-            raise dropped(self.address, state_id)
-        return RECORD + bytes(value[: NUMBER.size])
-
-    def _pieces(self, state_id: str, of: Callable[[Any], Answer]) -> Iterator[list[tuple[bytes, Answer]]]:
-        """The layout's records by the users' keys, as `of` makes them of the bytes."""
-        record = self._environment.run(lambda txn: self._record(txn, state_id))
-        return self._walk(record, of)
-
-    def _walk(self, kind: bytes, of: Callable[[Any], Answer]) -> Iterator[list[tuple[bytes, Answer]]]:
-        """All keys that go on like this behind the user, with what `of` makes of the value; a transaction a piece."""
-        start: bytes | None = b""
-
-        def read(txn: Transaction) -> tuple[list[tuple[bytes, Answer]], bytes | None]:
-            cursor = txn.cursor(db=self._table(b"users"))
-            found, key = [], b""
-            for view, value in islice(cursor.iternext() if cursor.set_range(start) else (), PIECE):
-                key = bytes(view)
-                if key.startswith(kind, user_end(key)):
-                    found.append((key, of(value)))
-            return found, key + b"\0" if key else None
-
-        while start is not None:
-            found, start = self._environment.run(read)
-            if found:
-                yield found
-
-    def users_with_histories(self) -> Iterator[list[str]]:
-        last = None
-        for pairs in self._walk(HISTORY, len):
-            users = list(dict.fromkeys(user_of(key) for key, _ in pairs))
-            yield [user for user in users if user != last]
-            last = users[-1]
-
-    def _deleted(self, keys: Sequence[bytes], before: float = math.inf) -> int:
-        """Deletes those of the records that are still from before that moment; how many they were."""
-
-        def write(txn: Transaction) -> int:
-            table = self._table(b"users")
-            values = [txn.get(key, db=table) for key in keys]
-            old = [key for key, value in zip(keys, values, strict=True) if value and last_write(value) < before]
-            return sum(txn.delete(key, db=table) for key in old)
-
-        return self._environment.run(write, write=True) if keys else 0
-
-    def _old(self, keys: Sequence[bytes], before: float) -> Callable[[Transaction], list[bytes]]:
-        def read(txn: Transaction) -> list[bytes]:
-            table = Histories(txn, self._table(b"users"), None)
-            return [key for key in keys if table.written(key) < before]
-
-        return read
-
-
-def _about(value: bytes) -> dict[str, Any]:
-    """A layout's layout and meta."""
-    found: dict[str, Any] = json.loads(bytes(value[NUMBER.size + 1 :]))
-    return found
+    def _settle(self, histories: Histories, key: bytes, kind: bytes, record: Record, now: float) -> bool:
+        """Puts the record and its entries where its version and its position say that it belongs; whether they did."""
+        held = histories.txn.get(key + kind, None, histories.table)
+        journal, version = histories.journal(key), 0
+        if held is not None:
+            version = version_of(held) + lies_behind(held, journal)
+        if version_of(record.value) != version + 1 or position(record.value) != journal.total + len(record.entries):
+            return False
+        histories.settle(key, journal, record.entries, now, record.life)
+        histories.txn.put(key + kind, record.value, db=histories.table)
+        return True

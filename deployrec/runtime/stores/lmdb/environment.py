@@ -14,9 +14,10 @@ from deployrec.errors import ConfigError, StoreError
 from deployrec.files import check_writable, first_line
 from deployrec.runtime.records import is_record
 from deployrec.runtime.stores.lmdb.keys import RECORD, user_end
+from deployrec.runtime.stores.lmdb.log import Log
 
-TABLES = (b"deployrec", b"layouts", b"users")
-"""The format and the next layout's number; layouts by id; all that is kept of users."""
+TABLES = (b"deployrec", b"layouts", b"users", b"log")
+"""The format and the next layout's number; layouts by id; all that is kept of users; the newest events (see `log`)."""
 FORMAT = b"2"
 FIRST_MAP = 64 * 2**20
 """Bytes of a new store's map; it doubles when it is full, and takes room on disk only as it fills."""
@@ -36,6 +37,7 @@ class Environment:
         self.path = path
         self.holders = 0
         self.tables: dict[bytes, Any] = {}
+        self.log = Log()
         self._lock = threading.Lock()
         self._open()
 
@@ -58,10 +60,16 @@ class Environment:
                 self._env.close()
                 type(self)._shared = {key: one for key, one in self._shared.items() if one is not self}
 
-    def run(self, work: Callable[[Transaction], Answer], write: bool = False) -> Answer:
+    def run(
+        self,
+        work: Callable[[Transaction], Answer],
+        write: bool = False,
+        then: Callable[[Answer], object] = lambda _: None,
+    ) -> Answer:
         """The answer of `work` in one transaction, begun anew in a larger map where this one was full.
 
-        Raises StoreError for what the disk or another program did to the folder.
+        `then` takes the answer once it is on disk, before any other transaction of this process begins. Raises
+        StoreError for what the disk or another program did to the folder.
         """
         with self._lock:
             if self._pid != os.getpid():
@@ -70,7 +78,10 @@ class Environment:
             while True:
                 try:
                     with self._env.begin(write=write, buffers=True) as txn:
-                        return work(txn)
+                        self.log.follow(txn, self.tables[b"log"], txn.id() - write)
+                        answer = work(txn)
+                    then(answer)
+                    return answer
                 except lmdb.MapFullError:
                     self._env.set_mapsize(2 * self._env.info()["map_size"])
                 except lmdb.MapResizedError:

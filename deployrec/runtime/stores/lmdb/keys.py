@@ -9,9 +9,9 @@ from deployrec.errors import DataError
 MAX_ID = 480
 """Bytes of a user id: LMDB's keys end at 511."""
 LENGTH = struct.Struct(">H")
-RECORD, HISTORY = b"r", b"h"
-"""Behind a user's key: a record, with its layout's number; a chunk of the history, with the number of events before it.
-All of one user lies in neighbouring pages, so that a write touches few."""
+RECORD, HISTORY, JOURNAL = b"r", b"h", b"j"
+"""Behind a user's key: a record, with its layout's number; a chunk of the history, with the number of events before it;
+the journal behind the chunks. All of one user lies in neighbouring pages, so that a write touches few."""
 
 
 def user_key(user: str) -> bytes:

@@ -27,7 +27,7 @@ from deployrec.errors import ConfigError, StoreError
 from deployrec.files import first_line
 from deployrec.options import option
 from deployrec.runtime.durable import NO_HISTORY, DurableStore, History, Keeping, dropped, parse_address
-from deployrec.runtime.records import previous_version
+from deployrec.runtime.records import positions, previous_version
 from deployrec.runtime.stores.base import Layout
 from deployrec.runtime.stores.redis.scripts import DROP, EXPIRE, FORGET, PAGE, PUT_HISTORIES, SWAP
 
@@ -125,11 +125,12 @@ class RedisDatabase:
 
         return self._call(read) if users else []
 
-    def read(self, state_id: str, users: Sequence[str]) -> tuple[list[bytes | None], list[int]]:
+    def read(self, state_id: str, users: Sequence[str]) -> tuple[list[bytes | None], list[int], list[int]]:
         if self.keeping.history == 0:
-            return self.get(state_id, users), [0] * len(users)
+            values = self.get(state_id, users)
+            return values, positions(values), [0] * len(users)
 
-        def work() -> tuple[list[bytes | None], list[int]]:
+        def work() -> tuple[list[bytes | None], list[int], list[int]]:
             together = self._client.pipeline(transaction=False)
             together.hexists(self._key("layouts"), _short(state_id))
             together.mget([self._record(state_id, user) for user in users])
@@ -138,9 +139,9 @@ class RedisDatabase:
             there, values, *heads = together.execute()
             if not there:
                 raise dropped(self.address, state_id)
-            return list(values), [int(head.split()[0]) if head else 0 for head in heads]
+            return list(values), positions(values), [int(head.split()[0]) if head else 0 for head in heads]
 
-        return self._call(work) if users else ([], [])
+        return self._call(work) if users else ([], [], [])
 
     def swap(
         self, state_id: str, users: Sequence[str], values: Sequence[bytes], read: Sequence[Sequence[bytes]]
@@ -175,7 +176,7 @@ class RedisDatabase:
         sizes = [(len(users), size) for users, size in pages]
         return sum(users for users, _ in sizes), sum(size for _, size in sizes)
 
-    def histories(self, users: Sequence[str]) -> list[History]:
+    def histories(self, users: Sequence[str], since: Sequence[int] | None = None) -> list[History]:
         def read() -> list[dict[bytes, bytes]]:
             together = self._client.pipeline(transaction=False)
             for user in users:
