@@ -17,7 +17,7 @@ from deployrec.files import first_line
 NOTHING = np.zeros((1, 1), np.int64)
 """What to exclude [1, E] where nothing is."""
 
-UNSIGNED = {4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
+UNSIGNED = {4: np.uint32, 8: np.uint64}
 
 State = Mapping[str, np.ndarray]
 """State tensors by name, float32 with a batch axis in front."""
