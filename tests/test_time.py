@@ -153,6 +153,7 @@ def test_a_digest_covers_times(log: Dataset) -> None:
     later[0] -= 1
     assert replace(log, times=later).digest != log.digest
     assert replace(log, time_unit="ms").digest != log.digest
+    assert replace(log, times=1000 * log.times, time_unit="ms").digest == log.digest
     order = {replace(log, times=times, time_unit="").digest for times in (log.times, later, None)}
     assert len(order) == 1
 

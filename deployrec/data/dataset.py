@@ -159,17 +159,23 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over item ids, user ids, offsets, events and, where they are known, times and their unit; titles,
-        name, notes and origin do not enter."""
+        """sha256 over item ids, user ids, offsets, events and, where they are known, the times, whatever unit counts them;
+        titles, name, notes and origin do not enter."""
         digest = hashlib.sha256()
         for texts in (self.items["item_id"].to_list(), self.user_ids):
             digest.update(_canonical_text(texts))
-        timed = () if not self.timed else (self.clock(),)
-        for array in (self.offsets, self.events, *timed):
+        for array in (self.offsets, self.events, *self._instants()):
             digest.update(len(array).to_bytes(8, "little"))
             digest.update(array.astype("<i8", copy=False).tobytes())
-        digest.update(self.time_unit.encode())
         return digest.hexdigest()
+
+    def _instants(self) -> tuple[Int64Array, ...]:
+        """Seconds since 1970 of every event and the nanoseconds beyond them, the same in any unit; () without times."""
+        if not self.timed:
+            return ()
+        per_second = PER_SECOND[self.time_unit]
+        seconds, rest = np.divmod(self.clock(), per_second)
+        return seconds, rest * (PER_SECOND["ns"] // per_second)
 
 
 def _canonical_text(texts: Iterable[str]) -> bytes:

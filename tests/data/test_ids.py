@@ -22,9 +22,12 @@ def csv_of(ids: list[str], column: str) -> str:
     return "user_id,item_id,timestamp\n" + "".join(f"{u},{i},{at}\n" for at, (u, i) in enumerate(pairs))
 
 
+TIME = 978_300_000
+
+
 def frame_of(ids: Any, column: str) -> pl.DataFrame:
     other = "item_id" if column == "user_id" else "user_id"
-    return pl.DataFrame({column: ids, other: ["o0", "o1"] * (len(ids) // 2), "timestamp": range(len(ids))})
+    return pl.DataFrame({column: ids, other: ["o0", "o1"] * (len(ids) // 2), "timestamp": range(TIME, TIME + len(ids))})
 
 
 @pytest.mark.parametrize("column", ["user_id", "item_id"])

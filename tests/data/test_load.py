@@ -18,7 +18,7 @@ EVENTS = [
     ("12", "4", 978302109),
     ("7", "4", 978300001),
     ("12", "50", 978302109),
-    ("12", "31", 5),
+    ("12", "31", 978300000),
 ]
 INTER = "user_id:token\titem_id:token\ttimestamp:float\n"
 
@@ -35,7 +35,7 @@ def write_formats(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     names = {"user": "who", "item": "what", "time": "at"}
     frame = pl.DataFrame(EVENTS, schema=["who", "what", "at"], orient="row")
     dates = frame.with_columns(pl.from_epoch("at"))
-    decimals = frame.with_columns(pl.col("at") + 0.25, pl.col("who").cast(pl.Float64))
+    decimals = frame.with_columns(pl.col("at", "who").cast(pl.Float64))
     frame.write_csv(folder / "named.csv")
     dates.write_csv(folder / "dates.csv")
     frame.write_csv(folder / "tabs.tsv", separator="\t")
