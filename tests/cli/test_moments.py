@@ -36,3 +36,20 @@ def test_info_says_how_time_is_counted(twin_bundle: Callable[..., Bundle]) -> No
     found = CliRunner().invoke(app, ["info", str(twin_bundle(unit="ms").path)])
     said = "milliseconds since 1970, exact to a second; 11.6 days between two events at most in training"
     assert said in " ".join(found.output.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (["--item", "i3", "--now", "yesterday"], DataError, "expected a time as"),
+        (["--item", "i3", "--time", str(AT * 1000)], DataError, "looks like milliseconds"),
+        (["--time", str(AT)], ConfigError, "expected a history beside --time"),
+    ],
+)
+def test_what_is_no_moment_is_one_line(
+    twin_bundle: Callable[..., Bundle], options: list[str], error: type[Exception], message: str
+) -> None:
+    found = CliRunner().invoke(app, ["recommend", str(twin_bundle(unit="s").path), *options])
+    assert isinstance(found.exception, error)
+    assert message in str(found.exception)
+    assert "\n" not in str(found.exception)
