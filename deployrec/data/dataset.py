@@ -159,8 +159,8 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over item ids, user ids, offsets, events and, where known, the times, whatever unit counts them; titles,
-        name, notes and origin do not enter."""
+        """sha256 over item ids, user ids, offsets, events and, where known, the times, whatever unit counts them;
+        titles, name, notes and origin do not enter."""
         digest = hashlib.sha256()
         for texts in (self.items["item_id"].to_list(), self.user_ids):
             digest.update(_canonical_text(texts))
