@@ -58,7 +58,7 @@ class History(NamedTuple):
     @classmethod
     def of_entries(cls, entries: Sequence[bytes], total: int, written: float) -> History:
         """The history of what a database has kept."""
-        if not any(TIMED in each for each in entries):
+        if TIMED not in b"".join(entries):
             return cls([each.decode() for each in entries], total, written)
         parts = [each.partition(TIMED) for each in entries]
         times = [int.from_bytes(moment, "little", signed=True) if timed else NO_TIME for _, timed, moment in parts]
@@ -228,8 +228,11 @@ class DurableStore:
             self._totals[users[place]] = history.total
             unread[place] = history.items[max(0, len(history.items) - (history.total - known[place])) :]
             news = slice(max(0, len(history.items) - (history.total - told[place])), None)
-            times = history.times[news] or [NO_TIME] * len(history.items[news])
-            rows.last_time[place] = newest_time(int(rows.last_time[place]), list(map(self._clock.of_kept, times)))[0]
+            if times := history.times[news]:
+                last, kept = int(rows.last_time[place]), map(self._clock.of_kept, times)
+                rows.last_time[place] = newest_time(last, list(kept))[0]
+            elif history.items[news]:
+                rows.last_time[place] = NO_TIME
         rows.unread = unread
         newest = [told[place] for place in behind]
         for layout in self.database.layouts():

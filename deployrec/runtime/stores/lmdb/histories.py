@@ -168,9 +168,9 @@ def _chunk_of(user: bytes, key: bytes) -> bool:
 def _entries(chunk: bytes) -> tuple[float, list[bytes]]:
     """When the chunk was written, and its entries."""
     written, count = CHUNK_HEAD.unpack_from(chunk)
-    at, entries = CHUNK_HEAD.size, []
+    at, entries, length_at, head = CHUNK_HEAD.size, [], ITEM_HEAD.unpack_from, ITEM_HEAD.size
     for _ in range(count):
-        (length,) = ITEM_HEAD.unpack_from(chunk, at)
-        at += ITEM_HEAD.size + length
-        entries.append(chunk[at - length : at])
+        start = at + head
+        at = start + length_at(chunk, at)[0]
+        entries.append(chunk[start:at])
     return written, entries
