@@ -198,6 +198,21 @@ def test_the_next_bundle_takes_over_last_times_in_its_own_unit(
         assert after.user_vector("ann", "2026-01-31T12:00:10Z") is not None
 
 
+def test_another_bundles_event_without_a_time_makes_the_last_time_unknown(
+    twin_bundle: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    address = f"lmdb:{tmp_path / 'users'}?journal=0"
+    with (
+        Recommender.load(twin_bundle().path, store=address) as one,
+        Recommender.load(twin_bundle(seed=1).path, store=address) as other,
+    ):
+        one.observe("ann", "i3", time=5)
+        assert stored(one, "ann").last_time == 5
+        other.observe("ann", "i4")
+        other.store.database.drop(other.store.layout.state_id)  # type: ignore[attr-defined]  # its history alone is left
+        assert stored(one, "ann").last_time is None
+
+
 @pytest.mark.parametrize("given", [AT, AT * 1000, float(AT), "2026-01-31T12:00:00Z"])
 def test_times_that_a_timeless_bundle_was_told_serve_the_time_aware_one(
     given: Any, twin_bundle: Callable[..., Bundle], tmp_path: Path
