@@ -5,7 +5,7 @@
 Every model at every length in a process of its own, over random items: a training step on --events events in windows
 of that length, scaled to an epoch of a million events; the user vectors of as many histories, a user of them; and the
 most memory the process held beyond what it had before, on a GPU what torch held at once. A step is what a recurrent
-model costs a further event at any length. Writes history_lengths.json.
+model costs a further event at any length. Prints the table of docs/benchmarks.md; writes history_lengths.json.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from deployrec.training.config import TrainingConfig
 from deployrec.training.module import TrainingModule
 from deployrec.training.windows import WindowBatch
 
-MODELS = ("recblr", "glintru", "gru4rec", "lrurec", "mamba4rec", "sasrec", "bert4rec", "fmlprec", "narm")
+MODELS = ("recblr", "glintru", "gru4rec", "lrurec", "mamba4rec", "sasrec", "bert4rec")
+"""The others read no more than their newest 5 to 50 events, however many there are."""
 LENGTHS = (100, 200, 500, 1000)
 ITEMS, EPOCH = 3416, 1_000_000
 MIB = 2**20
@@ -64,7 +65,7 @@ def main() -> None:
             rows.append(in_a_process(model, length, arguments.events, arguments.device))
             results = {"machine": machine(arguments.device), "rows": [asdict(row) for row in rows]}
             write_results("history_lengths", results, arguments.out or UNTRACKED)
-    print(markdown([field.name for field in fields(Row)], [cells(row) for row in rows]))
+    print(table(rows))
 
 
 def in_a_process(model: str, length: int, events: int, device: str) -> Row:
@@ -126,8 +127,21 @@ def most_memory(device: str) -> float:
     return 1024 * float(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
-def cells(row: Row) -> list[str]:
-    return [f"{value:.3g}" if isinstance(value, float) else str(value) for value in asdict(row).values()]
+def table(rows: list[Row]) -> str:
+    """In Markdown, a line for each model: each cost at all lengths, the shortest first."""
+    found = {(row.model, row.length): row for row in rows}
+    lengths = sorted({row.length for row in rows})
+    costs = {"epoch_seconds": "an epoch, s", "inference_ms": "a user, ms", "memory_mib": "memory, MiB"}
+    lines = []
+    for model in dict.fromkeys(row.model for row in rows):
+        values = [[getattr(found[model, length], name) for length in lengths] for name in costs]
+        lines.append([f"`{model}`", *(" / ".join(map(rounded, each)) for each in values)])
+    return markdown([f"{' / '.join(map(str, lengths))} events", *costs.values()], lines)
+
+
+def rounded(value: float) -> str:
+    """With two digits, or all before the point."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
 if __name__ == "__main__":

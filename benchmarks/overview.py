@@ -1,14 +1,16 @@
-"""Every model beside every log, and beside the RecBLR paper: NDCG@10 out of results/accuracy.json.
+"""Every model beside every log, and beside the RecBLR paper, out of results/accuracy.json and model_costs.json.
 
     python -m benchmarks.overview
 
-The tables of docs/models.md and docs/accuracy.md: a model as its preset has it, its first seed; the state streamed over
-the whole history where it carries one. In the first, seen items are excluded, but for logs whose users buy again, where
-they stay candidates; the second counts them as its paper does.
+The tables of docs/models.md and docs/accuracy.md. The first: what a model costs where it serves (model_costs.py says
+how), and its NDCG@10 as its preset has it, its first seed; the state streamed over the whole history where it carries
+one; seen items excluded, but for logs whose users buy again, where they stay candidates. The second counts them as its
+paper does.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from benchmarks.accuracy import Results
@@ -36,9 +38,17 @@ def table() -> str:
     models = sorted({model for model, *_ in cells if ":" not in model or model == "sasrec:block=ligr"})
     lines = {model: [cells.get((model, *column)) for column in COLUMNS] for model in models}
     best = [max(value or 0.0 for value in column) for column in zip(*lines.values(), strict=True)]
-    texts = [[f"`{model}`", *map(shown, line, best)] for model, line in lines.items()]
-    floors = ["best chain of counts", *(f"{floor(rows, *column):.3f}" for column in COLUMNS)]
-    return markdown(["", *(f"{data}, {preset}" for data, preset in COLUMNS)], [*texts, floors])
+    costs = {row["model"]: row for row in json.loads((RESULTS / "model_costs.json").read_text())["rows"]}
+    texts = [[f"`{model}`", *cost(costs[model]), *map(shown, line, best)] for model, line in lines.items()]
+    floors = ["best chain of counts", "", "", *(f"{floor(rows, *column):.3f}" for column in COLUMNS)]
+    header = ["", "state, KiB", "request, us", *(f"{data}, {preset}" for data, preset in COLUMNS)]
+    return markdown(header, [*texts, floors])
+
+
+def cost(row: dict[str, Any]) -> list[str]:
+    """State and request of a model; in brackets where it keeps the newest events and reads them again."""
+    texts = [f"{row['state_bytes'] / 1024:.3g}", f"{row['request']:.0f}"]
+    return [f"({text})" for text in texts] if row["again"] else texts
 
 
 def beside_paper() -> str:

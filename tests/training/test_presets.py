@@ -35,6 +35,7 @@ GLINT_RU = {**LONG, "epochs": 16, "validate_every": 2, "schedule": "cosine", "ca
 OWN_RECIPES: dict[tuple[str, str, str], dict[str, Any]] = {
     ("glintru", "full", "few"): GLINT_RU,
     ("glintru", "full", "long"): GLINT_RU,
+    ("mamba4rec", "quick", "few"): {**RECIPES["quick", "few"], "epochs": 12},
     ("bert4rec", "full", "few"): {
         **RECIPES["full", "few"],
         "window": 199,
@@ -52,6 +53,7 @@ OPTIONS: dict[tuple[str, str, str], dict[str, Any]] = {
     ("glintru", "full", "long"): {"dropout": 0.1, "block_dropout": 0.15},
     ("sasrec", "quick", "short"): {"dropout": 0.5, "window": 50},
     ("sasrec", "full", "short"): {"dropout": 0.5, "window": 50},
+    ("mamba4rec", "quick", "few"): {"dropout": 0.3},
     ("mamba4rec", "full", "short"): {"dropout": 0.35},
     ("bert4rec", "full", "few"): {"dropout": 0.2, "window": 199},
     **{
