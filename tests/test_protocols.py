@@ -64,7 +64,9 @@ def test_nothing_from_the_moment_on_is_trained_on(log: Dataset) -> None:
     trained_on = views.train.num_events + len(views.validation)
     assert trained_on == (times < moment).sum()
     assert split(log, 0.0).test.targets is not None
-    np.testing.assert_array_equal(views.test.elapsed(), times[views.test.stops] - times[views.test.stops - 1])
+    asked = views.test.asked()
+    np.testing.assert_array_equal(asked[:, 0], times[views.test.stops] - times[views.test.stops - 1])
+    np.testing.assert_array_equal(asked[:, 1], (times[views.test.stops] / 86_400).astype(np.float32))
 
 
 def test_successive_asks_for_every_later_event_from_all_before_it(log: Dataset) -> None:

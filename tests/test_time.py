@@ -90,7 +90,7 @@ def test_training_learns_what_a_pause_means(log: Dataset, run: Run, tmp_path: Pa
 
 
 def test_windows_hold_the_seconds_to_each_target(log: Dataset) -> None:
-    batches = WindowBatches(leave_one_out(log).train, 7, 50, 0.5, seed=1, epoch=0, gaps=log.gaps())
+    batches = WindowBatches(leave_one_out(log).train, 7, 50, 0.5, seed=1, epoch=0, asked=log.gaps())
     gaps, asked = log.gaps(), 0
     places: dict[tuple[int, ...], set[float]] = {
         tuple(log.events[at : at + 2]): set() for at in range(log.num_events - 1)
@@ -159,7 +159,7 @@ def test_a_digest_covers_times(log: Dataset) -> None:
 
 
 def test_the_manifest_says_how_time_is_counted(log: Dataset, bundle: Bundle) -> None:
-    assert bundle.manifest.time == TimeFacts("s", "second", float(log.gaps().max()))
+    assert bundle.manifest.time == TimeFacts("s", "second", float(log.gaps().max()), calendar=False)
     inputs = {name: [tensor.name for tensor in graph.inputs][:4] for name, graph in bundle.manifest.graphs.items()}
     assert inputs["step"] == ["item_id", "exclude_items", "k", "elapsed"]
     assert inputs["score"] == ["user", "exclude_items", "k", "elapsed"]

@@ -41,10 +41,11 @@ def random_bundle(model: str | ModelClass, num_items: int, folder: Path, *, seed
     folder.mkdir(parents=True)
     save_file(built.state_dict(), folder / WEIGHTS)
     _write_catalogue(num_items, folder)
-    graphs = write_graphs(built, folder)
+    time = None if built.moment is None else TimeFacts("s", "second", 0.0, built.moment.calendar is not None)
+    graphs = write_graphs(built, folder, time)
     data = {"name": "none", "digest": "", "num_users": 0, "num_items": num_items, "num_events": 0}
-    time = {} if built.moment is None else {"time": asdict(TimeFacts("s", "second", 0.0))}
-    seal(folder, describe(built, graphs, data, RANDOM) | time)
+    timed = {"time": asdict(time)} if time else {}
+    seal(folder, describe(built, graphs, data, RANDOM) | timed)
     return Bundle.open(folder)
 
 

@@ -175,7 +175,9 @@ class Bundle:
         shapes = {tensor.name: tensor.shape for tensor in self.manifest.state.tensors}
         states = {name: tensor.shape[1:] for name, tensor in cases.state.items()}
         listed = cases.topk_items.shape[1] == min(CERTIFIED_K, self.manifest.num_items)
-        if states != shapes or not listed or (cases.elapsed is None) != (self.manifest.time is None):
+        time = self.manifest.time
+        asked = None if cases.elapsed is None else cases.elapsed.shape[1:]
+        if states != shapes or not listed or asked != (time.elapsed.shape[1:] if time else None):
             raise BundleError(
                 f"expected a certificate of states, lists and times as {MANIFEST} describes them; got others; export "
                 "the bundle again"

@@ -15,7 +15,7 @@ import numpy as np
 from deployrec.bundle.table import DTYPES
 from deployrec.errors import BundleError
 from deployrec.files import canonical_json, sha256_json
-from deployrec.state import StateSpec, StateTensor
+from deployrec.state import UNKNOWN_TIME, StateSpec, StateTensor
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -57,8 +57,8 @@ class GraphTensor:
     shape: tuple[int | str, ...]
 
 
-ELAPSED = GraphTensor("elapsed", "float32", ("B",))
-"""Seconds from a user's last event to the request, negative where unknown; an input of a time-aware bundle's graphs."""
+ELAPSED = "elapsed"
+"""An input of a time-aware bundle's graphs, see `TimeFacts.elapsed`."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,22 @@ class TimeFacts:
     """the coarsest of day, hour, minute, second, ... of which all its times were whole ones"""
     max_gap: float
     """most seconds between two events; longer ones count as so many"""
+    calendar: bool
+    """whether its graphs are told the day of the request too"""
+
+    @property
+    def elapsed(self) -> GraphTensor:
+        """Seconds from a user's last event to the request, [B]; of a bundle with a calendar [B, 2], the days since 1970
+        beside them. Negative where unknown."""
+        return GraphTensor(ELAPSED, "float32", ("B", 2) if self.calendar else ("B",))
+
+    def told(self, asked: np.ndarray) -> np.ndarray:
+        """What `elapsed` is of (seconds, days) [B, 2]."""
+        return asked if self.calendar else asked[:, 0]
+
+    def unknown(self, batch: int) -> np.ndarray:
+        """What `elapsed` is where nobody knows."""
+        return np.full((batch, 2) if self.calendar else batch, UNKNOWN_TIME, np.float32)
 
 
 @dataclass(frozen=True)
@@ -353,7 +369,8 @@ def _time(document: Any) -> TimeFacts | None:
     max_gap = _field(document, "max_gap", float, "time.")
     if not 0 <= max_gap < np.inf:
         raise BundleError(f"expected time.max_gap in {MANIFEST} from 0; got {max_gap}; export the bundle again")
-    return TimeFacts(document["unit"], _field(document, "resolution", str, "time."), max_gap)
+    calendar = _truth(document, "calendar", False)
+    return TimeFacts(document["unit"], _field(document, "resolution", str, "time."), max_gap, calendar)
 
 
 def _index(document: Any, files: dict[str, FileDigest]) -> IndexFacts | None:
@@ -448,12 +465,18 @@ def _check_state_in_graphs(manifest: Manifest) -> None:
 
 def _check_time_in_graphs(manifest: Manifest) -> None:
     """What scores is told the seconds since the last event where the bundle is time-aware, and nowhere else."""
-    told = {name for name, graph in manifest.graphs.items() if ELAPSED in graph.inputs}
+    named = {name: [t for t in graph.inputs if t.name == ELAPSED] for name, graph in manifest.graphs.items()}
+    told = {name for name, inputs in named.items() if inputs}
     expected = {"step", "score", "moment"} & {*manifest.graphs, "moment"} if manifest.time else set()
+    if manifest.time and any(named[name] != [manifest.time.elapsed] for name in told):
+        raise BundleError(
+            f"expected '{ELAPSED}' of shape {list(manifest.time.elapsed.shape)} in the graphs of {MANIFEST}; "
+            "got another; export the bundle again"
+        )
     if told != expected:
         graphs, got = (", ".join(sorted(names)) or "none" for names in (expected, told))
         raise BundleError(
-            f"expected '{ELAPSED.name}' as an input of the graphs that {MANIFEST} says ({graphs}); got {got}; "
+            f"expected '{ELAPSED}' as an input of the graphs that {MANIFEST} says ({graphs}); got {got}; "
             "export the bundle again"
         )
 

@@ -91,8 +91,8 @@ class ParityCases:
 
     rows: all histories' item rows, one after the other; offsets [C + 1]; names [C], what a history is; user [C, D];
     state tensors [C, ...]; topk_items, topk_scores [C, K]; exclude [C, E], padded with 0; files: the digest of every
-    file that decides an answer; item_l1_max: the largest L1 norm of an item vector, which is not stored; elapsed [C],
-    of a time-aware bundle: the seconds from each history to its lists.
+    file that decides an answer; item_l1_max: the largest L1 norm of an item vector, which is not stored; elapsed [C]
+    or [C, 2], of a time-aware bundle: what `TimeFacts.elapsed` is of each history's lists.
     The user vector and top-k of a case without events mean nothing and are not compared.
     """
 
@@ -129,7 +129,7 @@ class ParityCases:
         return self.rows[self.offsets[case] : self.offsets[case + 1]]
 
     def asked(self, places: Sequence[int]) -> np.ndarray | None:
-        """Seconds [B] from the histories at `places` to their lists; None for a bundle that knows no time."""
+        """`elapsed` of the histories at `places`; None for a bundle that knows no time."""
         return None if self.elapsed is None else self.elapsed[places]
 
     def label(self, case: int) -> str:
@@ -201,7 +201,7 @@ class ParityCases:
         shapes |= {"topk_scores": (cases, k)}
         shapes |= {"exclude": (cases, self.exclude.shape[1])}
         if self.elapsed is not None:
-            shapes |= {"elapsed": (cases,)}
+            shapes |= {"elapsed": (cases, 2)[: self.elapsed.ndim]}
             if self.elapsed.dtype != np.float32 or not np.isfinite(self.elapsed).all():
                 raise ValueError("elapsed seconds that are no float32")
         for name, shape in shapes.items():

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from deployrec.errors import ConfigError, DataError
-from deployrec.time_units import PER_SECOND
+from deployrec.time_units import PER_SECOND, days_of
 
 Int64Array = NDArray[np.int64]
 REPEATS = 0.05
@@ -109,6 +109,10 @@ class Dataset:
         gaps = np.diff(times, prepend=0) / PER_SECOND[self.time_unit]
         gaps[self.offsets[:-1][self.offsets[:-1] < self.offsets[1:]]] = -1
         return gaps.astype(np.float32)
+
+    def asked(self) -> NDArray[np.float32]:
+        """What a server knows that is asked for each event at its time: `gaps`, and days since 1970, float32 [M, 2]."""
+        return np.stack([self.gaps(), days_of(self.clock(), self.time_unit)], axis=1)
 
     def clock(self) -> Int64Array:
         """`times`, where they are times of day; ConfigError where there are none or their unit is unknown."""

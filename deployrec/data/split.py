@@ -38,9 +38,16 @@ class SplitView:
         """Events in all histories together."""
         return int((self.stops - self.starts).sum())
 
-    def elapsed(self) -> NDArray[np.float32]:
-        """Seconds from each history's last event to its target, float32 [V]: what a server knows when it is asked."""
-        return self.dataset.gaps()[self.stops]
+    def places(self) -> Int64Array:
+        """Where in `dataset.events` the events of all histories lie, int64 [num_events], history after history."""
+        lengths = self.stops - self.starts
+        first = np.cumsum(lengths) - lengths
+        return np.repeat(self.starts - first, lengths) + np.arange(self.num_events)
+
+    def asked(self) -> NDArray[np.float32]:
+        """Seconds from each history's last event to its target, and the target's day since 1970, float32 [V, 2]: what a
+        server knows when it is asked."""
+        return self.dataset.asked()[self.stops]
 
     def history(self, row: int) -> Int64Array:
         """Item rows of view row `row`, oldest first: a read-only view."""

@@ -40,6 +40,7 @@ from deployrec.export.parity import (
 from deployrec.export.tower import fit_tower
 from deployrec.files import atomic_write, canonical_json, sha256_file
 from deployrec.models import SequentialRecommender, identity
+from deployrec.models.time import Moment
 from deployrec.progress import Progress, silent
 from deployrec.runtime.backends.base import load_backend
 from deployrec.runtime.reader import Reader
@@ -98,7 +99,7 @@ def export_bundle(
     check_target(out, force)
     check_weights(model)
     model, facts = model.cpu().float().eval(), None
-    time = None if model.moment is None else _time(dataset)
+    time = None if model.moment is None else _time(dataset, model.moment)
     if table not in DTYPES:
         raise ConfigError(f"expected a table of {', '.join(DTYPES)}; got {table!r}; name one of them")
     if table != "float32":
@@ -107,7 +108,7 @@ def export_bundle(
     with writing(out, force) as folder, torch.no_grad():
         atomic_write(folder / WEIGHTS, save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
         write_items(dataset.items, folder / ITEMS)
-        graphs = write_graphs(model, folder, progress)
+        graphs = write_graphs(model, folder, time, progress)
         if facts:
             narrow_files(folder, graphs.values(), stored)
         document = describe(model, graphs, data=dataset.summary(), training=training or {})
@@ -214,10 +215,11 @@ def _index(bundle: Bundle, dataset: Dataset, folder: Path) -> dict[str, Any]:
     return write_index(bundle.item_table(), np.concatenate(users), folder, np.zeros(0, np.int64))
 
 
-def _time(dataset: Dataset) -> TimeFacts:
+def _time(dataset: Dataset, moment: Moment) -> TimeFacts:
     """How the log of a time-aware model counts time; ConfigError for a log without times."""
     times = dataset.clock()
-    return TimeFacts(dataset.time_unit, resolution(times, dataset.time_unit), float(dataset.gaps().max(initial=0)))
+    longest = float(dataset.gaps().max(initial=0))
+    return TimeFacts(dataset.time_unit, resolution(times, dataset.time_unit), longest, moment.calendar is not None)
 
 
 def _measured(dataset: Dataset) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from deployrec.bundle.manifest import ELAPSED, ITEM_TABLE, Graph, GraphTensor
+from deployrec.bundle.manifest import ITEM_TABLE, Graph, GraphTensor, TimeFacts
 from deployrec.errors import ConfigError
 from deployrec.export.fewer_nodes import fewer_nodes
 from deployrec.export.onnx_bodies import add_bodies
@@ -27,13 +27,17 @@ from deployrec.progress import Progress, silent
 from deployrec.state import StateSpec
 
 
-def write_graphs(model: SequentialRecommender, folder: Path, progress: Progress = silent) -> dict[str, Graph]:
+def write_graphs(
+    model: SequentialRecommender, folder: Path, time: TimeFacts | None = None, progress: Progress = silent
+) -> dict[str, Graph]:
     """Writes every graph the model has into `folder`, beside the item table they share; returns their signatures.
+
+    time: what a time-aware model's bundle says of time.
 
     The model is expected in float32 on the CPU. One with an empty state spec gets neither step nor advance.
     """
     model.eval()
-    timed = model.moment is not None
+    timed = time is not None
     kinds: dict[str, type[nn.Module]] = {"encode": EncodeGraph, "score": TimedScoreGraph if timed else ScoreGraph}
     if model.state_spec.tensors:
         kinds = {"step": TimedStepGraph if timed else StepGraph, "advance": AdvanceGraph, **kinds}
@@ -44,7 +48,7 @@ def write_graphs(model: SequentialRecommender, folder: Path, progress: Progress 
     signatures = {}
     for number, (name, kind) in enumerate(kinds.items()):
         progress(number, len(kinds), f"writing the {name} graph")
-        signatures[name] = signature(model.state_spec, model.config.dim, name, timed)
+        signatures[name] = signature(model.state_spec, model.config.dim, name, time)
         graph = to_onnx(kind(model), signatures[name])
         _share_table(graph, table)
         describe_state(graph, model.state_spec)
@@ -52,13 +56,13 @@ def write_graphs(model: SequentialRecommender, folder: Path, progress: Progress 
     return signatures
 
 
-def signature(spec: StateSpec, dim: int, graph: str, timed: bool = False) -> Graph:
+def signature(spec: StateSpec, dim: int, graph: str, time: TimeFacts | None = None) -> Graph:
     """File, inputs and outputs of one of the graphs; a named axis is dynamic, and K is what the input k says.
 
-    Those of a time-aware model (`timed`) that score are told how many seconds ago the last event was, -1 for unknown.
+    Those of a time-aware model that score are told what `time` says of the moment.
     """
     user = GraphTensor("user", "float32", ("B", dim))
-    elapsed = (ELAPSED,) if timed else ()
+    elapsed = (time.elapsed,) if time else ()
     request = (GraphTensor("exclude_items", "int64", ("B", "E")), GraphTensor("k", "int64", (1,)), *elapsed)
     best = (GraphTensor("topk_items", "int64", ("B", "K")), GraphTensor("topk_scores", "float32", ("B", "K")))
     past = tuple(GraphTensor(t.past, t.dtype, ("B", *t.shape)) for t in spec.tensors)
@@ -89,7 +93,7 @@ class StepGraph(nn.Module):
 
 
 class TimedStepGraph(StepGraph):
-    """The same of a time-aware model: the best items `elapsed` [B] seconds after this event."""
+    """The same of a time-aware model: the best items at a moment, see `TimeFacts.elapsed`."""
 
     def forward(  # type: ignore[override]
         self, item_id: Tensor, exclude_items: Tensor, k: Tensor | int, elapsed: Tensor, past: list[Tensor]
@@ -133,7 +137,7 @@ class ScoreGraph(nn.Module):
 
 
 class TimedScoreGraph(ScoreGraph):
-    """The same of a time-aware model: the best items `elapsed` [B] seconds after the last event."""
+    """The same of a time-aware model: the best items at a moment, see `TimeFacts.elapsed`."""
 
     def forward(  # type: ignore[override]
         self, user: Tensor, exclude_items: Tensor, k: Tensor | int, elapsed: Tensor
@@ -142,7 +146,7 @@ class TimedScoreGraph(ScoreGraph):
 
 
 class MomentGraph(nn.Module):
-    """A stored user vector [B, D] and `elapsed` [B] -> the vector whose products with the items are the scores then."""
+    """A stored user vector [B, D] and a moment -> the vector whose products with the items are the scores then."""
 
     def __init__(self, model: SequentialRecommender) -> None:
         super().__init__()
@@ -161,7 +165,7 @@ def recommend(
 ) -> tuple[Tensor, Tensor]:
     """The k best items [B, k] int64 and their scores for user vectors [B, D], without `exclude_items` [B, E].
 
-    k: from 1 to num_items, or int64 [1]; elapsed [B]: seconds since the last event, as `score` of the model has it.
+    k: from 1 to num_items, or int64 [1]; elapsed: the moment, as `score` of the model has it.
     Excluded items are padded with 0. A slot that no item is left for holds item 0 with score -inf.
     """
     scores = model.score(user, elapsed).scatter(1, exclude_items, -torch.inf)

@@ -14,6 +14,7 @@ from deployrec.bundle.parity import LONG, Answer, Comparison, ParityCases
 from deployrec.data import Dataset
 from deployrec.export.graphs import recommend
 from deployrec.models import SequentialRecommender, State
+from deployrec.models.time import Moment
 from deployrec.progress import Progress, silent
 from deployrec.state import UNKNOWN_TIME
 
@@ -23,8 +24,8 @@ MARKS = (10_000, 100_000)
 ENCODE_CHUNK = 512
 """Events that one run of encode.onnx reads; all that a model without a state reads of a history."""
 REAL_HISTORIES = 8
-CENTURY = 3.2e9
-"""Seconds, beyond any log's."""
+CENTURY, YEAR = 3.2e9, 365
+"""Seconds, beyond any log's; days."""
 
 
 class History(NamedTuple):
@@ -63,12 +64,17 @@ def choose_histories(dataset: Dataset, edges: Iterable[int], longest: int, seed:
     return histories + [History(np.resize(rows, mark), name) for mark in marks for name, rows in endless.items()]
 
 
-def moments(cases: int, seed: int = 0) -> np.ndarray:
-    """Seconds float32 [C] from histories to the request, in turn: at once, unknown, a century, and any at random."""
-    asked = np.exp(np.random.default_rng(seed).uniform(0, np.log(CENTURY), cases))
+def moments(moment: Moment, cases: int, seed: int = 0) -> np.ndarray:
+    """What a time-aware model is told, float32 [C] or [C, 2]: the seconds from histories to the request are in turn
+    none, unknown, a century, and any at random; the days any from a year before the training's to a year after it."""
+    draw = np.random.default_rng(seed)
+    asked = np.exp(draw.uniform(0, np.log(CENTURY), cases))
     for place, seconds in enumerate((0.0, UNKNOWN_TIME, CENTURY)):
         asked[place::4] = seconds
-    return asked.astype(np.float32)
+    first, last = (0.0, 0.0) if moment.calendar is None else moment.calendar.span
+    days = np.where(asked == UNKNOWN_TIME, UNKNOWN_TIME, draw.uniform(first - YEAR, last + YEAR, cases))
+    told: np.ndarray = moment.told(np.stack([asked, days], axis=1)).astype(np.float32)
+    return told
 
 
 def reference_cases(
@@ -91,7 +97,7 @@ def reference_cases(
     reference = copy.deepcopy(model).double()
     read = [served(model, history) for history in histories]
     user, state = _chunks(reference, read, reference.initial_state(len(histories)))
-    elapsed = None if model.moment is None else moments(len(histories))
+    elapsed = None if model.moment is None else moments(model.moment, len(histories))
     items, scores = recommend(reference, user, torch.from_numpy(exclude), top_k, _double(elapsed))
     return ParityCases(
         rows=np.concatenate(histories).astype(np.int64),

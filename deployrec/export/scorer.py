@@ -50,10 +50,11 @@ class BundleScorer:
         return torch.from_numpy(walked)
 
     def score(self, users: Tensor, elapsed: np.ndarray | None = None) -> Tensor:
-        """Scores [B, N + 1] of user vectors [B, D]; column 0 is -inf. A time-aware bundle is asked `elapsed` [B]
-        seconds after the last event, None for unknown."""
-        if self._reader.manifest.time:
-            users = torch.from_numpy(self._backend.moment(users.numpy(), elapsed))
+        """Scores [B, N + 1] of user vectors [B, D]; column 0 is -inf. A time-aware bundle is asked `elapsed`
+        [B, 2] as `Scorer` has it, None for unknown."""
+        if time := self._reader.manifest.time:
+            told = None if elapsed is None else time.told(elapsed)
+            users = torch.from_numpy(self._backend.moment(users.numpy(), told))
         scores = users @ self._table.T
         scores[:, 0] = -torch.inf
         return scores

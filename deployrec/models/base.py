@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deployrec.errors import ConfigError
 from deployrec.models.layers import at_last
 from deployrec.models.time import Moment
 from deployrec.models.unroll import State, unroll
 from deployrec.options import check_options, option
-from deployrec.state import UNKNOWN_TIME, StateSpec
+from deployrec.state import StateSpec
 
 Histories = Literal["long", "few", "short"]
 """Kinds of data: users with long histories (MovieLens), few of them, or short ones (shop reviews)."""
@@ -72,7 +73,10 @@ class SequentialRecommender(nn.Module):
         self.embedding = nn.Embedding(num_items + 1, config.dim, padding_idx=0)
         mask = torch.zeros(num_items + 1)
         mask[0] = -torch.inf
-        self.moment = Moment(config.dim) if getattr(config, "time", False) else None
+        time, calendar = (getattr(config, name, False) for name in ("time", "calendar"))
+        if calendar and not time:
+            raise ConfigError("expected time=true beside calendar=true; got time=false; set both")
+        self.moment = Moment(config.dim, calendar) if time else None
         self.register_buffer("padding_mask", mask, persistent=False)
 
     def initial_state(self, batch: int) -> State:
@@ -115,11 +119,12 @@ class SequentialRecommender(nn.Module):
     def at_moment(self, user: Tensor, elapsed: Tensor | None = None) -> Tensor:
         """User vectors [..., D] at a request `elapsed` [...] seconds after the last event; negative or None: unknown.
 
-        Those of a model that is not time-aware stay as they are.
+        Of a model with a calendar elapsed is [..., 2], the seconds and the days since 1970. The vectors of a model that
+        is not time-aware stay as they are.
         """
         if self.moment is None:
             return user
-        now: Tensor = self.moment(user, user.new_full(user.shape[:-1], UNKNOWN_TIME) if elapsed is None else elapsed)
+        now: Tensor = self.moment(user, self.moment.unknown(user) if elapsed is None else elapsed)
         return now
 
     def score(self, user: Tensor, elapsed: Tensor | None = None) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from deployrec.models.base import Histories, Preset, SequentialRecommender
 from deployrec.models.layers import CausalConv1d, Dropout, at_last, check_heads, take
-from deployrec.models.time import time_option
+from deployrec.models.time import calendar_option, time_option
 from deployrec.models.unroll import State
 from deployrec.options import option
 from deployrec.state import StateSpec, StateTensor
@@ -38,6 +38,7 @@ class GLINTRUConfig:
     selective_gate: bool = option(True, "false leaves out the dense selective gate, as an ablation of the paper")
     gated_mlp: bool = option(True, "false leaves out the gated MLP, as an ablation of the paper")
     time: bool = time_option()
+    calendar: bool = calendar_option()
 
     def __post_init__(self) -> None:
         check_heads(self.dim, self.heads)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deployrec.models.base import SequentialRecommender, context_length
 from deployrec.models.layers import Dropout
-from deployrec.models.time import time_option
+from deployrec.models.time import calendar_option, time_option
 from deployrec.models.unroll import State
 from deployrec.options import option
 from deployrec.state import StateSpec, StateTensor
@@ -25,6 +25,7 @@ class GRU4RecConfig:
     dropout: float = option(0.3, "on embeddings", at_least=0, below=1)
     context_length: int = context_length()
     time: bool = time_option()
+    calendar: bool = calendar_option()
 
 
 class GRU4Rec(SequentialRecommender):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deployrec.models.layers import Dropout, FeedForward, at_last, initialise
 from deployrec.models.stack import Stack
-from deployrec.models.time import time_option
+from deployrec.models.time import calendar_option, time_option
 from deployrec.models.unroll import State, unroll
 from deployrec.options import option
 from deployrec.state import StateTensor
@@ -28,6 +28,7 @@ class LRURecConfig:
     expansion: int = option(2, "complex channels of the recurrence per channel of dim", at_least=1, at_most=64)
     dropout: float = option(0.2, "everywhere; 0.2 on ML-1M, more on sparse data", at_least=0, below=1)
     time: bool = time_option()
+    calendar: bool = calendar_option()
 
 
 class LRULayer(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from deployrec.models.base import Histories, Preset
 from deployrec.models.layers import CausalConv1d, Dropout, FeedForward, at_last, initialise
 from deployrec.models.stack import Stack
-from deployrec.models.time import time_option
+from deployrec.models.time import calendar_option, time_option
 from deployrec.models.unroll import State, unroll
 from deployrec.options import option
 from deployrec.state import StateTensor
@@ -34,6 +34,7 @@ class Mamba4RecConfig:
     kernel: int = option(4, "events that the convolution sees", at_least=2, at_most=64)
     dropout: float = option(0.2, "everywhere; the paper takes 0.2 on ML-1M, 0.4 on sparse data", at_least=0, below=1)
     time: bool = time_option()
+    calendar: bool = calendar_option()
 
 
 class MambaLayer(nn.Module):

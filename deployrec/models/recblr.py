@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from deployrec.models.base import context_length
 from deployrec.models.layers import CausalConv1d, Dropout, FeedForward, at_last, initialise
 from deployrec.models.stack import Stack
-from deployrec.models.time import time_option
+from deployrec.models.time import calendar_option, time_option
 from deployrec.models.unroll import State
 from deployrec.options import option
 from deployrec.state import StateTensor
@@ -40,6 +40,7 @@ class RecBLRConfig:
     )
     context_length: int = context_length()
     time: bool = time_option()
+    calendar: bool = calendar_option()
 
 
 class BDLRULayer(nn.Module):

@@ -160,7 +160,9 @@ def check_moments(model: SequentialRecommender) -> None:
     if model.moment is None:
         return
     user = torch.randn(1, model.config.dim, dtype=torch.float64).expand(5, -1)
-    unknown, still, at_once, age, longer = model.score(user, torch.tensor([-1.0, -1e9, 0.0, 3e9, 3e18]))[:, 1:]
+    seconds = torch.tensor([-1.0, -1e9, 0.0, 3e9, 3e18])
+    asked = torch.stack([seconds, seconds.clamp(-1, 0)], dim=1)
+    unknown, still, at_once, age, longer = model.score(user, model.moment.told(asked))[:, 1:]
     _same(model.score(user)[0, 1:], unknown, "a score without seconds")
     _same(still, unknown, "a score after a negative number of seconds")
     _same(longer, age, "a score after more than a lifetime")

@@ -13,7 +13,7 @@ import numpy as np
 from deployrec.errors import DataError
 from deployrec.runtime.events import NO_TIME, shown
 from deployrec.state import UNKNOWN_TIME
-from deployrec.time_units import NAMES, PER_SECOND, UNIX
+from deployrec.time_units import DAY, NAMES, PER_SECOND, UNIX, days_of
 
 EXACT_FLOAT = 2**53
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -21,7 +21,7 @@ NANOSECONDS = 10**9
 FINER = re.compile(r"[.,]\d{6}(\d{1,3})")
 """Digits behind the microseconds, which `datetime` does not read."""
 NUMBER = re.compile(r"[+-]?\d{1,25}(\.\d{0,25})?", re.ASCII)
-NUMPY = {"W": 7 * 86_400 * NANOSECONDS, "D": 86_400 * NANOSECONDS, "h": 3_600 * NANOSECONDS, "m": 60 * NANOSECONDS}
+NUMPY = {"W": 7 * DAY * NANOSECONDS, "D": DAY * NANOSECONDS, "h": 3_600 * NANOSECONDS, "m": 60 * NANOSECONDS}
 NUMPY |= {unit: NANOSECONDS // count for unit, count in PER_SECOND.items()}
 FINER_NUMPY = {"ps": 10**3, "fs": 10**6, "as": 10**9}
 
@@ -29,11 +29,13 @@ FINER_NUMPY = {"ps": 10**3, "fs": 10**6, "as": 10**9}
 class Clock:
     """Reads moments in the `unit` of a time-aware bundle's log: "s", "ms", "us" or "ns" since 1970.
 
-    "" for any other bundle: numbers stay what they are, and datetimes are nanoseconds.
+    "" for any other bundle: numbers stay what they are, and datetimes are nanoseconds. One with a `calendar` tells its
+    graphs the day of a request too.
     """
 
-    def __init__(self, unit: str = "") -> None:
+    def __init__(self, unit: str = "", calendar: bool = False) -> None:
         self.unit = unit
+        self._calendar = calendar
         self._per_second = PER_SECOND[unit or "ns"]
 
     def read(self, value: object) -> int:
@@ -71,7 +73,20 @@ class Clock:
             return self.now() if self.unit else None
         return self.read(now)
 
-    def elapsed(self, last: np.ndarray, now: int) -> np.ndarray:
+    def elapsed(self, last: np.ndarray, now: int | None) -> np.ndarray:
+        """What graphs are told (see `TimeFacts.elapsed`) of requests at `now`, None for right after the events at
+        `last`, int64 [B]."""
+        if not self._calendar:
+            return np.zeros(len(last), np.float32) if now is None else self.seconds(last, now)
+        asked = last if now is None else np.full(len(last), now)
+        told = np.stack([np.zeros(len(last)) if now is None else self.seconds(last, now), self._days(asked)], axis=1)
+        told[(told < 0).any(axis=1)] = UNKNOWN_TIME
+        return told.astype(np.float32)
+
+    def _days(self, moments: np.ndarray) -> np.ndarray:
+        return np.where(moments == NO_TIME, UNKNOWN_TIME, days_of(moments, self.unit))
+
+    def seconds(self, last: np.ndarray, now: int) -> np.ndarray:
         """Seconds float32 [B] from the events at `last`, int64 [B], to `now`: 0 of later ones, -1 where either is
         NO_TIME. Differences are taken in whole units, as those that the model was trained on."""
         if len(last) == 1 and now != NO_TIME:  # in a tenth of the time

@@ -54,8 +54,8 @@ class Ranking:
         return np.where(found > 0, found, 1).astype(np.float32)
 
     def at(self, user: np.ndarray, elapsed: np.ndarray | None) -> np.ndarray:
-        """User vectors [B, D] as they are scored: of a time-aware bundle those `elapsed` [B] seconds after the last
-        event (see `Backend.score`), of another as they are."""
+        """User vectors [B, D] as they are scored: of a time-aware bundle those at `elapsed` (see
+        `Backend.score`), of another as they are."""
         return user if elapsed is None else self._backend.moment(user, elapsed)
 
     def best(
@@ -67,7 +67,7 @@ class Ranking:
         elapsed: np.ndarray | None = None,
     ) -> TopK:
         """The k best items for user vectors [B, D], among `rows` int32 [n], rising (None: all), but for exclude [B, E];
-        of a time-aware bundle `elapsed` [B] seconds after the last event.
+        of a time-aware bundle asked at `elapsed` (see `Backend.score`).
 
         Fewer than k columns come back where there are fewer rows; 0 and -inf stand where no more items are left.
         """

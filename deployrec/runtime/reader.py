@@ -53,8 +53,8 @@ class Reader:
         k: int,
         elapsed: np.ndarray | None = None,
     ) -> tuple[Moved, TopK]:
-        """`steps`, the last of each history with the k best items but for exclude [B, E], `elapsed` [B] seconds later
-        (of a time-aware bundle, see `Backend.score`)."""
+        """`steps`, the last of each history with the k best items but for exclude [B, E], asked at
+        `elapsed` (of a time-aware bundle, see `Backend.score`)."""
         moved, best = self._waves(histories, state, exclude, k, elapsed)
         assert best is not None
         return moved, best
@@ -67,8 +67,8 @@ class Reader:
         k: int = 0,
         elapsed: np.ndarray | None = None,
     ) -> tuple[Moved, TopK | None]:
-        """One event of each user, rows [B]; with the k best items but for exclude [B, E] `elapsed` [B] seconds later,
-        or, of k = 0, without."""
+        """One event of each user, rows [B]; with the k best items but for exclude [B, E] asked at `elapsed`, or, of
+        k = 0, without."""
         if not k:
             return self.backend.advance(rows, state), None
         if elapsed is None:

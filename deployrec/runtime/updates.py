@@ -70,7 +70,7 @@ class Updates:
         )
         self._many = store.layout.zeros(0).fixed
         self._num_items = manifest.num_items
-        self._clock = Clock(manifest.time.unit) if manifest.time else None
+        self._clock = Clock(manifest.time.unit, manifest.time.calendar) if manifest.time else None
         self.late_events = 0
         """applied events that are older than one that their user's record had read before them"""
         self._shared = bool(getattr(store, "shared", False))
@@ -318,11 +318,8 @@ class Updates:
         return self.ranking.best(user, self._excluded(rows.seen, wanted), wanted.k, among, *self._told(rows, wanted))
 
     def elapsed(self, rows: Rows, now: int | None) -> np.ndarray | None:
-        """Seconds float32 [B] from each user's last event to the request (see `Wanted.now`), as the graphs of a
-        time-aware bundle are told; None of another."""
-        if self._clock is None:
-            return None
-        return np.zeros(len(rows), np.float32) if now is None else self._clock.elapsed(rows.last_time, now)
+        """What the graphs of a time-aware bundle are told of a request (see `Wanted.now`); None of another."""
+        return None if self._clock is None else self._clock.elapsed(rows.last_time, now)
 
     def _told(self, rows: Rows, wanted: Wanted) -> tuple[np.ndarray] | tuple[()]:
         """`elapsed` as the last of a call's arguments: what knows nothing of time is not told."""

@@ -111,7 +111,7 @@ class _Found(NamedTuple):
 
 
 class _Request(NamedTuple):
-    """What B lists are asked with: exclude [B, E] and, of a time-aware bundle, seconds since the last event [B]."""
+    """What B lists are asked with: exclude [B, E] and, of a time-aware bundle, `TimeFacts.elapsed`."""
 
     exclude: np.ndarray
     time: tuple[np.ndarray, ...]
@@ -122,7 +122,7 @@ class _Request(NamedTuple):
         return cls(cases.exclude[places], () if elapsed is None else (elapsed,))
 
     def rows(self, places: np.ndarray | list[int]) -> _Request:
-        return _Request(self.exclude[places], tuple(seconds[places] for seconds in self.time))
+        return _Request(self.exclude[places], tuple(elapsed[places] for elapsed in self.time))
 
 
 class _Graphs:

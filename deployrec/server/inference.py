@@ -85,7 +85,7 @@ def _run(recommender: Recommender, name: str, arrays: Arrays) -> Arrays:
     """Copies of what a graph gives, by the names of its outputs."""
     backend, spec = recommender.backend, recommender.manifest.state.tensors
     state = {tensor.name: arrays[tensor.past] for tensor in spec if tensor.past in arrays}
-    told = [arrays[ELAPSED.name]] if ELAPSED.name in arrays else []
+    told = [arrays[ELAPSED]] if ELAPSED in arrays else []
     moved: Moved | None = None
     best: TopK | None = None
     if name == "step":

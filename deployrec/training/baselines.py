@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deployrec.data import SplitView
-from deployrec.time_units import PER_SECOND
+from deployrec.time_units import DAY, PER_SECOND
 
 TIE_BREAK = 1e-9
 FLOORS = ("popularity", "bigram", "5-lag Markov")
@@ -43,7 +43,7 @@ class RecentPopularity:
         """`moment`, in the log's unit: when training ended. Raises ConfigError for a log without times."""
         dataset = train.dataset
         times = dataset.clock()
-        recent = (times < moment) & (times >= moment - RECENT_DAYS * 86_400 * PER_SECOND[dataset.time_unit])
+        recent = (times < moment) & (times >= moment - RECENT_DAYS * DAY * PER_SECOND[dataset.time_unit])
         counts = item_counts(train)
         newest = np.bincount(dataset.events[recent], minlength=len(counts))
         self._counts = torch.from_numpy(newest + TIE_BREAK * counts)
@@ -100,7 +100,4 @@ def _transitions(train: SplitView, lag: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _flat(train: SplitView) -> tuple[np.ndarray, np.ndarray]:
     """All training events, user after user, and the row of the view that each belongs to."""
-    lengths = train.stops - train.starts
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return train.dataset.events[train.starts[rows] + within], rows
+    return train.dataset.events[train.places()], np.repeat(np.arange(len(train)), train.stops - train.starts)

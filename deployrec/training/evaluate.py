@@ -252,8 +252,8 @@ def rank_users(
 
 
 class EvaluationBatch(NamedTuple):
-    """Histories and targets [B] of the view rows that stand at `positions` [B] of those asked for; elapsed float32 [B],
-    seconds to the question, where the log has times."""
+    """Histories and targets [B] of the view rows that stand at `positions` [B] of those asked for; elapsed float32
+    [B, 2], seconds to the question and its day, where the log has times."""
 
     positions: np.ndarray
     histories: list[np.ndarray]
@@ -264,12 +264,12 @@ class EvaluationBatch(NamedTuple):
 class EvaluationBatches:
     """Rows of a view in batches of like length, small enough in events read at once and in scores.
 
-    elapsed [V]: seconds from each history to its question; by default to its target.
+    elapsed [V, 2]: seconds from each history to its question, and the day; by default those of its target.
     """
 
     def __init__(self, view: SplitView, rows: np.ndarray, chunk: int, elapsed: np.ndarray | None = None) -> None:
         self._view, self._rows = view, rows
-        self._elapsed = view.elapsed() if elapsed is None and view.dataset.timed else elapsed
+        self._elapsed = view.asked() if elapsed is None and view.dataset.timed else elapsed
         lengths = np.minimum(view.stops[rows] - view.starts[rows], chunk)
         self._batches = length_batches(lengths, TOKENS, max_rows=max(1, SCORES // (view.dataset.num_items + 1)))
 

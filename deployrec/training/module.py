@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from deployrec.data import LeaveOneOut
 from deployrec.errors import RunError
 from deployrec.models import SequentialRecommender, State
+from deployrec.models.time import Moment
 from deployrec.state import UNKNOWN_TIME
 from deployrec.training.config import TrainingConfig
 from deployrec.training.evaluate import EvaluationBatch, EvaluationBatches, rank_batch
@@ -116,8 +117,8 @@ class TrainingModule(lightning.LightningModule):
             batch, real = batch._replace(targets=targets), targets > 0
             if batch.elapsed is not None:
                 elapsed = batch.elapsed[real]
-                unknown = torch.rand_like(elapsed) < NO_TIME
-                hidden = self.model.at_moment(hidden, elapsed.masked_fill(unknown, UNKNOWN_TIME))
+                elapsed[torch.rand(len(elapsed), device=elapsed.device) < NO_TIME] = UNKNOWN_TIME
+                hidden = self.model.at_moment(hidden, elapsed)
             weights = self._position_weights(batch)[real] if self.config.context_power else None
             items = self.model.embedding.weight[1:]
             seen = seen_items(batch, len(items), self.config.seen_weight) if self.config.seen_weight != 1 else None
@@ -182,13 +183,13 @@ class UnitRows(nn.Module):
 
 
 class LeaveOneOutData(lightning.LightningDataModule):
-    """Training windows, cut anew each epoch, and the validation users; with times for a model that is `timed`."""
+    """Training windows, cut anew each epoch, and the validation users; with what the `moment` of a model is told."""
 
-    def __init__(self, views: LeaveOneOut, config: TrainingConfig, carried_state: bool, timed: bool = False) -> None:
+    def __init__(self, views: LeaveOneOut, config: TrainingConfig, carried_state: bool, moment: Moment | None) -> None:
         super().__init__()
         self._views, self._config = views, config
         self._carried = config.carried_state if carried_state else 0.0
-        self._gaps = views.train.dataset.gaps() if timed else None
+        self._asked = None if moment is None else moment.told(views.train.dataset.asked())
 
     def train_dataloader(self) -> WindowBatches:
         epoch, done = 0, 0
@@ -198,7 +199,7 @@ class LeaveOneOutData(lightning.LightningDataModule):
             epoch, done = self.trainer.current_epoch, module.batches_done
         config = self._config
         return WindowBatches(
-            self._views.train, config.window, config.tokens, self._carried, config.seed, epoch, done, self._gaps
+            self._views.train, config.window, config.tokens, self._carried, config.seed, epoch, done, self._asked
         )
 
     def val_dataloader(self) -> EvaluationBatches:

@@ -26,7 +26,8 @@ class Scorer(Protocol):
     def scores(self, histories: Sequence[np.ndarray], elapsed: np.ndarray | None = None) -> Tensor:
         """Scores [B, N + 1] after each history (item rows, oldest first, at least one); column 0 is -inf.
 
-        elapsed [B], float32: seconds from each history's last event to the question; None where nobody knows.
+        elapsed [B, 2], float32: seconds from each history's last event to the question, and the question's day since
+        1970; None where nobody knows.
         """
         ...
 
@@ -39,7 +40,7 @@ class Walker(Scorer, Protocol):
         ...
 
     def score(self, users: Tensor, elapsed: np.ndarray | None = None) -> Tensor:
-        """Scores [B, N + 1] of user vectors [B, D], `elapsed` [B] as for `scores`; column 0 is -inf."""
+        """Scores [B, N + 1] of user vectors [B, D], `elapsed` [B, 2] as for `scores`; column 0 is -inf."""
         ...
 
 
@@ -73,7 +74,7 @@ class StreamedScorer:
 
     def score(self, users: Tensor, elapsed: np.ndarray | None = None) -> Tensor:
         with torch.inference_mode():
-            return self._model.score(users, _beside(users, elapsed))
+            return _scored(self._model, users, elapsed)
 
 
 class TimelessScorer:
@@ -146,8 +147,10 @@ def _scores(
 ) -> Tensor:
     with torch.inference_mode():
         user, _ = encode_histories(model, histories, chunk)
-        return model.score(user, _beside(user, elapsed))
+        return _scored(model, user, elapsed)
 
 
-def _beside(user: Tensor, elapsed: np.ndarray | None) -> Tensor | None:
-    return None if elapsed is None else torch.from_numpy(elapsed).to(user.device)
+def _scored(model: SequentialRecommender, user: Tensor, elapsed: np.ndarray | None) -> Tensor:
+    if elapsed is None or model.moment is None:
+        return model.score(user)
+    return model.score(user, model.moment.told(torch.from_numpy(elapsed).to(user.device)))

@@ -9,10 +9,9 @@ import numpy as np
 from deployrec.data import Dataset, SplitView
 from deployrec.data.split import moment_of
 from deployrec.errors import ConfigError, RunError
-from deployrec.time_units import PER_SECOND
+from deployrec.time_units import DAY, PER_SECOND, days_of
 
 PROTOCOLS = ("leave-one-out", "successive", "holdout")
-DAY = 86_400
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +20,7 @@ class Targets:
 
     view     row r asks for view.targets[r], its history being what is known when it is asked
     question int64 [R], which of the distinct histories row r has; ascending
-    elapsed  float32 [R], seconds from the end of row r's history to when it is asked
+    elapsed  float32 [R, 2], seconds from the end of row r's history to when it is asked, and that day since 1970
     ages     float64 [R], days from the moment to the target
     moment   when training ended, in the log's unit: nothing from it on was trained on
     newcomers
@@ -79,8 +78,9 @@ def targets_of(dataset: Dataset, protocol: str, holdout: float) -> Targets:
     rows, starts, stops = later[asked], starts[asked], stops[asked]
     view = SplitView(dataset, user[rows], starts, stops, dataset.events[rows])
     question = np.cumsum(np.diff(stops, prepend=-1) != 0) - 1
-    asked_at = times[rows] if protocol == "successive" else moment
-    elapsed = ((asked_at - times[stops - 1]) / PER_SECOND[dataset.time_unit]).astype(np.float32)
+    asked_at = times[rows] if protocol == "successive" else np.full(len(rows), moment)
+    seconds = (asked_at - times[stops - 1]) / PER_SECOND[dataset.time_unit]
+    elapsed = np.stack([seconds.astype(np.float32), days_of(asked_at, dataset.time_unit)], axis=1)
     days = (times[rows] - moment) / (PER_SECOND[dataset.time_unit] * DAY)
     return Targets(view, question, elapsed, days, moment, int((later == offsets[user[later]]).sum()))
 

@@ -16,6 +16,7 @@ from deployrec.errors import ConfigError, RunError
 from deployrec.files import check_writable
 from deployrec.models import ModelClass, SequentialRecommender, build_model, model_class
 from deployrec.progress import clock, working
+from deployrec.time_units import days_of
 from deployrec.training.baselines import item_counts
 from deployrec.training.checkpoints import BEST, LAST
 from deployrec.training.config import Settings, TrainingConfig, options_of, parse_settings
@@ -203,6 +204,8 @@ def _fit(run: Run, dataset: Dataset, console: Console) -> Run:
     views = split(dataset, config.holdout)
     torch.manual_seed(config.seed)
     model = run.untrained_model()
+    if model.moment is not None:
+        model.moment.fit(days_of(dataset.clock()[views.train.places()], dataset.time_unit))
     module = TrainingModule(model, config, torch.from_numpy(item_counts(views.train)[1:]))
     checkpoint = run.checkpoints / f"{LAST}.ckpt"
     with working(console, "starting") as progress:
@@ -211,7 +214,7 @@ def _fit(run: Run, dataset: Dataset, console: Console) -> Run:
             try:
                 trainer.fit(
                     module,
-                    datamodule=LeaveOneOutData(views, config, carries_state(model), model.moment is not None),
+                    datamodule=LeaveOneOutData(views, config, carries_state(model), model.moment),
                     ckpt_path=checkpoint if checkpoint.exists() else None,
                     weights_only=True,
                 )

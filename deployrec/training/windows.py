@@ -17,8 +17,8 @@ class WindowBatch(NamedTuple):
     """Right-padded windows: targets[b, t] is the event after items[b, t]; both are 0 from lengths[b] on.
 
     `earlier` holds the user's events before each window; rows `carried` [R] start from the state after them, the
-    others from zeros. elapsed[b, t], of a time-aware model, is the seconds from items[b, t] to targets[b, t], float32.
-    All other tensors are int64.
+    others from zeros. elapsed[b, t], float32, of a time-aware model, is what it is told when targets[b, t] is asked
+    for. All other tensors are int64.
     """
 
     items: Tensor
@@ -66,7 +66,8 @@ class WindowBatches:
 
     The same (seed, epoch) gives the same batches; the first `done` of them, which an interrupted run has had, are left
     out but counted. With probability `carried_state` a window that does not begin its user's history starts from the
-    state of everything before it. `gaps` [M] are those of the data set, for a time-aware model.
+    state of everything before it. `asked` [M] or [M, 2] is what a time-aware model is told of each event
+    of the data set.
     """
 
     def __init__(
@@ -78,11 +79,11 @@ class WindowBatches:
         seed: int,
         epoch: int,
         done: int = 0,
-        gaps: np.ndarray | None = None,
+        asked: np.ndarray | None = None,
     ) -> None:
         self._done = done
         rng = np.random.default_rng([seed, epoch])
-        self._events, self._gaps = view.dataset.events, gaps
+        self._events, self._asked = view.dataset.events, asked
         self._windows = cut_windows(view.starts, view.stops, window, rng)
         self._carried = (self._windows.start > self._windows.first) & (rng.random(len(self._windows)) < carried_state)
         self._batches = length_batches(self._windows.end - self._windows.start, tokens, rng)
@@ -99,7 +100,7 @@ class WindowBatches:
                 torch.from_numpy(end - start),
                 torch.from_numpy(np.flatnonzero(self._carried[rows])),
                 [self._events[a:b] for a, b in zip(self._windows.first[rows], start, strict=True)],
-                None if self._gaps is None else pad(self._gaps, start + 1, end + 1),
+                None if self._asked is None else pad(self._asked, start + 1, end + 1),
             )
 
 
@@ -123,9 +124,10 @@ def length_batches(
 
 
 def pad(events: np.ndarray, start: np.ndarray, end: np.ndarray) -> Tensor:
-    """events[start[b]:end[b]] as rows of a tensor [B, longest], right-padded with 0."""
+    """events[start[b]:end[b]] as rows of a tensor [B, longest, ...], right-padded with 0."""
     lengths = end - start
     width = int(lengths.max()) if len(lengths) else 0
     position = np.arange(width)
     index = np.minimum(start[:, None] + position, len(events) - 1)
-    return torch.from_numpy(np.where(position < lengths[:, None], events[index], 0))
+    inside = (position < lengths[:, None]).reshape(*index.shape, *[1] * (events.ndim - 1))
+    return torch.from_numpy(np.where(inside, events[index], 0))

@@ -60,8 +60,8 @@ class Backend(Protocol):
         and its user vector means nothing."""
 
     def score(self, user: np.ndarray, exclude: np.ndarray | None, k: int, elapsed: np.ndarray | None = None) -> TopK:
-        """The k best items but for exclude, for user vectors [B, D], which a time-aware bundle takes to a request
-        `elapsed` [B] seconds after the last event: float32, negative or None where unknown; others do not look."""
+        """The k best items but for exclude, for user vectors [B, D], which a time-aware bundle takes to the
+        moment of the request, `TimeFacts.elapsed`, None where unknown; others do not look."""
 
     def moment(self, user: np.ndarray, elapsed: np.ndarray | None) -> np.ndarray:
         """User vectors [B, D] at such a request: their products with the items are the scores. Time-aware bundles
@@ -75,7 +75,7 @@ class InPlace(Protocol):
         """Fills user vectors and states with what `Backend.advance` answers."""
 
     def step(self, exclude: np.ndarray, k: int, elapsed: np.ndarray | None = None) -> TopK:
-        """`advance`, and the k best items then but for exclude [B, E], `elapsed` [B] as for `Backend.score`."""
+        """`advance`, and the k best items then but for exclude [B, E], `elapsed` as for `Backend.score`."""
 
 
 def in_place(backend: Backend, rows: np.ndarray, past: State, moved: Moved) -> InPlace:

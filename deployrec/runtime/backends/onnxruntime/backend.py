@@ -15,7 +15,6 @@ from deployrec.files import first_line
 from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows
 from deployrec.runtime.backends.onnxruntime.bound import BoundGraph
 from deployrec.runtime.backends.onnxruntime.providers import Provider, onnxruntime_providers
-from deployrec.state import UNKNOWN_TIME
 
 MOST_THREADS = 1024
 LARGE_TABLE = 32 * 2**20
@@ -116,8 +115,9 @@ class OnnxRuntimeBackend:
         return self.bound("score").binding(len(user), exclude.shape[1], k).score(user, exclude, elapsed)
 
     def moment(self, user: np.ndarray, elapsed: np.ndarray | None) -> np.ndarray:
-        seconds = np.full(len(user), UNKNOWN_TIME, np.float32) if elapsed is None else elapsed
-        (now,) = self.session("moment").run(None, {"user": user, "elapsed": seconds})
+        assert self.manifest.time is not None
+        told = self.manifest.time.unknown(len(user)) if elapsed is None else elapsed
+        (now,) = self.session("moment").run(None, {"user": user, ELAPSED: told})
         moved: np.ndarray = now
         return moved
 
@@ -126,7 +126,9 @@ class BoundInPlace:
     """See `InPlace`."""
 
     def __init__(self, backend: OnnxRuntimeBackend, rows: np.ndarray, past: State, moved: Moved) -> None:
-        buffers = {"item_id": rows, "user": moved.user, ELAPSED.name: np.full(len(rows), UNKNOWN_TIME, np.float32)}
+        buffers = {"item_id": rows, "user": moved.user}
+        if time := backend.manifest.time:
+            buffers[ELAPSED] = time.unknown(len(rows))
         for tensor in backend.manifest.state.tensors:
             buffers |= {tensor.past: past[tensor.name], tensor.present: moved.state[tensor.name]}
         self._num_items, self._rows = backend.num_items, rows

@@ -77,7 +77,7 @@ class Binding:
             self.binding.bind_ortvalue_output(value.name, self.values[-1])
         self.first = arrays[session.get_inputs()[0].name]
         self.exclude, self.used = arrays["exclude_items"], 0
-        self.elapsed = arrays.get(ELAPSED.name)
+        self.elapsed = arrays.get(ELAPSED)
         self.past = [(name.removeprefix(PAST), array) for name, array in arrays.items() if name.startswith(PAST)]
         self.best = TopK(arrays["topk_items"], arrays["topk_scores"])
         present = {name.removeprefix(PRESENT): a for name, a in arrays.items() if name.startswith(PRESENT)}
@@ -117,7 +117,7 @@ class Binding:
         self.used = used
 
     def tell(self, elapsed: np.ndarray | None) -> None:
-        """Sets the seconds since the last event [B], where the graph asks for them."""
+        """Sets the moment of the request, where the graph asks for it."""
         if self.elapsed is not None:
             self.elapsed[...] = UNKNOWN_TIME if elapsed is None else elapsed
 
