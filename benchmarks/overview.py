@@ -25,6 +25,8 @@ COLUMNS = (
     ("ml-1m-timed-half", "quick"),
     ("video", "quick"),
     ("online-retail", "quick"),
+    ("ml-100k", "quick"),
+    ("ml-latest-small", "quick"),
 )
 METRIC = "ndcg@10"
 NOT_MEASURED = "-"

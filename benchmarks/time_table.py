@@ -16,7 +16,7 @@ from benchmarks.accuracy import Results, spread
 from benchmarks.measuring import RESULTS, markdown
 from benchmarks.overview import NOT_MEASURED, kind
 
-TIMED = "time=true"
+TIMED, ITS_OPTIONS = "time=true", ("time=true", "calendar=true")
 SERVED, UNTOLD = "streamed", "streamed, time unknown"
 SAME_EVENTS = {"beauty-timed": "beauty"}
 """Logs that differ in nothing but their times: what does not look at these learns the same from both."""
@@ -42,14 +42,14 @@ def table() -> str:
                 on_validation(own),
                 on_validation(timed),
             ]
-            lines.append([f"{data}, {preset}", f"`{name}`", *figures, f"{len(own)} and {len(timed)}"])
+            lines.append([f"{data}, {preset}", f"`{model}`", *figures, f"{len(own)} and {len(timed)}"])
     return markdown(HEADER, lines)
 
 
 def timeless(model: str) -> str:
-    """ "recblr:time=true,epochs=16" -> "recblr:epochs=16"."""
+    """ "recblr:time=true,calendar=true,epochs=16" -> "recblr:epochs=16"."""
     key, _, settings = model.partition(":")
-    left = ",".join(setting for setting in settings.split(",") if setting != TIMED)
+    left = ",".join(setting for setting in settings.split(",") if setting not in ITS_OPTIONS)
     return f"{key}:{left}" if left else key
 
 

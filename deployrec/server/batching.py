@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple
 
+from deployrec.errors import DeployrecError
 from deployrec.server.problems import RequestError
 
 
@@ -126,7 +127,9 @@ class Batcher:
         for job, answer in zip(batch, answers, strict=True):
             if job.answer.done():  # its caller has gone
                 continue
-            if isinstance(answer, BaseException):
+            if isinstance(answer, DeployrecError):  # the caller's: what its frames hold, and hold it, shall go
+                job.answer.set_exception(answer.with_traceback(None))
+            elif isinstance(answer, BaseException):
                 job.answer.set_exception(answer)
             else:
                 job.answer.set_result(answer)

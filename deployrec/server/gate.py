@@ -83,7 +83,9 @@ class Gate:
             if status:  # half an answer is out: ending the connection is all that tells
                 raise
             said = str(error)
-            await _problem(error, request_id)(scope, receive, answer)
+            response = _problem(error, request_id)
+            error.__traceback__ = None  # its frames hold the request, and each other until they are collected
+            await response(scope, receive, answer)
         seconds = time.perf_counter() - start
         route = getattr(scope.get("route"), "path", "other")
         requests, latency = self._counts.get((route, status)) or self._counts_of(route, status)

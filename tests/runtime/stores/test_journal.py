@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +189,15 @@ def test_the_log_is_worked_off_by_turns(opened: Open, monkeypatch: pytest.Monkey
         assert opened().user(f"u{user}").num_events == expected  # type: ignore[union-attr]
     recommender.close()
     assert logged(other) == 0
+
+
+def test_what_is_kept_of_the_log_is_an_entry_a_user(opened: Open) -> None:
+    recommender = opened()
+    for number in range(200):
+        recommender.observe(f"u{number % 5}", "i1", f"e{number}")
+    assert logged(recommender) > 100
+    held = vars(recommender.store.database._environment.log)  # type: ignore[attr-defined]
+    assert max(len(one) for one in held.values() if isinstance(one, Sized)) == 5
 
 
 def test_who_leaves_the_cache_is_written(opened: Open) -> None:

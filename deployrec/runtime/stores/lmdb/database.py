@@ -134,8 +134,7 @@ class LmdbDatabase(Walks):
             for key in turn.keys:
                 histories.fold(key)
             values = self._table(b"log")
-            for old in turn.numbers:
-                txn.delete(old, db=values)
+            turn.drop(txn, values)
             if parts:
                 txn.put(LOG_NUMBER.pack(number), value_of(parts), db=values)
             return lost, number, since, parts, turn

@@ -17,7 +17,6 @@ since 1970, and then of each user
 from __future__ import annotations
 
 import struct
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -37,24 +36,37 @@ Plain values in a tuple, which the garbage collector stops looking at."""
 
 
 class Turn(NamedTuple):
-    """What a write does besides: whose journals it brings up to date, and which of the log's values it deletes."""
+    """What a write does besides: whose journals it brings up to date, and which of the log's values it deletes, the
+    oldest first: those of numbers up to `through`, but not more than `most`."""
 
     keys: Sequence[bytes]
-    numbers: Sequence[bytes]
+    through: int
+    most: int
+
+    def drop(self, txn: Transaction, table: object) -> None:
+        """Deletes the values."""
+        if not self.most:
+            return
+        cursor, left = txn.cursor(db=table), self.most
+        while left and cursor.first() and NUMBER.unpack(cursor.key())[0] <= self.through:
+            cursor.delete()
+            left -= 1
 
 
-NOTHING_DUE = Turn((), ())
+NOTHING_DUE = Turn((), 0, 0)
 
 
 class Log:
-    """The log as this process knows it. What is noted twice is noted once."""
+    """The log as this process knows it, an entry a user. What is noted twice is noted once."""
 
     def __init__(self) -> None:
         self.tails: dict[bytes, Tail] = {}
+        self._newest: dict[bytes, int] = {}
+        """of each user in it, the number of the newest value that holds events of it"""
         self.last = 0
         """number of the newest transaction whose values are known"""
-        self._values: deque[tuple[int, list[bytes]]] = deque()
-        """numbers of the log's values, and whose events they hold"""
+        self._first = 0
+        """no user's events that the log held before this number are known"""
         self._turn: list[bytes] = []
         self._turn_size = 0
         self._turn_begun = self._whole = 0
@@ -83,22 +95,15 @@ class Log:
             self._whole, self._turn_begun = self._turn_begun, self.last
             self._turn = sorted(self.tails, reverse=True)
             self._turn_size = -(-len(self._turn) // STEPS)
-        numbers: list[bytes] = []
-        for number, _ in self._values:
-            if number > self._whole or len(numbers) == steps * DROPPED_AT_ONCE:
-                break
-            numbers.append(NUMBER.pack(number))
-        return Turn(self._turn[-steps * self._turn_size :][::-1] if self._turn else (), numbers)
+        keys = self._turn[-steps * self._turn_size :][::-1] if self._turn else ()
+        return Turn(keys, self._whole, steps * DROPPED_AT_ONCE)
 
     def done(self, turn: Turn, settled: Iterable[bytes], number: int, parts: Sequence[tuple[bytes, Tail]]) -> None:
         """Notes what a write of that number has done: it came right after all that is known."""
-        for key in (*turn.keys, *settled):
-            self.tails.pop(key, None)
+        self._forget((*turn.keys, *settled))
         if turn is not NOTHING_DUE:
             del self._turn[max(0, len(self._turn) - len(turn.keys)) :]
             self._due %= STEP
-        while turn.numbers and self._values and self._values[0][0] <= NUMBER.unpack(turn.numbers[-1])[0]:
-            self._values.popleft()
         if parts:
             self._note(number, parts)
             self._due += sum(tail[2] for _, tail in parts)
@@ -107,6 +112,7 @@ class Log:
     def _note(self, number: int, parts: Sequence[tuple[bytes, Tail]]) -> None:
         tails = self.tails
         for key, tail in parts:
+            self._newest[key] = number
             if key in tails:
                 life, place, count, written, body = tail
                 known_life, first, known, _, before = tails[key]
@@ -115,18 +121,18 @@ class Log:
                         continue  # noted already
                     tail = (life, first, known + count, written, before + body)
             tails[key] = tail
-        self._values.append((number, [key for key, _ in parts]))
 
     def _forget_before(self, first: int) -> None:
         """Forgets what was deleted from the log: it is in the journals."""
-        values = self._values
-        if not values or values[len(values) // 2][0] >= first:
+        if 2 * first < self._first + self.last:
             return  # half at a time: looking through what stays takes its time
-        gone: set[bytes] = set()
-        while values and values[0][0] < first:
-            gone.update(values.popleft()[1])
-        for key in gone.difference(*(keys for _, keys in values)):
+        self._forget([key for key, number in self._newest.items() if number < first])
+        self._first = first
+
+    def _forget(self, keys: Iterable[bytes]) -> None:
+        for key in keys:
             self.tails.pop(key, None)
+            self._newest.pop(key, None)
 
 
 def value_of(parts: Sequence[tuple[bytes, Tail]]) -> bytes:
