@@ -4,8 +4,9 @@
 
 One connection asks `deployrec serve BUNDLE --store lmdb:...` at --rate requests a second: of 20 requests 12 are events
 with a list, 4 lists, 2 bare histories, 2 refused ones (no JSON, an unknown column). Users are drawn from --users, items
-from the catalogue. Prints the server's memory that no file backs every minute, its answers by status, and how much the
-memory grew between the first half's median and the second's; writes soak.json.
+from the catalogue. Prints the server's memory that no file backs every minute, its answers by status, how much the memory
+grew between the first half's median and the second's, and how much of that is what the users' records gained: an item and
+an event's id are EVENT_BYTES. Writes soak.json.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ EVENTS, LISTS, HISTORIES, ALL = 12, 16, 18, 20
 """Of so many requests, those up to each number are of its kind; the others are to be refused."""
 JSON = {"Content-Type": "application/json"}
 EXPECTED = {"200", "400"}
+EVENT_BYTES = 12
 
 
 def main() -> None:
@@ -46,8 +48,12 @@ def main() -> None:
         found = soak(arguments, Path(folder))
     half = len(found["mib"]) // 2
     grown = statistics.median(found["mib"][half:]) - statistics.median(found["mib"][:half])
-    print(f"{found['answers']}; {grown:+.1f} MiB from the first half to the second")
-    about = {"minutes": arguments.minutes, "rate": arguments.rate, "users": arguments.users, "grown_mib": grown}
+    gained = EVENT_BYTES * found["events"] / 2 / 2**20  # half of the events lie between the halves' middles
+    print(
+        f"{found['answers']}; {grown:+.1f} MiB from the first half to the second, {gained:.1f} of it in users' records"
+    )
+    about = {"minutes": arguments.minutes, "rate": arguments.rate, "users": arguments.users}
+    about |= {"grown_mib": grown, "records_mib": gained}
     write_results("soak", {"machine": machine("cpu"), **about, **found}, arguments.out or UNTRACKED)
 
 
@@ -77,14 +83,14 @@ def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         connection.close()
         mib.append(own_memory(process))
     assert set(answers) == EXPECTED, f"expected answers of {EXPECTED}; got {answers}"
-    return {"mib": mib, "answers": dict(answers)}
+    return {"mib": mib, "answers": dict(answers), "events": asks.events}
 
 
 class Requests:
     """Requests as the page above says, drawn anew each time."""
 
     def __init__(self, items: list[str], users: int, seed: int) -> None:
-        self.items, self.users, self.number = items, users, 0
+        self.items, self.users, self.number, self.events = items, users, 0, 0
         self.draw = np.random.default_rng(seed)
 
     def next(self) -> tuple[str, str, str | None]:
@@ -92,6 +98,7 @@ class Requests:
         self.number += 1
         kind, user = self.draw.integers(ALL), f"u{self.draw.integers(self.users)}"
         if kind < EVENTS:
+            self.events += 1
             event = {"user": user, "item": self._item(), "event_id": str(self.number), "recommend": 10}
             return "POST", "/v1/events", json.dumps(event)
         if kind < LISTS:
