@@ -4,9 +4,9 @@
 
 One connection asks `deployrec serve BUNDLE --store lmdb:...` at --rate requests a second: of 20 requests 12 are events
 with a list, 4 lists, 2 bare histories, 2 refused ones (no JSON, an unknown column). Users are drawn from --users, items
-from the catalogue. Prints the server's memory that no file backs every minute, its answers by status, how much the memory
-grew between the first half's median and the second's, and how much of that is what the users' records gained: an item and
-an event's id are EVENT_BYTES. Writes soak.json.
+from the catalogue. Prints the server's memory that no file backs every minute, its answers by status, how much the
+memory grew between the first half's median and the second's, and what the users' records gained meanwhile, of which an
+item and an event's id take EVENT_BYTES; writes soak.json.
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ def main() -> None:
     half = len(found["mib"]) // 2
     grown = statistics.median(found["mib"][half:]) - statistics.median(found["mib"][:half])
     gained = EVENT_BYTES * found["events"] / 2 / 2**20  # half of the events lie between the halves' middles
-    print(
-        f"{found['answers']}; {grown:+.1f} MiB from the first half to the second, {gained:.1f} of it in users' records"
-    )
+    print(f"{found['answers']}; {grown:+.1f} MiB from the first half to the second, {gained:.1f} of it users' records")
     about = {"minutes": arguments.minutes, "rate": arguments.rate, "users": arguments.users}
     about |= {"grown_mib": grown, "records_mib": gained}
     write_results("soak", {"machine": machine("cpu"), **about, **found}, arguments.out or UNTRACKED)
