@@ -16,6 +16,8 @@ from deployrec.models.layers import Dropout, FeedForward, initialise
 from deployrec.models.prefixes import PrefixRecommender
 from deployrec.options import option
 
+NEWEST = slice(-1, None)
+
 
 @dataclass(frozen=True)
 class FMLPRecConfig:
@@ -46,12 +48,12 @@ class FilterLayer(nn.Module):
         self.feed_forward = FeedForward(config.dim, config.dropout, F.gelu)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [B, W, D] -> [B, W, D]."""
+    def forward(self, x: Tensor, places: slice = slice(None)) -> Tensor:
+        """x [B, W, D] -> [B, P, D] of those of the W places that are asked for."""
         real, imaginary = self.forward_cos @ x, self.forward_sin @ x
-        a, b = self.filter
-        y = self.back_cos @ (real * a - imaginary * b) + self.back_sin @ (real * b + imaginary * a)
-        filtered: Tensor = self.feed_forward(self.norm(self.dropout(y) + x))
+        (a, b), cos, sin = self.filter, self.back_cos[places], self.back_sin[places]
+        y = cos @ (real * a - imaginary * b) + sin @ (real * b + imaginary * a)
+        filtered: Tensor = self.feed_forward(self.norm(self.dropout(y) + x[:, places]))
         return filtered
 
 
@@ -74,9 +76,10 @@ class FMLPRec(PrefixRecommender):
 
     def read(self, items: Tensor) -> Tensor:
         x = self.dropout(self.norm(self.embedding(items) + self.positions))
-        for layer in cast("Iterable[FilterLayer]", self.layers):
+        *earlier, last = cast("Iterable[FilterLayer]", self.layers)
+        for layer in earlier:
             x = layer(x)
-        return x[:, -1]
+        return last(x, NEWEST).squeeze(1)
 
     @classmethod
     def preset(cls, name: Literal["quick", "full"], histories: Histories) -> Preset:
