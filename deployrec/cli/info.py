@@ -80,7 +80,8 @@ def _time(manifest: Manifest) -> list[tuple[str, str]]:
     if time is None:
         return []
     days = f"{time.max_gap / 86_400:,.1f} days between two events at most"
-    return [("time", f"{NAMES[time.unit]} since 1970, exact to a {time.resolution}; {days} in training")]
+    calendar = "; knows the day of a request" if time.calendar else ""
+    return [("time", f"{NAMES[time.unit]} since 1970, exact to a {time.resolution}; {days} in training{calendar}")]
 
 
 def _metrics(manifest: Manifest) -> list[list[str]]:
