@@ -77,27 +77,11 @@ class Clock:
         """What graphs are told (see `TimeFacts.elapsed`) of requests at `now`, None for right after the events at
         `last`, int64 [B]."""
         if not self._calendar:
-            return np.zeros(len(last), np.float32) if now is None else self.seconds(last, now)
+            return np.zeros(len(last), np.float32) if now is None else self._seconds(last, now)
         asked = last if now is None else np.full(len(last), now)
-        told = np.stack([np.zeros(len(last)) if now is None else self.seconds(last, now), self._days(asked)], axis=1)
+        told = np.stack([np.zeros(len(last)) if now is None else self._seconds(last, now), self._days(asked)], axis=1)
         told[(told < 0).any(axis=1)] = UNKNOWN_TIME
         return told.astype(np.float32)
-
-    def _days(self, moments: np.ndarray) -> np.ndarray:
-        return np.where(moments == NO_TIME, UNKNOWN_TIME, days_of(moments, self.unit))
-
-    def seconds(self, last: np.ndarray, now: int) -> np.ndarray:
-        """Seconds float32 [B] from the events at `last`, int64 [B], to `now`: 0 of later ones, -1 where either is
-        NO_TIME. Differences are taken in whole units, as those that the model was trained on."""
-        if len(last) == 1 and now != NO_TIME:  # in a tenth of the time
-            moment: int = last.item()
-            seconds = UNKNOWN_TIME if moment == NO_TIME else float(max(0, now - moment)) / self._per_second
-            return np.array([seconds], np.float32)
-        if now == NO_TIME:
-            return np.full(last.shape, UNKNOWN_TIME, np.float32)
-        # As unsigned numbers, for between two moments there may be more nanoseconds than int64 holds.
-        gaps = np.maximum(last, now).astype(np.uint64) - last.astype(np.uint64)
-        return np.where(last == NO_TIME, UNKNOWN_TIME, gaps / self._per_second).astype(np.float32)
 
     def kept(self, moment: int) -> int:
         """A moment as nanoseconds since 1970, as histories keep it whatever the bundle; NO_TIME where that cannot be
@@ -111,6 +95,22 @@ class Clock:
     def of_kept(self, nanoseconds: int) -> int:
         """The moment that `kept` keeps."""
         return NO_TIME if nanoseconds == NO_TIME else nanoseconds * self._per_second // NANOSECONDS
+
+    def _seconds(self, last: np.ndarray, now: int) -> np.ndarray:
+        """Seconds float32 [B] from the events at `last`, int64 [B], to `now`: 0 of later ones, -1 where either is
+        NO_TIME. Differences are taken in whole units, as those that the model was trained on."""
+        if len(last) == 1 and now != NO_TIME:  # in a tenth of the time
+            moment: int = last.item()
+            seconds = UNKNOWN_TIME if moment == NO_TIME else float(max(0, now - moment)) / self._per_second
+            return np.array([seconds], np.float32)
+        if now == NO_TIME:
+            return np.full(last.shape, UNKNOWN_TIME, np.float32)
+        # As unsigned numbers, for between two moments there may be more nanoseconds than int64 holds.
+        gaps = np.maximum(last, now).astype(np.uint64) - last.astype(np.uint64)
+        return np.where(last == NO_TIME, UNKNOWN_TIME, gaps / self._per_second).astype(np.float32)
+
+    def _days(self, moments: np.ndarray) -> np.ndarray:
+        return np.where(moments == NO_TIME, UNKNOWN_TIME, days_of(moments, self.unit))
 
     def _checked(self, moment: int, value: object) -> int:
         """The moment, where 64 bits hold it (of a log in real time: its nanoseconds) and it has the unit's size."""
