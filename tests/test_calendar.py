@@ -187,7 +187,7 @@ def test_a_certificate_without_days_is_refused(bundle: Bundle, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("calendar", "got"),
-    [(False, r"expected 'elapsed' of shape \['B'\] in the graphs"), ("yes", "'calendar' as true or false; got yes")],
+    [(False, r"says \(moment \['B'\], .*; got moment \['B', 2\]"), ("yes", "'calendar' as true or false; got yes")],
 )
 def test_a_manifest_that_denies_its_calendar_is_refused(
     bundle: Bundle, tmp_path: Path, calendar: object, got: str

@@ -189,7 +189,7 @@ def test_a_certificate_that_has_lost_its_moments_is_refused(bundle: Bundle, tmp_
 @pytest.mark.parametrize(
     ("time", "got"),
     [
-        (None, r"says \(none\); got moment, score, step"),
+        (None, r"says \(none\); got moment \['B'\], score \['B'\], step \['B'\]"),
         ({"unit": "h", "resolution": "hour", "max_gap": 1.0}, "expected a time in s, ms, us, ns"),
         ({"unit": "s", "resolution": "second", "max_gap": -1.0}, "max_gap"),
         ({"unit": "s", "resolution": "second"}, "'time.max_gap' of type float"),

@@ -464,17 +464,15 @@ def _check_state_in_graphs(manifest: Manifest) -> None:
 
 
 def _check_time_in_graphs(manifest: Manifest) -> None:
-    """What scores is told the seconds since the last event where the bundle is time-aware, and nowhere else."""
-    named = {name: [t for t in graph.inputs if t.name == ELAPSED] for name, graph in manifest.graphs.items()}
-    told = {name for name, inputs in named.items() if inputs}
-    expected = {"step", "score", "moment"} & {*manifest.graphs, "moment"} if manifest.time else set()
-    if manifest.time and any(named[name] != [manifest.time.elapsed] for name in told):
-        raise BundleError(
-            f"expected '{ELAPSED}' of shape {list(manifest.time.elapsed.shape)} in the graphs of {MANIFEST}; "
-            "got another; export the bundle again"
-        )
+    """What scores is told the moment, as a time-aware bundle's calendar has it, and nothing else is."""
+    told = {name: t for name, graph in manifest.graphs.items() for t in graph.inputs if t.name == ELAPSED}
+    scoring = {"step", "score", "moment"} & {*manifest.graphs, "moment"}
+    expected = dict.fromkeys(scoring, manifest.time.elapsed) if manifest.time else {}
     if told != expected:
-        graphs, got = (", ".join(sorted(names)) or "none" for names in (expected, told))
+        graphs, got = (
+            ", ".join(f"{name} {list(t.shape)}" for name, t in sorted(inputs.items())) or "none"
+            for inputs in (expected, told)
+        )
         raise BundleError(
             f"expected '{ELAPSED}' as an input of the graphs that {MANIFEST} says ({graphs}); got {got}; "
             "export the bundle again"
