@@ -18,15 +18,12 @@ from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.manifest import PARITY_CASES
 from deployrec.data import Dataset, load_dataset
 from deployrec.errors import BundleError, ConfigError, ParityError
-from deployrec.evaluation import evaluate
 from deployrec.export import export_bundle
 from deployrec.models import build_model
 from deployrec.models.time import PIECES, Calendar, Moment
 from deployrec.runtime.clock import Clock
 from deployrec.runtime.events import NO_TIME
 from deployrec.runtime.verify import verify
-from deployrec.training.evaluate import Report
-from deployrec.training.report import ProtocolReport
 from deployrec.training.runs import Run
 from deployrec.training.train import train
 from tests.support import random_model
@@ -113,25 +110,6 @@ def test_it_is_fitted_on_training_alone(log: Dataset, tmp_path: Path) -> None:
     assert model.moment.calendar is not None
     times = np.sort(log.clock())
     assert model.moment.calendar.span[1] <= times[int(0.7 * len(times))] / DAY
-
-
-def test_a_bundle_has_the_figures_of_torch(log: Dataset, run: Run, bundle: Bundle) -> None:
-    through_torch, served = evaluate(run, log), evaluate(bundle, log)
-    assert isinstance(through_torch, Report)
-    assert isinstance(served, Report)
-    for masked in (True, False):
-        assert served.row("onnxruntime", masked).metrics == through_torch.row("streamed", masked).metrics
-
-
-def test_it_has_them_after_a_moment_too(log: Dataset, tmp_path: Path) -> None:
-    run = trained(log, tmp_path / "runs", holdout=0.3, epochs=2)
-    training = {"holdout": run.training.holdout}
-    bundle = export_bundle(run.model(), log, tmp_path / "b", window=20, longest=2000, training=training).bundle
-    for protocol in ("successive", "holdout"):
-        through_torch, served = (evaluate(one, log, protocol=protocol) for one in (run, bundle))
-        assert isinstance(through_torch, ProtocolReport)
-        assert isinstance(served, ProtocolReport)
-        assert served.row("onnxruntime", True).metrics == through_torch.row("streamed", True).metrics
 
 
 @pytest.mark.parametrize("later", [0, 3_600, 90 * DAY, 3_000 * DAY])

@@ -15,7 +15,8 @@ import torch
 from rich.console import Console
 
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import PARITY_CASES, TimeFacts
+from deployrec.bundle.manifest import PARITY_CASES
+from deployrec.bundle.time_facts import TimeFacts
 from deployrec.data import Dataset, load_dataset
 from deployrec.data.split import leave_one_out
 from deployrec.errors import BundleError, ConfigError, ParityError
@@ -236,8 +237,9 @@ def test_a_bundle_has_the_figures_of_torch(log: Dataset, run: Run, bundle: Bundl
     assert through_torch.row("streamed", False).metrics != through_torch.row("streamed, time unknown", False).metrics
 
 
-def test_it_has_them_after_a_moment_too(log: Dataset, tmp_path: Path) -> None:
-    run = trained(log, tmp_path / "runs", time=True, holdout=0.3, epochs=2)
+@pytest.mark.parametrize("calendar", [False, True])
+def test_it_has_them_after_a_moment_too(log: Dataset, tmp_path: Path, calendar: bool) -> None:
+    run = trained(log, tmp_path / "runs", time=True, calendar=calendar, holdout=0.3, epochs=2)
     training = {"holdout": run.training.holdout}
     bundle = export_bundle(run.model(), log, tmp_path / "b", window=20, longest=2000, training=training).bundle
     for protocol in ("successive", "holdout"):

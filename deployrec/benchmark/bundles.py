@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 
 import deployrec
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import ITEMS, WEIGHTS, TimeFacts
+from deployrec.bundle.manifest import ITEMS, WEIGHTS
 from deployrec.bundle.table import Table
+from deployrec.bundle.time_facts import TimeFacts
 from deployrec.data import write_items
 from deployrec.errors import BundleError
 from deployrec.export.again import padding_mask, resize_graph

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from deployrec.bundle.catalogue import Catalogue
+from deployrec.bundle.graph import GraphTensor
 from deployrec.bundle.graph_file import External, GraphFile, Value
 from deployrec.bundle.manifest import (
     ITEM_TABLE,
@@ -25,7 +26,6 @@ from deployrec.bundle.manifest import (
     SCALES,
     SCHEMA_VERSION,
     SIGNATURE,
-    GraphTensor,
     Manifest,
     bundle_id,
     manifest_digest,

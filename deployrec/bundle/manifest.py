@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from deployrec.bundle.graph import Graph, GraphTensor
 from deployrec.bundle.table import DTYPES
+from deployrec.bundle.time_facts import ELAPSED, TimeFacts
 from deployrec.errors import BundleError
 from deployrec.files import canonical_json, sha256_json
-from deployrec.state import UNKNOWN_TIME, StateSpec, StateTensor
+from deployrec.state import StateSpec, StateTensor
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -49,26 +51,6 @@ MOST_STATE = 2**26
 
 
 @dataclass(frozen=True)
-class GraphTensor:
-    """One input or output of a graph; symbolic axes are names ("B", "T", "E", "K")."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-
-ELAPSED = "elapsed"
-"""An input of a time-aware bundle's graphs, see `TimeFacts.elapsed`."""
-
-
-@dataclass(frozen=True)
-class Graph:
-    file: str
-    inputs: tuple[GraphTensor, ...]
-    outputs: tuple[GraphTensor, ...]
-
-
-@dataclass(frozen=True)
 class FileDigest:
     sha256: str
     bytes: int
@@ -96,34 +78,6 @@ class IndexFacts:
     """which share of the exact ten best items it finds, on average over the users it was measured on"""
     users: int
     library: str
-
-
-@dataclass(frozen=True)
-class TimeFacts:
-    """Of a time-aware bundle: how its log counts time, and the seconds between events that training knew."""
-
-    unit: str
-    """of the log's times: "s", "ms", "us" or "ns" since 1970"""
-    resolution: str
-    """the coarsest of day, hour, minute, second, ... of which all its times were whole ones"""
-    max_gap: float
-    """most seconds between two events; longer ones count as so many"""
-    calendar: bool
-    """whether its graphs are told the day of the request too"""
-
-    @property
-    def elapsed(self) -> GraphTensor:
-        """Seconds from a user's last event to the request, [B]; of a bundle with a calendar [B, 2], the days since 1970
-        beside them. Negative where unknown."""
-        return GraphTensor(ELAPSED, "float32", ("B", 2) if self.calendar else ("B",))
-
-    def told(self, asked: np.ndarray) -> np.ndarray:
-        """What `elapsed` is of (seconds, days) [B, 2]."""
-        return asked if self.calendar else asked[:, 0]
-
-    def unknown(self, batch: int) -> np.ndarray:
-        """What `elapsed` is where nobody knows."""
-        return np.full((batch, 2) if self.calendar else batch, UNKNOWN_TIME, np.float32)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import PARITY, GraphTensor, Manifest
+from deployrec.bundle.graph import GraphTensor
+from deployrec.bundle.manifest import PARITY, Manifest
 from deployrec.cli.console import err, say
 from deployrec.cli.console import out as console
 from deployrec.errors import BundleError

@@ -16,9 +16,11 @@ from safetensors.torch import save
 
 from deployrec.bundle.bundle import Bundle, seal
 from deployrec.bundle.catalogue import Catalogue
-from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, TOWER, WEIGHTS, Graph, TimeFacts
+from deployrec.bundle.graph import Graph
+from deployrec.bundle.manifest import ITEMS, PARITY, PARITY_CASES, TOWER, WEIGHTS
 from deployrec.bundle.parity import CERTIFIED_K, LONG, Comparison, ParityCases
 from deployrec.bundle.table import DTYPES
+from deployrec.bundle.time_facts import TimeFacts
 from deployrec.bundle.writing import check_target, writing
 from deployrec.data import Dataset, write_items
 from deployrec.data.units import resolution

@@ -13,7 +13,8 @@ from typing import Any
 import onnx
 
 from deployrec.bundle.bundle import Bundle, seal
-from deployrec.bundle.manifest import ITEM_TABLE, FileDigest, Graph, Manifest
+from deployrec.bundle.graph import Graph
+from deployrec.bundle.manifest import ITEM_TABLE, FileDigest, Manifest
 from deployrec.bundle.nodes import DOMAIN
 from deployrec.bundle.parity import Comparison, largest_figures
 from deployrec.bundle.writing import writing

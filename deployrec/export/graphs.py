@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from deployrec.bundle.manifest import ITEM_TABLE, Graph, GraphTensor, TimeFacts
+from deployrec.bundle.graph import Graph, GraphTensor
+from deployrec.bundle.manifest import ITEM_TABLE
+from deployrec.bundle.time_facts import TimeFacts
 from deployrec.errors import ConfigError
 from deployrec.export.fewer_nodes import fewer_nodes
 from deployrec.export.onnx_bodies import add_bodies

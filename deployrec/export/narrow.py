@@ -10,7 +10,8 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
-from deployrec.bundle.manifest import ITEM_TABLE, SCALES, Graph, TableFacts
+from deployrec.bundle.graph import Graph
+from deployrec.bundle.manifest import ITEM_TABLE, SCALES, TableFacts
 from deployrec.bundle.table import Table
 from deployrec.errors import ConfigError
 from deployrec.models import SequentialRecommender

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from deployrec.bundle.manifest import ITEM_TABLE, Graph, GraphTensor
+from deployrec.bundle.graph import Graph, GraphTensor
+from deployrec.bundle.manifest import ITEM_TABLE
 from deployrec.export.graphs import describe_state, read_from_table, signature
 from deployrec.importing.step_graph import FLOAT, used_names
 from deployrec.importing.step_parts import Parts, constant, renamed

@@ -9,7 +9,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deployrec.bundle.manifest import ELAPSED
+from deployrec.bundle.time_facts import ELAPSED
 from deployrec.runtime import Recommender
 from deployrec.runtime.backends.base import Moved, TopK
 from deployrec.server import reading, tensors

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct, field
 
-from deployrec.bundle.manifest import GraphTensor
+from deployrec.bundle.graph import GraphTensor
 from deployrec.runtime.events import shown
 from deployrec.server.bodies import decoded
 from deployrec.server.problems import RequestError

@@ -19,7 +19,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import ITEM_TABLE, GraphTensor
+from deployrec.bundle.graph import GraphTensor
+from deployrec.bundle.manifest import ITEM_TABLE
 from deployrec.errors import BundleError, ConfigError
 from deployrec.folders import place_new, staging
 

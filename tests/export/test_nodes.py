@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from deployrec.bundle.manifest import Graph, GraphTensor
+from deployrec.bundle.graph import Graph, GraphTensor
 from deployrec.errors import ConfigError
 from deployrec.export.graphs import to_onnx
 from deployrec.models.recblr import BDLRULayer, RecBLRConfig

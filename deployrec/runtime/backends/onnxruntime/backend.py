@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import ELAPSED, ITEM_TABLE, SCALES, Manifest
+from deployrec.bundle.manifest import ITEM_TABLE, SCALES, Manifest
+from deployrec.bundle.time_facts import ELAPSED
 from deployrec.errors import BundleError, ConfigError
 from deployrec.files import first_line
 from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from deployrec.bundle.manifest import ELAPSED
+from deployrec.bundle.time_facts import ELAPSED
 from deployrec.runtime.backends.base import Moved, State, TopK
 from deployrec.state import UNKNOWN_TIME
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from deployrec.bundle.bundle import Bundle
-from deployrec.bundle.manifest import Graph
+from deployrec.bundle.graph import Graph
 from deployrec.errors import BundleError, ConfigError
 from deployrec.runtime.backends.base import NOTHING, Moved, State, TopK, check_k, check_rows, check_timeless
 from deployrec.runtime.backends.tensorrt.api import import_tensorrt, load_plugins, make_logger
